@@ -1,0 +1,498 @@
+"""From addresses to verified files: GPT-2's weights, its tokenizer, and the SMS Spam Collection.
+
+    settings, params = download_and_load_gpt2("124M", models_dir="gpt2")
+    tokenizer = load_gpt2_tokenizer(models_dir="gpt2")
+    path = fetch(SMS_SPAM_COLLECTION, Path("sms_spam_collection"))
+
+Every file is known by its SHA-256. One that is already here is used once its digest is right; else
+it is downloaded beside its place, checked, and only then renamed, so that a file under its final
+name is whole. A download that was cut off goes on where it stopped.
+
+From the environment, as with Hugging Face's own tools: `HF_ENDPOINT` names a mirror of the hub,
+`HF_HUB_OFFLINE=1` forbids downloads, and `HF_HUB_CACHE` or `HF_HOME` say where the hub's cache
+lies, whose files are used as well.
+
+Sources: the checkpoints and the tokenizer are those of huggingface.co/openai-community (GPT-2,
+Radford et al. 2019); the messages are UCI's (Almeida & Hidalgo 2011, doi 10.24432/C5CC84).
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+import tiktoken
+from filelock import FileLock
+from requests.adapters import HTTPAdapter
+from safetensors import SafetensorError, safe_open
+from tiktoken.load import data_gym_to_mergeable_bpe_ranks
+from tiktoken_ext.openai_public import ENDOFTEXT, r50k_pat_str
+from tqdm import tqdm
+from urllib3.util import Retry
+
+TIMEOUT = (10, 30)  # seconds: to connect, and between two pieces of the answer
+RETRIES = 3
+PIECE = 1 << 20  # bytes
+HEAD_WIDTH = 64  # in every GPT-2
+HEAD = "lm_head.weight"
+DROPPED = re.compile(rf"(transformer\.)?h\.\d+\.attn\.(masked_)?bias|{re.escape(HEAD)}")
+
+# ----------------------------------------------------------------------- what there is to fetch
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file that is known by its digest, wherever it comes from."""
+
+    names: tuple[str, ...]  # under which it may lie in its folder; it is saved under the first
+    sha256: str
+    addresses: tuple[str, ...]  # tried in this order
+    size: int | None = None  # bytes, where known
+    zip_member: str | None = None  # set where the addresses serve a zip that holds the file
+    copies: tuple[Path, ...] = ()  # where else on this machine it may lie
+
+    @property
+    def served_size(self) -> int | None:
+        """Bytes that an address sends, where known."""
+        return None if self.zip_member else self.size
+
+
+def hub_file(
+    repository: str, revision: str, name: str, sha256: str, size: int | None = None
+) -> RemoteFile:
+    """Returns a file of the Hugging Face hub, of its mirror, or of its cache on this machine."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    cache = hub_cache() / f"models--{repository.replace('/', '--')}"
+    return RemoteFile(
+        names=(name,),
+        sha256=sha256,
+        addresses=(f"{endpoint}/{repository}/resolve/{revision}/{name}",),
+        size=size,
+        copies=(cache / "blobs" / sha256, cache / "snapshots" / revision / name),
+    )
+
+
+def hub_cache() -> Path:
+    """Returns the folder where Hugging Face's own tools keep what they downloaded."""
+    cache_home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("HF_HOME", f"{cache_home}/huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE", f"{home}/hub")).expanduser()
+
+
+# model size: repository, revision, SHA-256 and bytes of its model.safetensors
+CHECKPOINTS = {
+    "124M": (
+        "openai-community/gpt2",
+        "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+        "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+        548_105_171,
+    ),
+    "355M": (
+        "openai-community/gpt2-medium",
+        "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
+        "fc5a354a19255ad494f3d71549390baca1ccf61d1d822b9408971705c687c9cd",
+        1_519_984_962,
+    ),
+    "774M": (
+        "openai-community/gpt2-large",
+        "32b71b12589c2f8d625668d2335a01cac3249519",
+        "5f47f3e12f91cd33b662ce7e433b6150ad5512b5884a2cee961b50e9c3bbebce",
+        None,
+    ),
+    "1558M": (
+        "openai-community/gpt2-xl",
+        "15ea56dee5df4983c59b2538573817e1667135e2",
+        "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
+        None,
+    ),
+}
+
+# name on the hub, name in tiktoken's cache (the SHA-1 of tiktoken's own address), SHA-256
+TOKENIZER_FILES = (
+    (
+        "vocab.json",
+        "6c7ea1a7e38e3a7f062df639a5b80947f075ffe6",
+        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+    ),
+    (
+        "merges.txt",
+        "6d1cbeee0f20b3d9449abfede4726ed8212e3aee",
+        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    ),
+)
+
+SMS_SPAM_COLLECTION = RemoteFile(
+    names=("SMSSpamCollection", "SMSSpamCollection.tsv"),
+    sha256="7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d",
+    size=477_907,
+    zip_member="SMSSpamCollection",
+    addresses=(
+        "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
+        "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
+    ),
+)
+
+# ---------------------------------------------------------------------------- files on the disk
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_digest(path: Path, expected: str) -> None:
+    """Raises ValueError unless the file has the expected SHA-256."""
+    if (actual := sha256_of(path)) != expected:
+        raise ValueError(f"{path} is not the expected file: SHA-256 {actual}, expected {expected}")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with unfinished.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------- downloads
+
+
+class DownloadError(OSError):
+    """No address gave the file; the message says why for each, and how to place it by hand."""
+
+
+def fetch(file: RemoteFile, folder: Path) -> Path:
+    """Returns where the verified file lies: in its folder, or as a copy elsewhere on this machine.
+
+    Args:
+        file: what to fetch.
+        folder: where it is looked for first, and where a download goes.
+
+    Raises:
+        ValueError: when a file of that name with another digest lies in the folder. It stays.
+        DownloadError: when no address gives the file, or `HF_HUB_OFFLINE` forbids to ask.
+    """
+    if (found := find(file, folder)) is not None:
+        return found
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        raise DownloadError(f"HF_HUB_OFFLINE forbids downloads. {how_to_place(file, folder)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    destination = folder / file.names[0]
+    with FileLock(f"{destination}.lock"):
+        if (found := find(file, folder)) is not None:  # another process was faster
+            return found
+        download(file, destination)
+    return destination
+
+
+def find(file: RemoteFile, folder: Path) -> Path | None:
+    """Returns where on this machine the file lies already, or None."""
+    for path in (folder / name for name in file.names):
+        if path.is_file():
+            check_digest(path, file.sha256)
+            return path
+    for path in file.copies:
+        if path.is_file() and sha256_of(path) == file.sha256:
+            return path
+    return None
+
+
+def how_to_place(file: RemoteFile, folder: Path) -> str:
+    """Returns the way out for whoever cannot download."""
+    what = f"the member {file.zip_member} of the zip at" if file.zip_member else "the file at"
+    where = f"{what} {' or '.join(file.addresses)}"
+    return f"Save {where} as {folder / file.names[0]} (SHA-256 {file.sha256})."
+
+
+def download(file: RemoteFile, destination: Path) -> None:
+    """Downloads from the first address that serves the file; names them all when none does."""
+    part = destination.with_name(destination.name + ".part")
+    reasons = []
+    for address in file.addresses:
+        try:
+            return obtain(file, address, part, destination)
+        except (requests.RequestException, ValueError) as error:
+            reasons.append(f"  {address}: {error}")
+    problem = f"{destination} could not be downloaded:"
+    raise DownloadError("\n".join([problem, *reasons, how_to_place(file, destination.parent)]))
+
+
+def obtain(file: RemoteFile, address: str, part: Path, destination: Path) -> None:
+    """Completes `part` from one address, checks it, and moves it to its place."""
+    resumed = part.exists()
+    receive(address, part, file.served_size)
+    try:
+        install(file, part, destination)
+    except ValueError:
+        if not resumed:
+            raise
+        receive(address, part, file.served_size)  # the old part was at fault: from the start
+        install(file, part, destination)
+
+
+def receive(address: str, part: Path, size: int | None) -> None:
+    """Appends to `part` what is missing of the file at `address`; goes on after a cut connection.
+
+    Raises:
+        requests.RequestException: when the address fails for good.
+        ValueError: when it serves something of another size.
+    """
+    retry = Retry(RETRIES, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
+    with requests.Session() as session:
+        session.mount("https://", HTTPAdapter(max_retries=retry))
+        session.mount("http://", HTTPAdapter(max_retries=retry))
+        for attempt in range(RETRIES + 1):
+            try:
+                receive_once(session, address, part, size)
+                break
+            except requests.exceptions.ChunkedEncodingError:  # cut off in the middle
+                if attempt == RETRIES:
+                    raise
+
+
+def receive_once(session: requests.Session, address: str, part: Path, size: int | None) -> None:
+    """Makes one request for all that `part` does not hold yet."""
+    start = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    with session.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # nothing is missing
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
+            start = 0
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else size
+        if size is not None and total != size:
+            kind = response.headers.get("Content-Type", "unknown type")
+            raise ValueError(f"serves {total} bytes of {kind}, expected {size} bytes")
+        bar = tqdm(
+            desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, disable=None
+        )
+        with part.open("ab" if start else "wb") as out, bar:
+            for piece in response.iter_content(PIECE):
+                out.write(piece)
+                bar.update(len(piece))
+
+
+def install(file: RemoteFile, part: Path, destination: Path) -> None:
+    """Moves a finished download to its place if it is the expected file, and removes it if not.
+
+    Raises:
+        ValueError: when its digest is another.
+    """
+    try:
+        if file.zip_member is None:
+            check_digest(part, file.sha256)
+            part.replace(destination)
+        else:
+            content = read_member(part, file.zip_member, file.size)
+            if (actual := hashlib.sha256(content).hexdigest()) != file.sha256:
+                raise ValueError(f"{file.zip_member} has SHA-256 {actual}, expected {file.sha256}")
+            write_whole(destination, content)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_member(archive: Path, member: str, size: int) -> bytes:
+    """Returns one member of a zip, and never more than one byte beyond its known size.
+
+    Raises:
+        ValueError: when the file is no zip or has no such member.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened, opened.open(member) as content:
+            return content.read(size + 1)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"no zip with a member {member}: {error}") from error
+
+
+# ------------------------------------------------------------------------------ GPT-2's own files
+
+
+def download_and_load_gpt2(
+    model_size: str, models_dir: str | Path = "gpt2"
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Returns a GPT-2's settings and weights, downloaded to `models_dir/model_size` if need be.
+
+    Args:
+        model_size: "124M", "355M", "774M" or "1558M".
+        models_dir: the folder of all models.
+
+    Returns:
+        What `load_gpt2_checkpoint` returns.
+
+    Raises:
+        ValueError: on an unknown size, or a file in the folder that is not the published one.
+        DownloadError: when the weights cannot be had.
+    """
+    if model_size not in CHECKPOINTS:
+        raise ValueError(f"model_size must be one of {', '.join(CHECKPOINTS)}, got {model_size!r}")
+    repository, revision, sha256, size = CHECKPOINTS[model_size]
+    file = hub_file(repository, revision, "model.safetensors", sha256, size=size)
+    return load_gpt2_checkpoint(fetch(file, Path(models_dir) / model_size))
+
+
+def load_gpt2_tokenizer(models_dir: str | Path = "gpt2") -> tiktoken.Encoding:
+    """Returns GPT-2's tokenizer, made from verified files.
+
+    They lie in `models_dir/tokenizer` or a cache of tiktoken's or the hub's; else they are
+    downloaded from the hub. tiktoken would ask another host for the same, without a timeout.
+
+    Raises:
+        ValueError: when a file in `models_dir/tokenizer` is not the published one.
+        DownloadError: when the files cannot be had.
+    """
+    repository, revision, *_ = CHECKPOINTS["124M"]
+    paths = {}
+    for name, cached_name, sha256 in TOKENIZER_FILES:
+        file = hub_file(repository, revision, name, sha256)
+        file = replace(file, copies=(tiktoken_cache() / cached_name, *file.copies))
+        paths[name] = str(fetch(file, Path(models_dir) / "tokenizer"))
+    with no_tiktoken_cache():
+        ranks = data_gym_to_mergeable_bpe_ranks(paths["merges.txt"], paths["vocab.json"])
+    return tiktoken.Encoding(
+        name="gpt2",
+        pat_str=r50k_pat_str,
+        mergeable_ranks=ranks,
+        special_tokens={ENDOFTEXT: len(ranks)},
+    )
+
+
+def tiktoken_cache() -> Path:
+    """Returns the folder where tiktoken keeps what it downloaded."""
+    default = Path(tempfile.gettempdir()) / "data-gym-cache"
+    variables = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
+    return next((Path(os.environ[name]) for name in variables if os.environ.get(name)), default)
+
+
+@contextmanager
+def no_tiktoken_cache() -> Iterator[None]:
+    """Keeps tiktoken from copying local files into its cache, for the length of a `with`."""
+    before = os.environ.get("TIKTOKEN_CACHE_DIR")
+    os.environ["TIKTOKEN_CACHE_DIR"] = ""  # tiktoken's own word for none
+    try:
+        yield
+    finally:
+        del os.environ["TIKTOKEN_CACHE_DIR"]
+        if before is not None:
+            os.environ["TIKTOKEN_CACHE_DIR"] = before
+
+
+def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """Returns a GPT-2 checkpoint's settings and its weights in the book's layout.
+
+    The arrays are views of the mapped file: what is not read costs no memory.
+
+    Args:
+        path: a `.safetensors` file with the tensor names of the hub, with or without the prefix
+            `transformer.`. Causal masks in it are dropped, and so is a head of the vocabulary,
+            which GPT-2 shares with its token embedding.
+
+    Returns:
+        The settings `n_vocab`, `n_ctx`, `n_embd`, `n_head` and `n_layer`, and the weights, such
+        as `params["blocks"][0]["attn"]["c_attn"]["w"]` of shape (C, 3C).
+
+    Raises:
+        ValueError: when the file is no such checkpoint; the tensor at fault is named.
+        OSError: when it cannot be read.
+    """
+    settings = read_gpt2_settings(path)
+    with safe_open(path, framework="pt") as file:
+        stored = stored_names(file)
+
+        def read(name: str) -> np.ndarray:
+            return file.get_tensor(stored[name]).float().numpy()
+
+        def layer(name: str, weight: str = "w") -> dict[str, np.ndarray]:
+            return {weight: read(f"{name}.weight"), "b": read(f"{name}.bias")}
+
+        heads = [file.get_tensor(name) for name in set(file.keys()) & {HEAD}]
+        if heads and not np.array_equal(heads[0], read("wte.weight")):
+            raise ValueError(f"{path}: {HEAD} differs from wte.weight; in a GPT-2 they are one")
+        params = {"wte": read("wte.weight"), "wpe": read("wpe.weight"), **layer("ln_f", "g")}
+        params["blocks"] = [
+            {
+                "ln_1": layer(f"h.{i}.ln_1", "g"),
+                "attn": {name: layer(f"h.{i}.attn.{name}") for name in ("c_attn", "c_proj")},
+                "ln_2": layer(f"h.{i}.ln_2", "g"),
+                "mlp": {name: layer(f"h.{i}.mlp.{name}") for name in ("c_fc", "c_proj")},
+            }
+            for i in range(settings["n_layer"])
+        ]
+    return settings, params
+
+
+def read_gpt2_settings(path: str | Path) -> dict[str, int]:
+    """Returns a checkpoint's settings, from its header alone, after a check of names and shapes.
+
+    Raises:
+        ValueError: when a tensor is missing, unknown or of another shape than the others imply.
+        OSError: when the file cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = stored_names(file)
+            shapes = {ours: tuple(file.get_slice(s).get_shape()) for ours, s in stored.items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file: {error}") from error
+    for name in ("wte.weight", "wpe.weight"):
+        if len(shapes.get(name, ())) != 2:
+            raise ValueError(f"{path} is no GPT-2 checkpoint: no two-dimensional {name}")
+    (n_vocab, n_embd), (n_ctx, _) = shapes["wte.weight"], shapes["wpe.weight"]
+    settings = {
+        "n_vocab": n_vocab,
+        "n_ctx": n_ctx,
+        "n_embd": n_embd,
+        "n_head": n_embd // HEAD_WIDTH,
+        "n_layer": len({name.split(".")[1] for name in shapes if name.startswith("h.")}),
+    }
+    if n_embd % HEAD_WIDTH:
+        raise ValueError(f"{path}: width {n_embd} is no multiple of a head's {HEAD_WIDTH}")
+    expected = gpt2_shapes(settings)
+    for name in sorted(expected.keys() | shapes.keys()):
+        if shapes.get(name) != expected.get(name):
+            found, wanted = shapes.get(name, "missing"), expected.get(name, "none of that name")
+            raise ValueError(f"{path}: {name} is {found}, expected {wanted}")
+    return settings
+
+
+def stored_names(file: Any) -> dict[str, str]:
+    """Returns the name in the file for each tensor name of the hub, but for what is dropped."""
+    prefix = "transformer."
+    stored = [name for name in list(file.keys()) if not DROPPED.fullmatch(name)]
+    return {name.removeprefix(prefix): name for name in stored}
+
+
+def gpt2_shapes(settings: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each tensor of a GPT-2 checkpoint; weights of linears are (in, out)."""
+    C = settings["n_embd"]
+    weights = {"wte": (settings["n_vocab"], C), "wpe": (settings["n_ctx"], C), "ln_f": (C,)}
+    for i in range(settings["n_layer"]):
+        weights |= {
+            f"h.{i}.ln_1": (C,),
+            f"h.{i}.attn.c_attn": (C, 3 * C),
+            f"h.{i}.attn.c_proj": (C, C),
+            f"h.{i}.ln_2": (C,),
+            f"h.{i}.mlp.c_fc": (C, 4 * C),
+            f"h.{i}.mlp.c_proj": (4 * C, C),
+        }
+    biases = {f"{name}.bias": shape[-1:] for name, shape in weights.items() if name[0] != "w"}
+    return {f"{name}.weight": shape for name, shape in weights.items()} | biases

@@ -1,0 +1,255 @@
+"""The GPT of the book: what the network is, and how the published weights fill it.
+
+From leaf to root: `LayerNorm`, `GELU`, `FeedForward`, `MultiHeadAttention`, `TransformerBlock`,
+`GPTModel`; then `load_weights_into_gpt`. Written to be read: nothing here is tuned, so that
+anything faster can be held against it.
+
+Shapes: B messages, T tokens, C width (`emb_dim`), H heads of width D = C / H, V outputs.
+
+Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2);
+Raschka 2024, "Build a Large Language Model (From Scratch)", chapters 3 to 5, whose names of
+classes and parameters these are.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# ------------------------------------------------------------------------------- layers
+
+
+class LayerNorm(nn.Module):
+    """Normalises each token's features to mean 0 and variance 1, then scales and shifts them."""
+
+    def __init__(self, emb_dim: int) -> None:
+        super().__init__()
+        self.eps = 1e-5
+        self.scale = nn.Parameter(torch.ones(emb_dim))
+        self.shift = nn.Parameter(torch.zeros(emb_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns x normalised over its last dimension; the shape (..., C) stays."""
+        mean = x.mean(dim=-1, keepdim=True)
+        variance = x.var(dim=-1, keepdim=True, unbiased=False)  # GPT-2 divides by C, not C - 1
+        return self.scale * (x - mean) / torch.sqrt(variance + self.eps) + self.shift
+
+
+class GELU(nn.Module):
+    """The Gaussian error linear unit, in the tanh approximation that GPT-2 was trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns x times (nearly) the normal distribution function at x, element by element.
+
+        Source: Hendrycks & Gimpel 2016, "Gaussian Error Linear Units", section 2.
+        """
+        return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+class FeedForward(nn.Module):
+    """Widens each token's features four times, bends them, and narrows them again."""
+
+    def __init__(self, cfg: dict[str, Any]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(cfg["emb_dim"], 4 * cfg["emb_dim"]),
+            GELU(),
+            nn.Linear(4 * cfg["emb_dim"], cfg["emb_dim"]),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the transformed features, (B, T, C) to (B, T, C)."""
+        return self.layers(x)
+
+
+def causal_mask(context_length: int) -> Tensor:
+    """Returns (T, T) booleans: True where the key (column) comes after the query (row)."""
+    return torch.ones(context_length, context_length, dtype=torch.bool).triu(diagonal=1)
+
+
+class MultiHeadAttention(nn.Module):
+    """Lets each token gather features from the tokens that it may see.
+
+    Args:
+        d_in: width of the input.
+        d_out: width of the output, a multiple of `num_heads`.
+        context_length: the most tokens that a sequence may have.
+        dropout: share of the attention weights that is dropped in training.
+        num_heads: how many heads share the width.
+        qkv_bias: whether queries, keys and values have a bias.
+        disable_causal_mask: lets every token see every other, later ones and padding included.
+
+    Raises:
+        ValueError: when the heads do not divide the width.
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        context_length: int,
+        dropout: float,
+        num_heads: int,
+        qkv_bias: bool = False,
+        disable_causal_mask: bool = False,
+    ) -> None:
+        super().__init__()
+        if d_out % num_heads:
+            raise ValueError(f"d_out must be a multiple of num_heads, got {d_out} and {num_heads}")
+        self.num_heads = num_heads
+        self.head_dim = d_out // num_heads
+        self.disable_causal_mask = disable_causal_mask
+        self.W_query = nn.Linear(d_in, d_out, bias=qkv_bias)
+        self.W_key = nn.Linear(d_in, d_out, bias=qkv_bias)
+        self.W_value = nn.Linear(d_in, d_out, bias=qkv_bias)
+        self.out_proj = nn.Linear(d_out, d_out)
+        self.dropout = nn.Dropout(dropout)
+        if not disable_causal_mask:
+            self.register_buffer("mask", causal_mask(context_length))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the gathered features, (B, T, C) to (B, T, C)."""
+        B, T, _ = x.shape
+        queries, keys, values = (
+            linear(x).view(B, T, self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
+            for linear in (self.W_query, self.W_key, self.W_value)
+        )
+        scores = queries @ keys.transpose(2, 3) / math.sqrt(self.head_dim)  # (B, H, T, T)
+        if not self.disable_causal_mask:
+            scores = scores.masked_fill(self.mask[:T, :T], -torch.inf)
+        weights = self.dropout(torch.softmax(scores, dim=-1))  # (B, H, T, T)
+        gathered = (weights @ values).transpose(1, 2).reshape(B, T, -1)  # (B, T, C)
+        return self.out_proj(gathered)  # (B, T, C)
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then feed-forward; each reads a normalised copy and adds to what came in."""
+
+    def __init__(self, cfg: dict[str, Any], disable_causal_mask: bool = False) -> None:
+        super().__init__()
+        self.att = MultiHeadAttention(
+            d_in=cfg["emb_dim"],
+            d_out=cfg["emb_dim"],
+            context_length=cfg["context_length"],
+            dropout=cfg["drop_rate"],
+            num_heads=cfg["n_heads"],
+            qkv_bias=cfg["qkv_bias"],
+            disable_causal_mask=disable_causal_mask,
+        )
+        self.ff = FeedForward(cfg)
+        self.norm1 = LayerNorm(cfg["emb_dim"])
+        self.norm2 = LayerNorm(cfg["emb_dim"])
+        self.drop_resid = nn.Dropout(cfg["drop_rate"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns what the next block reads, (B, T, C) to (B, T, C)."""
+        x = x + self.drop_resid(self.att(self.norm1(x)))
+        return x + self.drop_resid(self.ff(self.norm2(x)))
+
+
+# -------------------------------------------------------------------------------- model
+
+
+class GPTModel(nn.Module):
+    """GPT-2: embeddings, a stack of blocks, a final norm, and a linear head.
+
+    Args:
+        cfg: the book's dictionary: `vocab_size`, `context_length`, `emb_dim`, `n_heads`,
+            `n_layers`, `drop_rate` and `qkv_bias`.
+        disable_causal_mask: lets every token see every other, later ones and padding included.
+    """
+
+    def __init__(self, cfg: dict[str, Any], disable_causal_mask: bool = False) -> None:
+        super().__init__()
+        self.tok_emb = nn.Embedding(cfg["vocab_size"], cfg["emb_dim"])
+        self.pos_emb = nn.Embedding(cfg["context_length"], cfg["emb_dim"])
+        self.drop_emb = nn.Dropout(cfg["drop_rate"])
+        self.trf_blocks = nn.Sequential(
+            *[TransformerBlock(cfg, disable_causal_mask) for _ in range(cfg["n_layers"])]
+        )
+        self.final_norm = LayerNorm(cfg["emb_dim"])
+        self.out_head = nn.Linear(cfg["emb_dim"], cfg["vocab_size"], bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Returns the logits at every position, (B, T) to (B, T, V).
+
+        Raises:
+            ValueError: when the sequences are longer than the model's context.
+        """
+        T, context_length = tokens.shape[1], self.pos_emb.num_embeddings
+        if context_length < T:
+            raise ValueError(f"the model's context is {context_length} tokens, got {T}")
+        positions = torch.arange(T, device=tokens.device)
+        x = self.drop_emb(self.tok_emb(tokens) + self.pos_emb(positions))  # (B, T, C)
+        x = self.final_norm(self.trf_blocks(x))  # (B, T, C)
+        return self.out_head(x)  # (B, T, V)
+
+
+# ------------------------------------------------------------------------------ weights
+
+
+def load_weights_into_gpt(gpt: GPTModel, params: dict[str, Any]) -> None:
+    """Fills a GPT with copies of GPT-2's published weights.
+
+    The head of the vocabulary gets the token embedding's weights, which GPT-2 uses twice. A model
+    on the meta device, which holds no numbers yet, gets memory on the CPU here, so that weights
+    that are only mapped from a file are in memory once.
+
+    Args:
+        gpt: the model to fill; its device and data type stay.
+        params: arrays in the book's layout, as `gpt_download.download_and_load_gpt2` returns
+            them; the `w` of a linear layer is (in, out).
+
+    Raises:
+        ValueError: when the number of blocks or the shape of an array is not the model's.
+    """
+    if len(params["blocks"]) != len(gpt.trf_blocks):
+        found = len(params["blocks"])
+        raise ValueError(f"the model has {len(gpt.trf_blocks)} blocks, the weights have {found}")
+    fill(gpt.tok_emb, "weight", params["wte"])
+    fill(gpt.pos_emb, "weight", params["wpe"])
+    for block, arrays in zip(gpt.trf_blocks, params["blocks"], strict=True):
+        fill_block(block, arrays)
+    fill(gpt.final_norm, "scale", params["g"])
+    fill(gpt.final_norm, "shift", params["b"])
+    fill(gpt.out_head, "weight", params["wte"])
+
+
+def fill_block(block: TransformerBlock, arrays: dict[str, Any]) -> None:
+    """Fills one block; queries, keys and values stand side by side in one (C, 3C) array."""
+    attention, (widen, _, narrow) = block.att, block.ff.layers
+    width = attention.out_proj.in_features
+    for i, linear in enumerate((attention.W_query, attention.W_key, attention.W_value)):
+        third = slice(i * width, (i + 1) * width)
+        fill(linear, "weight", arrays["attn"]["c_attn"]["w"][:, third].T)
+        fill(linear, "bias", arrays["attn"]["c_attn"]["b"][third])
+    for linear, array in (
+        (attention.out_proj, arrays["attn"]["c_proj"]),
+        (widen, arrays["mlp"]["c_fc"]),
+        (narrow, arrays["mlp"]["c_proj"]),
+    ):
+        fill(linear, "weight", array["w"].T)
+        fill(linear, "bias", array["b"])
+    for norm, array in ((block.norm1, arrays["ln_1"]), (block.norm2, arrays["ln_2"])):
+        fill(norm, "scale", array["g"])
+        fill(norm, "shift", array["b"])
+    if not attention.disable_causal_mask and attention.mask.is_meta:
+        attention.mask = causal_mask(len(attention.mask))
+
+
+def fill(module: nn.Module, name: str, values: Any) -> None:
+    """Copies `values` into one parameter, which gets memory first if it is on the meta device."""
+    parameter = getattr(module, name)
+    expected = None if parameter is None else tuple(parameter.shape)
+    if expected != tuple(values.shape):
+        where = f"{type(module).__name__}.{name}"
+        raise ValueError(
+            f"{where} has shape {expected} in the model, {values.shape} in the weights"
+        )
+    if parameter.is_meta:
+        memory = torch.empty_like(parameter, device="cpu")
+        parameter = nn.Parameter(memory, requires_grad=parameter.requires_grad)
+        setattr(module, name, parameter)
+    with torch.no_grad():
+        parameter.copy_(torch.as_tensor(values))
