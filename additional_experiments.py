@@ -21,6 +21,7 @@ import difflib
 import itertools
 import math
 import platform
+import re
 import shlex
 import sys
 import time
@@ -188,9 +189,10 @@ def whole_number(minimum: int, maximum: int = 2**63 - 1) -> Any:
     """Returns a `type=` function that takes whole numbers from `minimum` to `maximum`."""
 
     def convert(text: str) -> int:
-        if not text.lstrip("+-").isdecimal() or not minimum <= int(text) <= maximum:
-            limits = f"of {minimum} or more" if maximum == 2**63 - 1 else f"{minimum} to {maximum}"
-            raise argparse.ArgumentTypeError(f"must be a whole number {limits}, got {text!r}")
+        if not re.fullmatch(r"[+-]?\d{1,19}", text) or not minimum <= int(text) <= maximum:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {minimum} to {maximum}, got {text!r}"
+            )
         return int(text)
 
     return convert

@@ -22,6 +22,7 @@ import re
 import secrets
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,7 +42,8 @@ from urllib3.util import Retry
 
 TIMEOUT = (10, 30)  # seconds: to connect, and between two pieces of the answer
 RETRIES = 3
-PIECE = 1 << 20  # bytes
+LONGEST_WAIT = 10  # seconds that an address may ask us to wait before a retry
+PIECE = 1 << 16  # bytes; of a cut connection less than one is lost
 HEAD_WIDTH = 64  # in every GPT-2
 HEAD = "lm_head.weight"
 DROPPED = re.compile(rf"(transformer\.)?h\.\d+\.attn\.(masked_)?bias|{re.escape(HEAD)}")
@@ -247,42 +249,47 @@ def obtain(file: RemoteFile, address: str, part: Path, destination: Path) -> Non
 
 
 def receive(address: str, part: Path, size: int | None) -> None:
-    """Appends to `part` what is missing of the file at `address`; goes on after a cut connection.
+    """Appends to `part` what is missing of the file at `address`, in as many requests as it takes.
 
     Raises:
-        requests.RequestException: when the address fails for good.
-        ValueError: when it serves something of another size.
+        requests.RequestException: when a request fails and has brought nothing new.
+        ValueError: when the address serves a web page, or something of another size.
     """
-    retry = Retry(RETRIES, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
+    retry = Retry(
+        RETRIES,
+        backoff_factor=0.5,
+        retry_after_max=LONGEST_WAIT,
+        status_forcelist=(429, 500, 502, 503, 504),
+    )
     with requests.Session() as session:
         session.mount("https://", HTTPAdapter(max_retries=retry))
         session.mount("http://", HTTPAdapter(max_retries=retry))
-        for attempt in range(RETRIES + 1):
+        while True:
+            before = size_of(part)
             try:
-                receive_once(session, address, part, size)
-                break
-            except requests.exceptions.ChunkedEncodingError:  # cut off in the middle
-                if attempt == RETRIES:
+                return receive_rest(session, address, part, size)
+            except requests.RequestException:
+                if size_of(part) <= before:
                     raise
 
 
-def receive_once(session: requests.Session, address: str, part: Path, size: int | None) -> None:
+def receive_rest(session: requests.Session, address: str, part: Path, size: int | None) -> None:
     """Makes one request for all that `part` does not hold yet."""
-    start = part.stat().st_size if part.exists() else 0
+    start = size_of(part)
     headers = {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     with session.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == requests.codes.requested_range_not_satisfiable:
+        if start and response.status_code == requests.codes.requested_range_not_satisfiable:
             return  # nothing is missing
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             start = 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else size
-        if size is not None and total != size:
-            kind = response.headers.get("Content-Type", "unknown type")
-            raise ValueError(f"serves {total} bytes of {kind}, expected {size} bytes")
+        kind = response.headers.get("Content-Type", "")
+        if kind.startswith("text/html") or (size is not None and total != size):
+            raise ValueError(f"serves {total} bytes of {kind or 'unknown type'}, not the file")
         bar = tqdm(
             desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, disable=None
         )
@@ -290,6 +297,13 @@ def receive_once(session: requests.Session, address: str, part: Path, size: int 
             for piece in response.iter_content(PIECE):
                 out.write(piece)
                 bar.update(len(piece))
+    if total is not None and size_of(part) < total:
+        raise requests.ConnectionError(f"cut off after {size_of(part)} of {total} bytes")
+
+
+def size_of(path: Path) -> int:
+    """Returns a file's bytes, 0 if there is none."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def install(file: RemoteFile, part: Path, destination: Path) -> None:
@@ -302,13 +316,16 @@ def install(file: RemoteFile, part: Path, destination: Path) -> None:
         if file.zip_member is None:
             check_digest(part, file.sha256)
             part.replace(destination)
-        else:
-            content = read_member(part, file.zip_member, file.size)
-            if (actual := hashlib.sha256(content).hexdigest()) != file.sha256:
-                raise ValueError(f"{file.zip_member} has SHA-256 {actual}, expected {file.sha256}")
-            write_whole(destination, content)
-    finally:
-        part.unlink(missing_ok=True)
+            return
+        content = read_member(part, file.zip_member, file.size)
+        if (actual := hashlib.sha256(content).hexdigest()) != file.sha256:
+            member = f"the zip's {file.zip_member}"
+            raise ValueError(f"{member} has SHA-256 {actual}, expected {file.sha256}")
+    except ValueError:
+        part.unlink()
+        raise
+    write_whole(destination, content)
+    part.unlink()
 
 
 def read_member(archive: Path, member: str, size: int) -> bytes:
@@ -320,7 +337,7 @@ def read_member(archive: Path, member: str, size: int) -> bytes:
     try:
         with zipfile.ZipFile(archive) as opened, opened.open(member) as content:
             return content.read(size + 1)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError) as error:
         raise ValueError(f"no zip with a member {member}: {error}") from error
 
 
@@ -424,7 +441,7 @@ def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, An
         def layer(name: str, weight: str = "w") -> dict[str, np.ndarray]:
             return {weight: read(f"{name}.weight"), "b": read(f"{name}.bias")}
 
-        heads = [file.get_tensor(name) for name in set(file.keys()) & {HEAD}]
+        heads = [file.get_tensor(name).float() for name in set(file.keys()) & {HEAD}]
         if heads and not np.array_equal(heads[0], read("wte.weight")):
             raise ValueError(f"{path}: {HEAD} differs from wte.weight; in a GPT-2 they are one")
         params = {"wte": read("wte.weight"), "wpe": read("wpe.weight"), **layer("ln_f", "g")}

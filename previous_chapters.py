@@ -220,6 +220,9 @@ def fill_block(block: TransformerBlock, arrays: dict[str, Any]) -> None:
     """Fills one block; queries, keys and values stand side by side in one (C, 3C) array."""
     attention, (widen, _, narrow) = block.att, block.ff.layers
     width = attention.out_proj.in_features
+    for array in arrays["attn"]["c_attn"].values():
+        if array.shape[-1] != 3 * width:
+            raise ValueError(f"c_attn has width {array.shape[-1]}, expected {3 * width}")
     for i, linear in enumerate((attention.W_query, attention.W_key, attention.W_value)):
         third = slice(i * width, (i + 1) * width)
         fill(linear, "weight", arrays["attn"]["c_attn"]["w"][:, third].T)

@@ -1,0 +1,61 @@
+"""Miniature GPT-2 checkpoints in the format of the published ones, for tests.
+
+python tests/checkpoints.py tiny.safetensors     # the one of tests/golden_trajectories.json
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+MINIATURE = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 128, "n_head": 2, "n_layer": 3}
+MINIATURE_SHA256 = "f4117487c504078577fed54dcf456d344b337e8b7bb4527b5a7e44bbf96476dd"
+
+
+def random_tensors(settings: dict[str, int], seed: int = 7) -> dict[str, torch.Tensor]:
+    """Random weights by the tensor names of the hub; each is drawn in the order of the dictionary.
+
+    Standard deviations are those on which the golden trajectories were measured.
+    """
+    generator = np.random.default_rng(seed)
+    C, T = settings["n_embd"], settings["n_ctx"]
+
+    def normal(std: float, *shape: int, mean: float = 0) -> torch.Tensor:
+        values = (generator.standard_normal(shape) * std).astype(np.float32)
+        return torch.from_numpy(values) + mean
+
+    tensors = {
+        "wte.weight": normal(0.12, settings["n_vocab"], C),
+        "wpe.weight": normal(0.05, T, C),
+    }
+
+    def add_norm(name: str) -> None:
+        tensors[f"{name}.weight"] = normal(0.1, C, mean=1)
+        tensors[f"{name}.bias"] = normal(0.05, C)
+
+    def add_linear(name: str, std: float, *shape: int) -> None:
+        tensors[f"{name}.weight"] = normal(std, *shape)
+        tensors[f"{name}.bias"] = normal(0.05, shape[1])
+
+    for i in range(settings["n_layer"]):
+        add_norm(f"h.{i}.ln_1")
+        tensors[f"h.{i}.attn.bias"] = torch.ones(T, T).tril().view(1, 1, T, T)
+        add_linear(f"h.{i}.attn.c_attn", 0.12, C, 3 * C)
+        add_linear(f"h.{i}.attn.c_proj", 0.08, C, C)
+        add_norm(f"h.{i}.ln_2")
+        add_linear(f"h.{i}.mlp.c_fc", 0.12, C, 4 * C)
+        add_linear(f"h.{i}.mlp.c_proj", 0.08, 4 * C, C)
+    add_norm("ln_f")
+    return tensors
+
+
+def write_checkpoint(path: Path, settings: dict[str, int] = MINIATURE, seed: int = 7) -> Path:
+    """Writes random weights as a checkpoint and returns its path."""
+    save_file(random_tensors(settings, seed), path, metadata={"format": "pt"})
+    return path
+
+
+if __name__ == "__main__":
+    write_checkpoint(Path(sys.argv[1]))

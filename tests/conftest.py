@@ -1,0 +1,154 @@
+import os
+import re
+import shutil
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import MINIATURE_SHA256, write_checkpoint
+
+from gpt_download import sha256_of
+
+DATA_VARIABLE = "SPAM_TEST_DATA"
+SMALL_CONFIG = {
+    "vocab_size": 97,
+    "context_length": 24,
+    "emb_dim": 128,
+    "n_heads": 2,
+    "n_layers": 3,
+    "drop_rate": 0.0,
+    "qkv_bias": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def only_this_machine(monkeypatch):
+    """No test reaches another machine."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
+            "127.0.0.1",
+            "::1",
+        ):
+            raise OSError(f"a test tried to reach {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def float64():
+    """Makes float64 the default data type for one test."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def small_config():
+    return dict(SMALL_CONFIG)
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory):
+    """The checkpoint on which the golden trajectories were measured."""
+    path = write_checkpoint(tmp_path_factory.mktemp("miniature") / "tiny.safetensors")
+    assert sha256_of(path) == MINIATURE_SHA256
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder with the real `SMSSpamCollection` and, in `tiktoken`, the tokenizer's files."""
+    if DATA_VARIABLE not in os.environ:
+        pytest.skip(f"{DATA_VARIABLE} names no folder with the real data")
+    folder = Path(os.environ[DATA_VARIABLE])
+    assert (folder / "SMSSpamCollection").is_file(), f"{DATA_VARIABLE}={folder} lacks the messages"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data_dir(real_data, tmp_path_factory):
+    """A writable folder for --data_dir that holds the real messages; needs no network."""
+    folder = tmp_path_factory.mktemp("data")
+    shutil.copy(real_data / "SMSSpamCollection", folder)
+    return folder
+
+
+@pytest.fixture
+def real_tokenizer_files(real_data, monkeypatch):
+    """Lets the tokenizer be found without a network."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(real_data / "tiktoken"))
+
+
+@dataclass
+class Answer:
+    """What the local server sends. A GET with a Range of `body` gets it, unless `ranges` is off."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    ranges: bool = True
+    cut: int | None = None  # bytes after which the connection ends too early
+    delay_seconds: float = 0
+
+
+class LocalHandler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        answer = self.server.next_answer(self.path, self.headers)
+        time.sleep(answer.delay_seconds)
+        status, start = answer.status, 0
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if wanted and answer.ranges and status == 200:
+            start = int(wanted[1])
+            status = 206 if start < len(answer.body) else 416
+        body = answer.body[start:]
+        self.send_response(status)
+        for name, value in ({"Content-Length": len(body)} | answer.headers).items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body[: answer.cut])
+
+    def log_message(self, *_):
+        pass
+
+
+class LocalServer(ThreadingHTTPServer):
+    """Gives each path its answers in turn, the last one for ever, and remembers the requests."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), LocalHandler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.answers = {}
+        self.asked = []  # path and headers of each request
+
+    def serve(self, name, *answers):
+        self.answers[f"/{name}"] = list(answers)
+        return f"{self.url}/{name}"
+
+    def next_answer(self, path, headers):
+        self.asked.append((path, headers))
+        answers = self.answers.get(path, [Answer(status=404)])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+@pytest.fixture
+def server():
+    """A web server on this machine that answers as the test tells it to."""
+    with LocalServer() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()

@@ -1,0 +1,314 @@
+import dataclasses
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from checkpoints import write_checkpoint
+
+import additional_experiments
+from additional_experiments import (
+    ROWS,
+    TINY,
+    Settings,
+    build_classifier,
+    build_parser,
+    calc_accuracy_loader,
+    calc_loss_batch,
+    calc_loss_loader,
+    count_of,
+    main,
+    parse_args,
+    row_of,
+    run_experiment,
+    train_classifier_simple,
+)
+
+CPU = torch.device("cpu")
+TWO_MODELS = {"n_vocab": 60, "n_ctx": 32, "n_embd": 192, "n_head": 3, "n_layer": 2}
+
+# ----------------------------------------------------------------------------------------- flags
+
+
+def test_the_defaults_are_the_published_ones():
+    settings = parse_args([])
+    assert (settings.model_size, settings.weights) == ("gpt2-small (124M)", "pretrained")
+    assert (settings.trainable_layers, settings.trainable_token_pos) == ("last_block", "last")
+    assert (settings.context_length, settings.ignore_index) == ("longest_training_example", -100)
+    assert (settings.lora_rank, settings.lora_alpha, settings.scaling) == (8, 8, 8)
+    assert (settings.num_epochs, settings.batch_size, settings.accumulation_steps) == (5, 8, 1)
+    switches = ("average_embeddings", "no_padding", "disable_causal_mask", "demo", "debug")
+    assert not any(getattr(settings, name) for name in switches)
+    assert settings.seed == 123
+
+
+@pytest.mark.parametrize("number", ROWS)
+def test_a_row_is_known_by_its_settings(number):
+    settings = parse_args(["--row", str(number)])
+    assert row_of(settings) == number
+    assert row_of(dataclasses.replace(settings, seed=7, device="cpu", data_dir=Path("x"))) == number
+    assert row_of(dataclasses.replace(settings, max_steps=3)) is None
+    assert row_of(dataclasses.replace(settings, num_epochs=4)) is None
+
+
+def test_flags_beside_a_row_win():
+    settings = parse_args(["--lora_rank", "4", "--row", "11"])
+    assert (settings.trainable_layers, settings.lora_rank, settings.lora_alpha) == ("lora", 4, 16)
+
+
+def test_every_flag_is_read_somewhere():
+    source = "".join(path.read_text() for path in Path(__file__).parents[1].glob("*.py"))
+    for field in dataclasses.fields(Settings):
+        assert f"settings.{field.name}" in source or f"self.{field.name}" in source, field.name
+
+
+def test_every_flag_but_row_is_a_setting():
+    flags = {action.dest for action in build_parser()._actions} - {"help", "row"}
+    assert flags == {field.name for field in dataclasses.fields(Settings)}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--no_padding"], ["--no_padding", "--batch_size 1"]),
+        (["--no_padding", "--batch_size", "1", "--context_length", "9"], ["--context_length"]),
+        (["--context_length", "1025"], ["--context_length 1025", "1024 or less"]),
+        (["--context_length", "0"], ["--context_length", "above 0"]),
+        (["--lora_rank", "0"], ["--lora_rank", "from 1 to"]),
+        (["--lora_alpha", "nan"], ["--lora_alpha", "above 0"]),
+        (["--num_epochs", "²"], ["--num_epochs", "whole number"]),
+        (["--row", "20"], ["--row", "from 1 to 19"]),
+        (["--trainable_layers", "last_blok"], ["--trainable_layers", "'last_block'"]),
+        (["--weights", "nowhere.safetensors"], ["--weights", "pretrained, random"]),
+        (["--weights", __file__], ["--weights", "no safetensors file"]),
+        (["--model_size", TINY], [TINY, "--weights random"]),
+        (["--demo", "--weights", "pretrained"], ["--demo", "leave out"]),
+        (["--average", "embeddings"], ["did you mean --average_embeddings?"]),
+        (["--trainable_layer=all"], ["did you mean --trainable_layers?"]),
+        (["lora"], ["unknown: lora", "--help"]),
+        (
+            ["--model_size", "gpt2-xl (1558M)--trainable_layers", "all"],
+            ["a space is missing between 'gpt2-xl (1558M)' and '--trainable_layers'"],
+        ),
+    ],
+)
+def test_wrong_flags_end_with_status_2_and_one_sentence(flags, words, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse_args(flags)
+    message = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert message.count("\n") == 1
+    assert all(word in message for word in words), message
+
+
+def test_a_checkpoint_brings_its_own_size(tmp_path, capsys):
+    path = write_checkpoint(tmp_path / "some.safetensors", TWO_MODELS)
+    config = parse_args(["--weights", str(path), "--context_length", "32"]).model_config
+    assert config == {
+        "vocab_size": 60, "context_length": 32, "emb_dim": 192, "n_layers": 2, "n_heads": 3,
+        "drop_rate": 0.0, "qkv_bias": True,
+    }  # fmt: skip
+    for more in (["--model_size", "gpt2-small (124M)"], ["--context_length", "33"]):
+        with pytest.raises(SystemExit):
+            parse_args(["--weights", str(path), *more])
+        assert more[0] in capsys.readouterr().err
+    assert parse_args(["--row", "6", "--weights", str(path)]).model_config == config
+
+
+@pytest.mark.parametrize(
+    ("name", "scaling"), [("alpha", 12), ("alpha_over_rank", 12 / 9), ("rslora", 12 / 3)]
+)
+def test_lora_scaling_is_alpha_in_one_of_three_ways(name, scaling):
+    flags = ["--lora_rank", "9", "--lora_alpha", "12", "--lora_scaling", name]
+    assert parse_args(flags).scaling == pytest.approx(scaling)
+
+
+# ----------------------------------------------------------------------------------------- model
+
+
+def tiny_settings(*flags):
+    return parse_args(["--demo", *flags])
+
+
+def test_random_weights_follow_the_seed_and_every_head_starts_alike(tmp_path):
+    models = [build_classifier(tiny_settings("--seed", seed)) for seed in ("1", "1", "2")]
+    same, other = (
+        torch.equal(models[0].tok_emb.weight, model.tok_emb.weight) for model in models[1:]
+    )
+    assert same
+    assert not other
+    path = write_checkpoint(tmp_path / "some.safetensors", TWO_MODELS | {"n_embd": 128})
+    loaded = build_classifier(parse_args(["--weights", str(path), "--seed", "1"]))
+    assert torch.equal(loaded.out_head.weight, models[0].out_head.weight)
+
+
+def test_a_checkpoint_is_loaded_into_the_classifier(tmp_path):
+    path = write_checkpoint(tmp_path / "some.safetensors", TWO_MODELS)
+    model = build_classifier(parse_args(["--weights", str(path)]))
+    assert not any(p.is_meta for p in (*model.parameters(), *model.buffers()))
+    assert model.tok_emb.weight.std() == pytest.approx(0.12, abs=0.01)
+    assert model(torch.zeros(2, 5, dtype=torch.long), torch.tensor([5, 3])).shape == (2, 2)
+
+
+# -------------------------------------------------------------------------------------- training
+
+
+class Logits(torch.nn.Module):
+    """Gives each message the logits that its inputs are, times one trainable number."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, inputs, lengths):
+        return self.factor * inputs
+
+
+def batch_of(labels, seed=0):
+    inputs = torch.randn(len(labels), 2, generator=torch.Generator().manual_seed(seed))
+    return inputs, torch.ones(len(labels), dtype=torch.long), torch.tensor(labels)
+
+
+def test_the_loss_is_the_mean_cross_entropy_over_labels_that_count():
+    batch = batch_of([0, 1, 1, 0])
+    inputs, _, labels = batch
+    assert calc_loss_batch(batch, Logits(), CPU) == F.cross_entropy(inputs, labels)
+    ignoring = calc_loss_batch(batch, Logits(), CPU, ignore_index=0)
+    assert ignoring == F.cross_entropy(inputs[1:3], labels[1:3])
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_batch_without_a_counted_label_has_zero_loss_and_zero_gradient(label):
+    model = Logits()
+    loss = calc_loss_batch(batch_of([label] * 3), model, CPU, ignore_index=label)
+    loss.backward()
+    assert (loss.item(), model.factor.grad.item()) == (0, 0)
+
+
+def test_accuracy_counts_every_message_and_loss_averages_batches():
+    batches = [batch_of([0, 1, 1, 0], seed=1), batch_of([1], seed=2), batch_of([0], seed=3)]
+    right = sum((x.argmax(1) == y).sum().item() for x, _, y in batches)
+    assert calc_accuracy_loader(batches, Logits(), CPU) == right / 6
+    losses = [F.cross_entropy(x, y).item() for x, _, y in batches]
+    assert calc_loss_loader(batches, Logits(), CPU) == pytest.approx(sum(losses) / 3)
+    assert calc_loss_loader(batches, Logits(), CPU, num_batches=2) == pytest.approx(
+        sum(losses[:2]) / 2
+    )
+
+
+class Recorder(torch.optim.SGD):
+    """Notes the gradient at each step, and moves nothing."""
+
+    def __init__(self, model):
+        super().__init__(model.parameters(), lr=0.0)
+        self.gradients = []
+
+    def step(self):
+        self.gradients.append(self.param_groups[0]["params"][0].grad.item())
+
+
+def gradient_of(batches, divisor):
+    model = Logits()
+    for batch in batches:
+        (calc_loss_batch(batch, model, CPU) / divisor).backward()
+    return model.factor.grad.item()
+
+
+def test_accumulated_batches_make_one_step_and_a_short_rest_is_divided_alike():
+    batches = [batch_of([0, 1], seed=i) for i in range(5)]
+    model = Logits()
+    optimizer = Recorder(model)
+    train_classifier_simple(
+        model, batches, batches, optimizer, CPU, num_epochs=2, accumulation_steps=3
+    )
+    an_epoch = [gradient_of(batches[:3], 3), gradient_of(batches[3:], 3)]
+    assert optimizer.gradients == pytest.approx(an_epoch * 2)
+
+
+def test_losses_are_seen_after_every_50_batches_counted_over_the_run():
+    batches = [batch_of([0, 1], seed=i) for i in range(40)]
+    model = Logits()
+    history = train_classifier_simple(model, batches, batches, Recorder(model), CPU, num_epochs=3)
+    assert [batch for batch, *_ in history.losses] == [0, 50, 100]
+    assert [epoch for epoch, *_ in history.accuracies] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+def test_max_steps_are_optimiser_steps(accumulation_steps):
+    batches = [batch_of([0, 1], seed=i) for i in range(7)]
+    model = Logits()
+    optimizer = Recorder(model)
+    train_classifier_simple(
+        model, batches, batches, optimizer, CPU, num_epochs=5, max_steps=4,
+        accumulation_steps=accumulation_steps,
+    )  # fmt: skip
+    assert len(optimizer.gradients) == 4
+
+
+# --------------------------------------------------------------------------------- one experiment
+
+
+def test_more_steps_than_the_epochs_have_are_refused():
+    with pytest.raises(ValueError, match="--max_steps 156 exceeds the 155 steps of --num_epochs 5"):
+        run_experiment(tiny_settings("--max_steps", "156"))
+
+
+def test_a_model_whose_context_is_shorter_than_the_messages_is_refused(tmp_path):
+    path = write_checkpoint(tmp_path / "some.safetensors", TWO_MODELS)
+    settings = dataclasses.replace(parse_args(["--weights", str(path)]), demo=True)
+    with pytest.raises(ValueError, match="add --context_length 32"):
+        run_experiment(settings)
+
+
+def test_a_run_says_what_it_does_and_what_it_found(capsys):
+    result = run_experiment(tiny_settings("--max_steps", "2"))
+    printed = capsys.readouterr().out
+    for line in (
+        r"Demo: .* mean nothing about GPT-2\.",
+        r"Model: gpt2-tiny \(7M\), 3 blocks of width 128, 2 heads, random weights",
+        r"Trainable: the last block, the final norm and the head; 198,786 of 7,159,298 parameters",
+        r"Data: 251 training, 36 validation, 73 test messages, cut and padded to \d+ tokens",
+        r"Device: cpu, \d+ threads",
+        r"Versions: Python .*, torch .*, tiktoken .*, pandas .*",
+        r"Ep 1 \(Step 000000\): Train loss \d\.\d{3}, Val loss \d\.\d{3}",
+        r"Training accuracy: \d+\.\d\d% \| Validation accuracy: \d+\.\d\d%",
+        r"Training completed in \d+\.\d\d minutes\.",
+        r"Training accuracy: \d+\.\d\d%",
+        r"Validation accuracy: \d+\.\d\d%",
+        r"Test accuracy: \d+\.\d\d%",
+        r"Peak memory: \d+(,\d+)* MiB",
+    ):
+        assert re.search(f"^{line}$", printed, flags=re.MULTILINE), line
+    assert {name: total for name, (_, total) in result.correct.items()} == {
+        "train": 248, "validation": 36, "test": 73,
+    }  # fmt: skip
+
+
+def test_where_the_settings_equal_a_row_the_published_accuracies_stand_beside():
+    correct = {"train": (1005, 1040), "validation": (148, 149), "test": (285, 300)}
+    text = additional_experiments.describe_result(parse_args([]), correct, CPU)
+    assert "Row 1 as published, and here:" in text
+    assert re.search(r"Test\s+95\.00% \(285 of 300\)\s+95\.00% \(285 of 300\)", text)
+
+
+def test_a_percentage_that_no_count_gives_is_called_so():
+    assert count_of(95.0, 300) == "285"
+    assert count_of(99.81, 149) == "no count"
+
+
+def test_an_error_is_one_message_and_status_1_unless_the_traceback_is_wanted(
+    capsys, tmp_path, monkeypatch
+):
+    (tmp_path / "train.csv").write_text("mine")
+    with pytest.raises(SystemExit) as exit_:
+        main(["--data_dir", str(tmp_path)])
+    assert "train.csv is not the expected file" in str(exit_.value.code)
+    with pytest.raises(ValueError, match=r"train\.csv"):
+        main(["--data_dir", str(tmp_path), "--debug"])
+
+
+def test_the_peak_of_memory_is_a_plausible_figure():
+    peak = additional_experiments.peak_memory_mib(CPU)
+    assert math.isnan(peak) or 50 < peak < 100_000

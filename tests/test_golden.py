@@ -1,0 +1,56 @@
+"""The published trajectories, batch by batch, on real data and the miniature checkpoint."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from additional_experiments import ROWS, TINY, parse_args, run_experiment
+
+GOLDEN = json.loads((Path(__file__).parent / "golden_trajectories.json").read_text())
+QUICK = ["1", "3", "16"]
+ROW_11_STEADY = 350  # batches; after them row 11 amplifies rounding, by a LoRA scaled by 16
+
+
+def golden_rows():
+    return [
+        pytest.param(row, marks=[] if row in QUICK else pytest.mark.slow, id=f"row{row}")
+        for row in GOLDEN
+    ]
+
+
+def run(row, miniature, data_dir, *more):
+    weights = ["--weights", str(miniature)]
+    if "--weights random" in ROWS[int(row)].flags:
+        weights = ["--model_size", TINY]
+    flags = [*GOLDEN[row]["flags"], *weights, "--data_dir", str(data_dir), *more]
+    return run_experiment(parse_args(flags))
+
+
+def assert_same_trajectory(row, result, tolerance):
+    golden = GOLDEN[row]
+    history, correct = result.history, result.correct
+    shares = {name: k / n for name, (k, n) in correct.items()}
+    shares["val"] = shares.pop("validation")
+    assert [batch for batch, *_ in history.losses] == [batch for batch, *_ in golden["evaluations"]]
+    for (batch, *losses), (_, *expected) in zip(history.losses, golden["evaluations"], strict=True):
+        loose = row == "11" and batch > ROW_11_STEADY
+        assert losses == pytest.approx(expected, rel=0, abs=1e-2 if loose else tolerance), batch
+    if row != "11":
+        assert [list(line) for line in history.accuracies] == golden["epochs"]
+        assert shares == golden["final"]
+        return
+    for (epoch, *accuracies), (_, *expected) in zip(
+        history.accuracies, golden["epochs"], strict=True
+    ):
+        slack = 0 if epoch <= 3 else 1 / 40
+        assert accuracies[0] == pytest.approx(expected[0], rel=0, abs=slack + 1e-9)
+        assert accuracies[1] == expected[1]
+    assert shares["train"] == pytest.approx(golden["final"]["train"], rel=0, abs=2 / 1040 + 1e-9)
+    assert (shares["val"], shares["test"]) == (golden["final"]["val"], golden["final"]["test"])
+
+
+@pytest.mark.parametrize("row", golden_rows())
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_a_row_follows_the_published_trajectory(row, miniature, real_data_dir):
+    assert_same_trajectory(row, run(row, miniature, real_data_dir), tolerance=1e-5)

@@ -1,0 +1,657 @@
+"""From addresses to verified files, with a web server on this machine."""
+
+import hashlib
+import io
+import os
+import pickle
+import random
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiktoken
+import torch
+from checkpoints import random_tensors
+from conftest import Answer
+from safetensors.torch import save_file
+
+import gpt_download
+from gpt_download import (
+    CHECKPOINTS,
+    TOKENIZER_FILES,
+    DownloadError,
+    RemoteFile,
+    download_and_load_gpt2,
+    fetch,
+    hub_file,
+    load_gpt2_checkpoint,
+    load_gpt2_tokenizer,
+    read_member,
+    sha256_of,
+    write_whole,
+)
+
+CONTENT = random.Random(0).randbytes(10_000)
+SPOILED = CONTENT[:50] + bytes([CONTENT[50] ^ 1]) + CONTENT[51:]  # one bit differs
+PIECE = 1000  # bytes
+DOWN = "http://127.0.0.1:1/file"  # nobody listens there
+HTML = {"Content-Type": "text/html"}
+TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
+TEXTS = [
+    "",
+    "Congratulations! You've won £1000. Reply YES to 80082",
+    "  naïve café — Übergröße, \n\n\t日本語 and 한국어, Привет! 👩‍👩‍👧‍👦🏳️‍🌈 e\u0301 \u200b\x00",
+    "I'll we've 12345 <|endoftext|> " + "a" * 50 + "   ",
+]
+
+
+@pytest.fixture(autouse=True)
+def quick_and_alone(monkeypatch, tmp_path):
+    """Retries cost no time, files come in many pieces, and no cache of this machine is seen."""
+    monkeypatch.setattr(gpt_download, "RETRIES", 1)
+    monkeypatch.setattr(gpt_download, "PIECE", PIECE)
+    for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HOME", "DATA_GYM_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "tiktoken"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where files are fetched to; not there yet."""
+    return tmp_path / "folder"
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def remote(*addresses, **changes):
+    """CONTENT as a file at these addresses."""
+    file = RemoteFile(("file", "file.tsv"), sha256(CONTENT), addresses, size=len(CONTENT))
+    return replace(file, **changes)
+
+
+def place(path, content=CONTENT):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def ranges_asked(server):
+    return [headers.get("Range") for _, headers in server.asked]
+
+
+def names_in(folder):
+    """What lies in a folder, but for locks."""
+    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+# ------------------------------------------------------------------------ what is here already
+
+
+@pytest.mark.parametrize("name", ["file", "file.tsv"])
+def test_a_file_in_its_folder_is_used_without_a_request(name, server, folder):
+    here = place(folder / name)
+    assert fetch(remote(server.serve("file", Answer(CONTENT))), folder) == here
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("name", ["file", "file.tsv"])
+def test_a_file_with_another_digest_is_refused_and_stays(name, server, folder):
+    here = place(folder / name, SPOILED)
+    with pytest.raises(ValueError, match=f"{sha256(SPOILED)}, expected {sha256(CONTENT)}"):
+        fetch(remote(server.serve("file", Answer(CONTENT))), folder)
+    assert here.read_bytes() == SPOILED
+    assert server.asked == []
+
+
+def test_offline_nothing_is_asked_for(server, folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DownloadError, match=f"HF_HUB_OFFLINE.*Save.*{folder / 'file'}"):
+        fetch(remote(server.serve("file", Answer(CONTENT))), folder)
+    assert server.asked == []
+
+
+def test_offline_a_file_in_its_folder_is_used(folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    here = place(folder / "file")
+    assert fetch(remote(DOWN), folder) == here
+
+
+@pytest.mark.parametrize("cached_name", [f"blobs/{sha256(CONTENT)}", "snapshots/revision/weights"])
+def test_a_file_in_the_hubs_cache_is_used_in_place(cached_name, tmp_path, folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    cached = place(tmp_path / "hub/models--someone--model" / cached_name)
+    assert (
+        fetch(hub_file("someone/model", "revision", "weights", sha256(CONTENT)), folder) == cached
+    )
+    assert not folder.exists()
+
+
+def test_a_corrupt_file_in_the_hubs_cache_is_passed_over(server, tmp_path, folder, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    server.serve("someone/model/resolve/revision/weights", Answer(CONTENT))
+    cached = place(tmp_path / "hub/models--someone--model/snapshots/revision/weights", SPOILED)
+    fetched = fetch(hub_file("someone/model", "revision", "weights", sha256(CONTENT)), folder)
+    assert fetched == folder / "weights"
+    assert fetched.read_bytes() == CONTENT
+    assert cached.read_bytes() == SPOILED
+
+
+@pytest.mark.parametrize(
+    ("variables", "cache"),
+    [
+        ({"HF_HUB_CACHE": "/a/b", "HF_HOME": "/c"}, "/a/b"),
+        ({"HF_HOME": "/c", "XDG_CACHE_HOME": "/d"}, "/c/hub"),
+        ({"XDG_CACHE_HOME": "/d"}, "/d/huggingface/hub"),
+        ({"HOME": "/e"}, "/e/.cache/huggingface/hub"),
+    ],
+)
+def test_the_hubs_cache_lies_where_its_own_tools_put_it(variables, cache, monkeypatch):
+    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert gpt_download.hub_cache() == Path(cache)
+
+
+# ----------------------------------------------------------------------------------- downloads
+
+
+def test_a_fresh_download_has_the_right_bytes_and_leaves_nothing_else(server, folder):
+    assert fetch(remote(server.serve("file", Answer(CONTENT))), folder) == folder / "file"
+    assert (folder / "file").read_bytes() == CONTENT
+    assert names_in(folder) == {"file"}
+
+
+def test_a_connection_cut_once_goes_on_where_it_ended(server, folder):
+    address = server.serve("file", Answer(CONTENT, cut=5 * PIECE), Answer(CONTENT))
+    assert fetch(remote(address), folder).read_bytes() == CONTENT
+    assert ranges_asked(server) == [None, "bytes=5000-"]
+
+
+def test_an_interrupted_download_is_resumed_by_a_later_fetch(server, folder):
+    address = server.serve("file", Answer(CONTENT, cut=5 * PIECE), Answer(status=403))
+    with pytest.raises(DownloadError):
+        fetch(remote(address), folder)
+    assert names_in(folder) == {"file.part"}
+    assert (folder / "file.part").read_bytes() == CONTENT[: 5 * PIECE]
+
+    server.asked.clear()
+    server.serve("file", Answer(CONTENT))
+    assert fetch(remote(address), folder).read_bytes() == CONTENT
+    assert ranges_asked(server) == ["bytes=5000-"]
+    assert names_in(folder) == {"file"}
+
+
+def test_what_one_address_began_is_completed_at_the_next(server, folder):
+    first = server.serve("first", Answer(CONTENT, cut=5 * PIECE), Answer(status=403))
+    second = server.serve("second", Answer(CONTENT))
+    assert fetch(remote(first, second), folder).read_bytes() == CONTENT
+    assert ranges_asked(server) == [None, "bytes=5000-", "bytes=5000-"]
+
+
+@pytest.mark.parametrize("kept", [1, 9_999, 10_000])
+def test_only_the_missing_bytes_are_asked_for(kept, server, folder):
+    place(folder / "file.part", CONTENT[:kept])
+    assert fetch(remote(server.serve("file", Answer(CONTENT))), folder).read_bytes() == CONTENT
+    assert ranges_asked(server) == [f"bytes={kept}-"]
+
+
+@pytest.mark.parametrize("part", [SPOILED[:5000], SPOILED, CONTENT + b"more"])
+def test_a_wrong_part_is_found_and_the_download_starts_over(part, server, folder):
+    place(folder / "file.part", part)
+    assert fetch(remote(server.serve("file", Answer(CONTENT))), folder).read_bytes() == CONTENT
+    assert ranges_asked(server) == [f"bytes={len(part)}-", None]
+
+
+def test_a_server_without_ranges_sends_the_whole_file_anew(server, folder):
+    place(folder / "file.part", CONTENT[:5000])
+    address = server.serve("file", Answer(CONTENT, ranges=False))
+    assert fetch(remote(address), folder).read_bytes() == CONTENT
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Answer(status=403), id="403"),
+        pytest.param(Answer(status=404), id="404"),
+        pytest.param(Answer(status=500), id="500"),
+        pytest.param(Answer(b"<html>Sign in", headers=HTML), id="html"),
+        pytest.param(Answer(status=302, headers={"Location": "/first"}), id="redirect loop"),
+        pytest.param(Answer(CONTENT, cut=5), id="cut off each time"),
+        pytest.param(Answer(SPOILED), id="wrong bytes"),
+        pytest.param(Answer(CONTENT + b"more"), id="too many bytes"),
+        None,
+    ],
+)
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+def test_when_the_first_address_fails_the_second_is_used(answer, size, server, folder):
+    first = server.serve("first", answer) if answer else DOWN
+    second = server.serve("second", Answer(CONTENT))
+    assert fetch(remote(first, second, size=size), folder).read_bytes() == CONTENT
+
+
+def test_a_redirect_is_followed(server, folder):
+    server.serve("there", Answer(CONTENT))
+    address = server.serve("here", Answer(status=302, headers={"Location": "/there"}))
+    assert fetch(remote(address), folder).read_bytes() == CONTENT
+
+
+def test_a_server_out_of_order_is_asked_again(server, folder):
+    address = server.serve("file", Answer(status=503), Answer(CONTENT))
+    assert fetch(remote(address), folder).read_bytes() == CONTENT
+
+
+def test_when_all_addresses_fail_each_is_named_with_its_reason(server, folder):
+    reasons = {
+        DOWN: "refused",
+        server.serve("forbidden", Answer(status=403)): "403",
+        server.serve("broken", Answer(status=500)): "500",
+        server.serve(
+            "html", Answer(b"<html>", headers=HTML)
+        ): "6 bytes of text/html, expected 10000",
+        server.serve("loop", Answer(status=302, headers={"Location": "/loop"})): "redirects",
+        server.serve("spoiled", Answer(SPOILED)): sha256(SPOILED),
+    }
+    with pytest.raises(DownloadError) as raised:
+        fetch(remote(*reasons), folder)
+    _, *lines, way_out = str(raised.value).splitlines()
+    for line, (address, reason) in zip(lines, reasons.items(), strict=True):
+        assert line.startswith(f"  {address}: ")
+        assert reason in line
+    assert way_out.startswith(f"Save the file at {DOWN} or ")
+    assert way_out.endswith(f"as {folder / 'file'} (SHA-256 {sha256(CONTENT)}).")
+    assert names_in(folder) == set()
+
+
+def test_a_file_of_the_hub_is_asked_for_at_its_mirror(server, folder, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/mirror/")
+    server.serve("mirror/someone/model/resolve/revision/weights", Answer(CONTENT))
+    file = hub_file("someone/model", "revision", "weights", sha256(CONTENT), size=len(CONTENT))
+    assert fetch(file, folder).read_bytes() == CONTENT
+
+
+def test_two_processes_at_once_download_once_and_both_end_right(server, folder):
+    script = (
+        "import pathlib, sys\n"
+        "from gpt_download import RemoteFile, fetch\n"
+        "address, sha256, folder = sys.argv[1:]\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "path = fetch(RemoteFile(('file',), sha256, (address,)), pathlib.Path(folder))\n"
+        "print(path.read_bytes().hex())\n"
+    )
+    address = server.serve("file", Answer(CONTENT, delay_seconds=0.3))
+    processes = [start_python(script, address, sha256(CONTENT), folder) for _ in range(2)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        output, errors = process.communicate(timeout=30)
+        assert output == CONTENT.hex() + "\n", errors
+    assert len(server.asked) == 1
+
+
+def start_python(script, *arguments):
+    """Starts Python on a script that can import what is tested."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        cwd=Path(gpt_download.__file__).parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+# ---------------------------------------------------------------------------------------- zips
+
+
+def zipped(members, method=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        pytest.param(zipped({"messages": CONTENT, "readme": b"Hello"}), id="first"),
+        pytest.param(zipped({"readme": b"Hello", "messages": CONTENT}), id="zipped again"),
+        pytest.param(zipped({"messages": CONTENT}, zipfile.ZIP_STORED), id="uncompressed"),
+    ],
+)
+def test_a_member_is_taken_from_any_zip_that_holds_it(archive, server, folder):
+    address = server.serve("zip", Answer(archive))
+    path = fetch(remote(address, zip_member="messages"), folder)
+    assert path == folder / "file"
+    assert path.read_bytes() == CONTENT
+    assert names_in(folder) == {"file"}
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        pytest.param(zipped({"readme": CONTENT}), id="no such member"),
+        pytest.param(CONTENT, id="no zip"),
+        pytest.param(b"", id="empty"),
+        pytest.param(zipped({"messages": CONTENT + b"more"}), id="oversized"),
+        pytest.param(zipped({"messages": CONTENT[:-1]}), id="too short"),
+        pytest.param(zipped({"messages": SPOILED}), id="other content"),
+        pytest.param(zipped({"messages": CONTENT})[:-30], id="truncated"),
+    ],
+)
+def test_a_zip_without_the_right_member_is_refused(archive, server, folder):
+    address = server.serve("zip", Answer(archive))
+    with pytest.raises(DownloadError, match=f"{address}: .*messages.*\nSave the member messages"):
+        fetch(remote(address, zip_member="messages"), folder)
+    assert names_in(folder) == set()
+
+
+def test_an_oversized_member_is_read_one_byte_too_far_and_no_further(tmp_path):
+    archive = place(tmp_path / "zip", zipped({"messages": bytes(10_000_000)}))
+    assert read_member(archive, "messages", 100) == bytes(101)
+
+
+def test_members_that_climb_out_of_the_folder_are_never_written(server, tmp_path, folder):
+    members = {"../climbed": b"", "/climbed": b"", "messages": CONTENT, "sub/../../climbed": b""}
+    address = server.serve("zip", Answer(zipped(members)))
+    fetch(remote(address, zip_member="messages"), folder)
+    assert names_in(folder) == {"file"}
+    assert not list(tmp_path.rglob("*climbed*"))
+
+
+TEXT = b"".join(b"%d: some message\n" % i for i in range(1000))
+DAMAGED = bytearray(zipped({"messages": TEXT}))
+DAMAGED[45] ^= 0xFF  # within the compressed data
+
+
+def test_a_zip_damaged_within_is_passed_over(server, folder):
+    first = server.serve("first", Answer(bytes(DAMAGED)))
+    second = server.serve("second", Answer(zipped({"messages": TEXT})))
+    file = remote(first, second, sha256=sha256(TEXT), size=len(TEXT), zip_member="messages")
+    assert fetch(file, folder).read_bytes() == TEXT
+
+
+def test_a_wrong_part_of_a_zip_is_found_and_the_download_starts_over(server, folder):
+    place(folder / "file.part", bytes(DAMAGED[:500]))
+    address = server.serve("zip", Answer(zipped({"messages": TEXT})))
+    file = remote(address, sha256=sha256(TEXT), size=len(TEXT), zip_member="messages")
+    assert fetch(file, folder).read_bytes() == TEXT
+
+
+# --------------------------------------------------------------------------------- write_whole
+
+
+def test_write_whole_writes_the_content_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "new" / "file"
+    for content in (CONTENT, b"", SPOILED):
+        write_whole(path, content)
+        assert path.read_bytes() == content
+    assert names_in(path.parent) == {"file"}
+
+
+def test_when_write_whole_fails_the_earlier_file_stays_and_nothing_beside_it(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError("no space left on device")
+
+    path = place(tmp_path / "sub" / "file", b"earlier")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_whole(path, CONTENT)
+    assert path.read_bytes() == b"earlier"
+    assert names_in(path.parent) == {"file"}
+
+
+# ------------------------------------------------------------------------------- the tokenizer
+
+
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_the_tokenizer_is_tiktokens_own(tmp_path):
+    ours, theirs = load_gpt2_tokenizer(tmp_path), tiktoken.get_encoding("gpt2")
+    assert ours._mergeable_ranks == theirs._mergeable_ranks
+    assert ours._special_tokens == theirs._special_tokens
+    assert ours.n_vocab == theirs.n_vocab == 50257
+    for text in TEXTS:
+        assert ours.encode(text, allowed_special="all") == theirs.encode(
+            text, allowed_special="all"
+        )
+        assert ours.encode_ordinary(text) == theirs.encode_ordinary(text)
+        assert ours.decode(ours.encode_ordinary(text)) == text
+
+
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_the_tokenizer_is_found_in_tiktokens_cache_without_a_network(folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert load_gpt2_tokenizer(folder).n_vocab == 50257
+    assert not folder.exists()
+
+
+def test_the_tokenizer_is_fetched_from_the_hub_or_its_mirror(
+    real_data, server, folder, monkeypatch
+):
+    repository, revision, *_ = CHECKPOINTS["124M"]
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setattr(gpt_download, "PIECE", 1 << 20)
+    for name, cached_name, _ in TOKENIZER_FILES:
+        content = (real_data / "tiktoken" / cached_name).read_bytes()
+        server.serve(f"{repository}/resolve/{revision}/{name}", Answer(content))
+    assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
+    assert names_in(folder / "tokenizer") == {"vocab.json", "merges.txt"}
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("cache", [None, "", "cache"])
+def test_tiktokens_cache_and_its_variable_stay_as_they_were(
+    cache, real_data, tmp_path, folder, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TIKTOKEN_CACHE_DIR")
+    if cache is not None:
+        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", cache)
+    for name, cached_name, _ in TOKENIZER_FILES:
+        place(folder / "tokenizer" / name, (real_data / "tiktoken" / cached_name).read_bytes())
+    load_gpt2_tokenizer(folder)
+    assert os.environ.get("TIKTOKEN_CACHE_DIR") == cache
+    assert names_in(tmp_path) == {"folder"}
+
+
+def test_a_tokenizer_file_with_another_digest_is_refused(folder):
+    place(folder / "tokenizer" / "vocab.json", b"{}")
+    with pytest.raises(ValueError, match=r"vocab\.json is not the expected file"):
+        load_gpt2_tokenizer(folder)
+
+
+# --------------------------------------------------------------------------------- checkpoints
+
+
+@pytest.fixture
+def tensors():
+    """A tiny checkpoint's tensors by the names of the hub, causal masks included."""
+    return random_tensors(TINY)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def load(tensors, path):
+    save_file(tensors, path, metadata={"format": "pt"})
+    return load_gpt2_checkpoint(path)
+
+
+def by_hub_name(params):
+    """Arrays in the book's layout under the names of the hub."""
+    kinds = {"w": "weight", "g": "weight", "b": "bias"}
+    arrays = {f"{name}.weight": params[name] for name in ("wte", "wpe")}
+    arrays |= {f"ln_f.{kinds[kind]}": params[kind] for kind in "gb"}
+    for i, block in enumerate(params["blocks"]):
+        layers = {name: block[name] for name in ("ln_1", "ln_2")}
+        layers |= {
+            f"{p}.{name}": layer for p in ("attn", "mlp") for name, layer in block[p].items()
+        }
+        arrays |= {
+            f"h.{i}.{name}.{kinds[kind]}": array
+            for name, layer in layers.items()
+            for kind, array in layer.items()
+        }
+    return arrays
+
+
+def assert_holds(params, tensors):
+    """The arrays are these tensors, in float32, without the causal masks."""
+    arrays = by_hub_name(params)
+    assert arrays.keys() == {name for name in tensors if not name.endswith(".attn.bias")}
+    for name, array in arrays.items():
+        assert array.dtype == np.float32, name
+        np.testing.assert_array_equal(array, tensors[name].float().numpy(), err_msg=name)
+
+
+def test_settings_come_from_the_shapes(tensors, path):
+    settings, _ = load(tensors, path)
+    assert settings == TINY
+
+
+def test_arrays_are_the_tensors_of_the_file(tensors, path):
+    _, params = load(tensors, path)
+    assert_holds(params, tensors)
+
+
+def test_a_file_of_a_whole_language_model_loads_the_same(tensors, path):
+    stored = {f"transformer.{name}": tensor for name, tensor in tensors.items()}
+    stored["transformer.h.0.attn.masked_bias"] = torch.tensor(-1e4)
+    stored["lm_head.weight"] = tensors["wte.weight"].clone()
+    settings, params = load(stored, path)
+    assert settings == TINY
+    assert_holds(params, tensors)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float16,
+        torch.bfloat16,
+    ],
+    ids=str,
+)
+def test_a_tied_head_in_half_precision_is_dropped(dtype, tensors, path):
+    stored = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    load(stored | {"lm_head.weight": stored["wte.weight"].clone()}, path)
+
+
+def test_a_head_of_its_own_is_refused(tensors, path):
+    head = tensors["wte.weight"].clone()
+    head[-1, -1] += 1
+    with pytest.raises(ValueError, match=r"lm_head\.weight differs from wte\.weight"):
+        load(tensors | {"lm_head.weight": head}, path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_converted(dtype, tensors, path):
+    stored = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    _, params = load(stored, path)
+    assert_holds(params, stored)
+
+
+@pytest.mark.parametrize(
+    "name", ["wte.weight", "wpe.weight", "ln_f.bias", "h.0.attn.c_proj.bias", "h.1.mlp.c_fc.weight"]
+)
+def test_a_missing_tensor_is_named(name, tensors, path):
+    del tensors[name]
+    with pytest.raises(ValueError, match=name):
+        load(tensors, path)
+
+
+@pytest.mark.parametrize("name", ["classifier.weight", "h.0.attn.c_attn.lora_A", "h.2.ln_1.bias"])
+def test_an_unknown_tensor_is_named(name, tensors, path):
+    named = "h.2" if name.startswith("h.2") else name  # of a third block, the rest is missing
+    with pytest.raises(ValueError, match=named):
+        load(tensors | {name: torch.ones(128)}, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("wte.weight", (11 * 128,)),
+        ("wpe.weight", (5, 64)),
+        ("h.0.attn.c_attn.weight", (3 * 128, 128)),  # (out, in), as in nn.Linear
+        ("h.1.mlp.c_proj.bias", (1, 128)),
+    ],
+)
+def test_a_misshapen_tensor_is_named(name, shape, tensors, path):
+    with pytest.raises(ValueError, match=name):
+        load(tensors | {name: torch.ones(shape)}, path)
+
+
+def test_a_width_that_is_no_multiple_of_a_heads_is_refused(path):
+    with pytest.raises(ValueError, match="width 96 is no multiple of a head's 64"):
+        load(random_tensors(TINY | {"n_embd": 96}), path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", pickle.dumps({"wte": 1}), b"<html>Sign in</html>"],
+    ids=["empty", "pickle", "html"],
+)
+def test_what_is_no_safetensors_file_is_refused(content, path):
+    with pytest.raises(ValueError, match="no safetensors file"):
+        load_gpt2_checkpoint(place(path, content))
+
+
+def test_a_truncated_file_is_refused(tensors, path):
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match="no safetensors file"):
+        load_gpt2_checkpoint(place(path, path.read_bytes()[:-1]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_arrays_are_mapped_not_read(miniature):
+    script = (
+        "import pathlib, re, sys, torch\n"
+        "from gpt_download import load_gpt2_checkpoint\n"
+        "def private():\n"
+        "    status = pathlib.Path('/proc/self/status').read_text()\n"
+        "    return 1024 * int(re.search(r'RssAnon:\\s+(\\d+) kB', status)[1])\n"
+        "before = private()\n"
+        "settings, params = load_gpt2_checkpoint(sys.argv[1])\n"
+        "print(private() - before)\n"
+    )
+    output, errors = start_python(script, miniature).communicate(timeout=60)
+    assert output, errors
+    assert int(output) < miniature.stat().st_size / 4
+
+
+# -------------------------------------------------------------------------------- all together
+
+
+def test_an_unknown_model_size_is_refused(folder):
+    with pytest.raises(ValueError, match="one of 124M, 355M, 774M, 1558M, got '125M'"):
+        download_and_load_gpt2("125M", folder)
+
+
+def test_a_model_is_downloaded_once_and_loaded(tensors, path, server, folder, monkeypatch):
+    save_file(tensors, path)
+    published = ("someone/gpt2", "revision", sha256_of(path), path.stat().st_size)
+    monkeypatch.setitem(CHECKPOINTS, "tiny", published)
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    server.serve("someone/gpt2/resolve/revision/model.safetensors", Answer(path.read_bytes()))
+    for _ in range(2):
+        settings, params = download_and_load_gpt2("tiny", folder)
+        assert settings == TINY
+        assert_holds(params, tensors)
+    assert names_in(folder / "tiny") == {"model.safetensors"}
+    assert len(server.asked) == 1

@@ -1,0 +1,247 @@
+from functools import reduce
+from operator import getitem
+
+import pytest
+import torch
+import torch.nn.functional as F
+from checkpoints import write_checkpoint
+from helpers import assert_equal, randomise
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from gpt_download import load_gpt2_checkpoint
+from previous_chapters import GELU, GPTModel, LayerNorm, MultiHeadAttention, load_weights_into_gpt
+
+LINEARS = ["att.W_query", "att.W_key", "att.W_value", "att.out_proj", "ff.layers.0", "ff.layers.2"]
+
+
+def draw_tokens(cfg, messages=3):
+    return torch.randint(cfg["vocab_size"], (messages, cfg["context_length"]))
+
+
+@pytest.fixture
+def params(small_config, tmp_path):
+    """Weights that fit the small configuration, in the book's layout."""
+    cfg = small_config
+    settings = {
+        "n_vocab": cfg["vocab_size"],
+        "n_ctx": cfg["context_length"],
+        "n_embd": cfg["emb_dim"],
+        "n_layer": cfg["n_layers"],
+    }
+    return load_gpt2_checkpoint(write_checkpoint(tmp_path / "small.safetensors", settings))[1]
+
+
+# ------------------------------------------------------------------------------- layers
+
+
+@pytest.mark.usefixtures("float64")
+def test_layer_norm_equals_the_one_of_torch():
+    norm, x = randomise(LayerNorm(48)), 0.2 * torch.randn(3, 5, 48)
+    assert_equal(norm(x), F.layer_norm(x, (48,), norm.scale, norm.shift, eps=1e-5))
+
+
+@pytest.mark.usefixtures("float64")
+def test_gelu_equals_the_tanh_one_of_torch():
+    x = torch.linspace(-8, 8, 1001)
+    assert_equal(GELU()(x), F.gelu(x, approximate="tanh"))
+
+
+@pytest.mark.parametrize("qkv_bias", [True, False])
+@pytest.mark.parametrize("disable_causal_mask", [True, False])
+@pytest.mark.usefixtures("float64")
+def test_attention_equals_the_one_of_torch(disable_causal_mask, qkv_bias):
+    C, T, H = 48, 7, 3
+    attention = randomise(MultiHeadAttention(C, C, T + 2, 0.0, H, qkv_bias, disable_causal_mask))
+    thirds = [attention.W_query, attention.W_key, attention.W_value]
+    oracle = nn.MultiheadAttention(C, H, batch_first=True)
+    oracle.out_proj = attention.out_proj
+    with torch.no_grad():
+        oracle.in_proj_weight.copy_(torch.cat([linear.weight for linear in thirds]))
+        if qkv_bias:
+            oracle.in_proj_bias.copy_(torch.cat([linear.bias for linear in thirds]))
+    x = torch.randn(2, T, C)
+    mask = None if disable_causal_mask else torch.ones(T, T, dtype=torch.bool).triu(1)
+    assert_equal(attention(x), oracle(x, x, x, attn_mask=mask)[0])
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(small_config):
+    with pytest.raises(ValueError, match="multiple of num_heads, got 128 and 3"):
+        GPTModel(small_config | {"n_heads": 3})
+
+
+# -------------------------------------------------------------------------------- model
+
+
+@pytest.mark.parametrize("drop_rate", [0.0, 0.1])  # the dropouts draw in the same order too
+@pytest.mark.usefixtures("float64")
+def test_a_filled_gpt_equals_the_one_of_transformers(drop_rate, small_config, tmp_path):
+    cfg = small_config | {"drop_rate": drop_rate}
+    oracle = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=cfg["vocab_size"],
+            n_positions=cfg["context_length"],
+            n_embd=cfg["emb_dim"],
+            n_head=cfg["n_heads"],
+            n_layer=cfg["n_layers"],
+            **dict.fromkeys(["embd_pdrop", "attn_pdrop", "resid_pdrop"], drop_rate),
+            bos_token_id=0,
+            eos_token_id=0,
+            attn_implementation="eager",
+        )
+    )
+    randomise(oracle.float()).save_pretrained(tmp_path)
+    gpt = GPTModel(cfg)
+    load_weights_into_gpt(gpt, load_gpt2_checkpoint(tmp_path / "model.safetensors")[1])
+    tokens = draw_tokens(cfg)
+    torch.manual_seed(1)
+    expected = oracle.double().train()(tokens).logits
+    torch.manual_seed(1)
+    assert_equal(gpt.double()(tokens), expected)
+
+
+def logits_before_and_after_a_new_last_token(cfg, **options):
+    gpt, tokens = randomise(GPTModel(cfg, **options)), draw_tokens(cfg)
+    changed = tokens.clone()
+    changed[:, -1] = (tokens[:, -1] + 1) % cfg["vocab_size"]
+    return gpt(tokens), gpt(changed)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_later_token_does_not_change_earlier_logits(small_config):
+    before, after = logits_before_and_after_a_new_last_token(small_config)
+    assert_equal(after[:, :-1], before[:, :-1])
+
+
+@pytest.mark.usefixtures("float64")
+def test_without_the_causal_mask_a_later_token_changes_all_earlier_logits(small_config):
+    before, after = logits_before_and_after_a_new_last_token(small_config, disable_causal_mask=True)
+    assert ((after - before).abs().amax(dim=2) > 1e-3).all()
+
+
+@pytest.mark.parametrize("disable_causal_mask", [True, False])
+def test_the_names_in_a_state_dict_are_those_of_the_book(disable_causal_mask, small_config):
+    block = {f"{linear}.{name}" for linear in LINEARS for name in ("weight", "bias")}
+    block |= {"norm1.scale", "norm1.shift", "norm2.scale", "norm2.shift"}
+    block |= set() if disable_causal_mask else {"att.mask"}
+    expected = {"tok_emb.weight", "pos_emb.weight", "out_head.weight"}
+    expected |= {"final_norm.scale", "final_norm.shift"}
+    expected |= {f"trf_blocks.{i}.{name}" for i in range(3) for name in block}
+    assert set(GPTModel(small_config, disable_causal_mask).state_dict()) == expected
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_state_dict_of_the_book_with_masks_of_floats_gives_the_same_logits(small_config):
+    T = small_config["context_length"]
+    gpt, tokens = randomise(GPTModel(small_config)), draw_tokens(small_config)
+    of_the_book = {
+        name: torch.triu(torch.ones(T, T), diagonal=1) if name.endswith("att.mask") else values
+        for name, values in gpt.state_dict().items()
+    }
+    other = GPTModel(small_config)
+    other.load_state_dict(of_the_book, strict=True)
+    assert torch.equal(other(tokens), gpt(tokens))
+
+
+def test_a_new_gpt_draws_embeddings_then_blocks_then_the_head(small_config):
+    V, T, C = (small_config[name] for name in ("vocab_size", "context_length", "emb_dim"))
+    torch.manual_seed(123)
+    expected = {"tok_emb": nn.Embedding(V, C), "pos_emb": nn.Embedding(T, C)}
+    for i in range(small_config["n_layers"]):
+        for name in LINEARS:
+            widths = {"ff.layers.0": (C, 4 * C), "ff.layers.2": (4 * C, C)}.get(name, (C, C))
+            expected[f"trf_blocks.{i}.{name}"] = nn.Linear(*widths)
+    expected["out_head"] = nn.Linear(C, V, bias=False)
+    torch.manual_seed(123)
+    gpt = GPTModel(small_config)
+    for name, layer in expected.items():
+        for drawn, values in zip(
+            gpt.get_submodule(name).parameters(), layer.parameters(), strict=True
+        ):
+            assert torch.equal(drawn, values), name
+
+
+def test_a_message_longer_than_the_context_is_refused(small_config):
+    with pytest.raises(ValueError, match="context is 24 tokens, got 25"):
+        GPTModel(small_config)(torch.zeros(1, 25, dtype=torch.long))
+
+
+# ------------------------------------------------------------------------------ weights
+
+
+@pytest.mark.parametrize("disable_causal_mask", [True, False])
+def test_a_model_on_the_meta_device_is_filled_like_a_real_one(
+    disable_causal_mask, small_config, params
+):
+    with torch.device("meta"):
+        gpt = GPTModel(small_config, disable_causal_mask)
+    real = GPTModel(small_config, disable_causal_mask)
+    load_weights_into_gpt(gpt, params)
+    load_weights_into_gpt(real, params)
+    filled, expected = gpt.state_dict(), real.state_dict()
+    assert filled.keys() == expected.keys()
+    assert all(torch.equal(filled[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_filling_a_model_keeps_what_is_frozen_and_what_is_not(device, small_config, params):
+    with torch.device(device):
+        gpt = GPTModel(small_config).requires_grad_(False)
+    gpt.trf_blocks[-1].requires_grad_(True)
+    before = {name: values.requires_grad for name, values in gpt.named_parameters()}
+    load_weights_into_gpt(gpt, params)
+    assert {name: values.requires_grad for name, values in gpt.named_parameters()} == before
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_filled_model_holds_copies_of_the_weights(device, small_config, params):
+    with torch.device(device):
+        gpt, other = GPTModel(small_config), GPTModel(small_config)
+    load_weights_into_gpt(gpt, params)
+    untouched = {name: values.clone() for name, values in gpt.state_dict().items()}
+    for name in untouched:
+        values = gpt.state_dict()[name]
+        assert torch.equal(values, untouched[name]), f"{name} shares memory with another"
+        values.zero_()
+    load_weights_into_gpt(other, params)
+    assert all(torch.equal(values, untouched[name]) for name, values in other.state_dict().items())
+
+
+def test_a_real_model_is_filled_in_place(small_config, params):
+    gpt = GPTModel(small_config)
+    before = dict(gpt.named_parameters())
+    load_weights_into_gpt(gpt, params)
+    assert all(values is before[name] for name, values in gpt.named_parameters())
+
+
+def test_another_number_of_blocks_is_refused(small_config, params):
+    with pytest.raises(ValueError, match="model has 2 blocks, the weights have 3"):
+        load_weights_into_gpt(GPTModel(small_config | {"n_layers": 2}), params)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (("wte",), r"Embedding.weight has shape \(97, 128\) in the model, \(96, 128\)"),
+        (("wpe",), r"Embedding.weight has shape \(24, 128\) in the model, \(23, 128\)"),
+        (("g",), r"LayerNorm.scale has shape \(128,\) in the model, \(127,\)"),
+        (("blocks", 1, "ln_2", "b"), r"LayerNorm.shift has shape \(128,\) in the model, \(127,\)"),
+        (("blocks", 1, "attn", "c_attn", "w"), r"Linear.weight has shape .* \(128, 127\)"),
+        (("blocks", 1, "attn", "c_attn", "b"), "c_attn has width 383, expected 384"),
+        (("blocks", 1, "attn", "c_proj", "w"), r"Linear.weight has shape .* \(128, 127\)"),
+        (("blocks", 1, "mlp", "c_fc", "w"), r"Linear.weight has shape .* \(512, 127\)"),
+        (("blocks", 1, "mlp", "c_proj", "b"), r"Linear.bias has shape .* \(127,\)"),
+    ],
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_an_array_of_another_shape_is_refused(path, message, small_config, params):
+    *way, last = path
+    place = reduce(getitem, way, params)
+    place[last] = place[last][:-1]
+    with pytest.raises(ValueError, match=message):
+        load_weights_into_gpt(GPTModel(small_config), params)
+
+
+def test_biases_that_the_model_lacks_are_refused(small_config, params):
+    with pytest.raises(ValueError, match=r"Linear.bias has shape None in the model, \(128,\)"):
+        load_weights_into_gpt(GPTModel(small_config | {"qkv_bias": False}), params)
