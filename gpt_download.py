@@ -289,7 +289,9 @@ def receive_rest(session: requests.Session, address: str, part: Path, size: int 
         total = start + int(length) if length else size
         kind = response.headers.get("Content-Type", "")
         if kind.startswith("text/html") or (size is not None and total != size):
-            raise ValueError(f"serves {total} bytes of {kind or 'unknown type'}, not the file")
+            raise ValueError(
+                f"serves {total} bytes of {kind or 'unknown type'}, expected {size or 'a file'}"
+            )
         bar = tqdm(
             desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, disable=None
         )
