@@ -18,7 +18,6 @@ experiments; Almeida & Hidalgo 2011, "SMS Spam Collection", doi 10.24432/C5CC84;
 
 import argparse
 import difflib
-import itertools
 import math
 import platform
 import re
@@ -26,17 +25,14 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pandas as pd
 import tiktoken
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 try:
     import resource
@@ -55,6 +51,7 @@ from gpt_download import (
     read_gpt2_settings,
 )
 from previous_chapters import load_weights_into_gpt
+from shortcuts import choose_kernels, take_shortcuts
 from spam_data import SpamDataset as SpamDataset
 from spam_data import (
     Splits,
@@ -64,6 +61,11 @@ from spam_data import (
     demo_tokenizer,
     prepare_splits,
 )
+from training import History, count_correct, train_classifier_simple
+from training import calc_accuracy_loader as calc_accuracy_loader
+from training import calc_loss_batch as calc_loss_batch
+from training import calc_loss_loader as calc_loss_loader
+from training import evaluate_model as evaluate_model
 
 # ------------------------------------------------------------------------- the published table
 
@@ -146,6 +148,9 @@ class Settings:
     seed: int
     device: str
     data_dir: Path
+    precision: str
+    no_shortcuts: bool
+    cache_dir: Path | None
     max_steps: int | None
     demo: bool
     debug: bool
@@ -284,6 +289,12 @@ def build_parser() -> Parser:
         help="auto is cuda where there is one, else cpu")
     add("--data_dir", type=Path, default=Path("sms_spam_collection"), metavar="DIR",
         help="where the messages and their split lie")
+    add("--precision", choices=("float32", "bfloat16"), default="float32",
+        help="of the operands of matrix products; sums and parameters stay float32")
+    add("--no_shortcuts", action="store_true",
+        help="the plain way of the book: compute everything, every time")
+    add("--cache_dir", type=Path, metavar="DIR",
+        help="keep hidden states of frozen layers there for the next run")
     add("--max_steps", type=whole_number(1), metavar="N", help="stop after N optimiser steps")
     add("--debug", action="store_true", help="show the traceback of an error")
     # fmt: on
@@ -336,6 +347,8 @@ def find_conflict(settings: Settings, model_size_given: bool) -> str | None:
         )
     if settings.no_padding and number:
         return "--no_padding keeps every message's own length: leave out --context_length"
+    if settings.no_shortcuts and settings.cache_dir:
+        return "--no_shortcuts has no hidden states to keep: leave out --cache_dir"
     if settings.device != "auto" and not device_is_available(settings.device):
         return f"--device {settings.device} is not available here: use --device cpu"
     try:
@@ -361,7 +374,7 @@ def row_of(settings: Settings) -> int | None:
     """Returns the number of the row that has these settings, whatever the seed and the device."""
     for number in ROWS:
         row = parse_args(["--row", str(number)])
-        elsewhere = ("seed", "device", "data_dir", "debug")
+        elsewhere = ("seed", "device", "data_dir", "no_shortcuts", "cache_dir", "debug")
         if row == replace(settings, **{name: getattr(row, name) for name in elsewhere}):
             return number
     return None
@@ -405,153 +418,10 @@ def load_params(settings: Settings) -> dict[str, Any]:
     return download_and_load_gpt2(parameter_count)[1]
 
 
-# ------------------------------------------------------------------------- training, evaluation
+# ------------------------------------------------------------------------------ one experiment
 
 LEARNING_RATE = 5e-5
 WEIGHT_DECAY = 0.1
-
-
-@dataclass
-class History:
-    """What was seen while training; losses and accuracies are those of a few batches."""
-
-    losses: list[tuple[int, float, float]] = field(default_factory=list)  # batch, train, validation
-    accuracies: list[tuple[int, float, float]] = field(default_factory=list)  # epoch, the same
-    train_seconds: float = 0.0
-
-
-def calc_loss_batch(
-    batch: Sequence[Tensor], model: nn.Module, device: torch.device, ignore_index: int = -100
-) -> Tensor:
-    """Returns the mean cross-entropy () of a batch over the labels that count, 0 if none does."""
-    inputs, lengths, labels = (tensor.to(device) for tensor in batch)
-    logits = model(inputs, lengths)  # (B, K)
-    total = F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="sum")
-    return total / (labels != ignore_index).sum().clamp(min=1)
-
-
-@torch.no_grad()
-def calc_loss_loader(
-    loader: DataLoader,
-    model: nn.Module,
-    device: torch.device,
-    num_batches: int | None = None,
-    ignore_index: int = -100,
-) -> float:
-    """Returns the mean loss over the first batches of a new pass through a loader, or over all."""
-    batches = list(itertools.islice(loader, num_batches))
-    return sum(calc_loss_batch(b, model, device, ignore_index).item() for b in batches) / len(
-        batches
-    )
-
-
-@torch.no_grad()
-def count_correct(
-    loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
-) -> tuple[int, int]:
-    """Returns how many messages were told right, and of how many, in a new pass."""
-    correct = total = 0
-    for inputs, lengths, labels in itertools.islice(loader, num_batches):
-        predictions = model(inputs.to(device), lengths.to(device)).argmax(dim=-1)  # (B,)
-        correct += int((predictions == labels.to(device)).sum())
-        total += len(labels)
-    return correct, total
-
-
-def calc_accuracy_loader(
-    loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
-) -> float:
-    """Returns the share of messages told right, as `count_correct` counts them."""
-    correct, total = count_correct(loader, model, device, num_batches)
-    return correct / total
-
-
-def evaluate_model(
-    model: nn.Module,
-    loaders: Sequence[DataLoader],
-    device: torch.device,
-    eval_iter: int,
-    ignore_index: int = -100,
-) -> list[float]:
-    """Returns the mean loss over the first `eval_iter` batches of each loader."""
-    model.eval()
-    losses = [calc_loss_loader(each, model, device, eval_iter, ignore_index) for each in loaders]
-    model.train()
-    return losses
-
-
-def train_classifier_simple(
-    model: nn.Module,
-    train_loader: DataLoader,
-    val_loader: DataLoader,
-    optimizer: torch.optim.Optimizer,
-    device: torch.device,
-    num_epochs: int,
-    eval_freq: int = 50,
-    eval_iter: int = 5,
-    accumulation_steps: int = 1,
-    ignore_index: int = -100,
-    max_steps: int | None = None,
-) -> History:
-    """Trains a model, prints how it goes, and returns what was seen.
-
-    Every evaluation is a new pass through both loaders, and so draws random numbers: one more or
-    less would change the order of all later batches.
-
-    Args:
-        model: `model(inputs, lengths)` gives logits (B, K).
-        train_loader: batches to train on.
-        val_loader: batches that are only looked at.
-        optimizer: of the trainable parameters.
-        device: where the model is.
-        num_epochs: passes through `train_loader`.
-        eval_freq: batches from one evaluation of the losses to the next.
-        eval_iter: batches that an evaluation looks at in each loader.
-        accumulation_steps: batches in an optimiser step; the last step of an epoch may have
-            fewer, and divides by as many all the same.
-        ignore_index: label whose messages do not count in the loss.
-        max_steps: optimiser steps after which training stops early.
-    """
-    history = History()
-    started = time.perf_counter()
-    loaders = (train_loader, val_loader)
-    seen = steps = 0  # batches, optimiser steps
-    bar = tqdm(total=num_epochs * len(train_loader), desc="Training", unit="batch", disable=None)
-    for epoch in range(1, num_epochs + 1):
-        model.train()
-        for index, batch in enumerate(train_loader, start=1):
-            loss = calc_loss_batch(batch, model, device, ignore_index)
-            (loss / accumulation_steps).backward()
-            if index % accumulation_steps == 0 or index == len(train_loader):
-                optimizer.step()
-                optimizer.zero_grad()
-                steps += 1
-            if seen % eval_freq == 0:
-                losses = evaluate_model(model, loaders, device, eval_iter, ignore_index)
-                history.losses.append((seen, *losses))
-                tqdm.write(
-                    f"Ep {epoch} (Step {seen:06d}): "
-                    f"Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}"
-                )
-            seen += 1
-            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-            bar.update()
-            if steps == max_steps:
-                break
-        model.eval()
-        accuracies = [calc_accuracy_loader(loader, model, device, eval_iter) for loader in loaders]
-        history.accuracies.append((epoch, *accuracies))
-        tqdm.write(
-            f"Training accuracy: {accuracies[0]:.2%} | Validation accuracy: {accuracies[1]:.2%}"
-        )
-        if steps == max_steps:
-            break
-    bar.close()
-    history.train_seconds = time.perf_counter() - started
-    return history
-
-
-# ------------------------------------------------------------------------------ one experiment
 
 
 class Result(NamedTuple):
@@ -559,6 +429,7 @@ class Result(NamedTuple):
 
     history: History
     correct: dict[str, tuple[int, int]]  # split: messages told right, and of how many
+    prefix_seconds: float  # for what is computed before training, a part of the training time
 
 
 def run_experiment(settings: Settings) -> Result:
@@ -570,16 +441,29 @@ def run_experiment(settings: Settings) -> Result:
     """
     device = pick_device(settings.device)
     datasets = load_datasets(settings)
-    loaders = create_loaders(datasets, settings.batch_size)
-    check_max_steps(settings, len(loaders.train))
+    check_steps(settings, len(datasets.train))
     model = build_classifier(settings).to(device)
     print(describe_run(settings, model, datasets, device))
+
+    started = time.perf_counter()
+    if not settings.no_shortcuts:
+        kernels = choose_kernels(device)
+        with autocast(settings.precision, device):
+            conditions = f"{settings.precision} {kernels} {device.type}"
+            model, datasets, report = take_shortcuts(
+                model, datasets, settings.cache_dir, conditions
+            )
+        print(f"Shortcuts: {kernels}; {report}")
+    prefix_seconds = time.perf_counter() - started
+    loaders = create_loaders(datasets, settings.batch_size)
+    set_precision(model, settings.precision, device)
 
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=LEARNING_RATE,
         weight_decay=WEIGHT_DECAY,
+        fused=not settings.no_shortcuts,
     )
     history = train_classifier_simple(
         model,
@@ -592,13 +476,31 @@ def run_experiment(settings: Settings) -> Result:
         ignore_index=settings.ignore_index,
         max_steps=settings.max_steps,
     )
-    print(f"Training completed in {history.train_seconds / 60:.2f} minutes.")
+    minutes = (prefix_seconds + history.train_seconds) / 60
+    print(f"Training completed in {minutes:.2f} minutes.")
     correct = {
         name: count_correct(loader, model, device)
         for name, loader in zip(Splits._fields, loaders, strict=True)
     }
     print(describe_result(settings, correct, device))
-    return Result(history, correct)
+    return Result(history, correct, prefix_seconds)
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Returns a context in which matrix products take operands of that precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def set_precision(model: nn.Module, precision: str, device: torch.device) -> None:
+    """Lets a model's forward pass take operands of that precision; logits come as float32."""
+    if precision == "bfloat16":
+        forward = model.forward
+
+        def cast(inputs: Tensor, lengths: Tensor) -> Tensor:
+            with autocast(precision, device):
+                return forward(inputs, lengths).float()
+
+        model.forward = cast
 
 
 def load_datasets(settings: Settings) -> Splits:
@@ -633,9 +535,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def check_max_steps(settings: Settings, batches: int) -> None:
-    """Raises ValueError when the epochs have fewer optimiser steps than `--max_steps` asks for."""
+def check_steps(settings: Settings, messages: int) -> None:
+    """Raises ValueError unless the training messages give a batch, and the steps asked for."""
+    batches = messages // settings.batch_size
     steps = settings.num_epochs * math.ceil(batches / settings.accumulation_steps)
+    if batches == 0:
+        raise ValueError(
+            f"--batch_size {settings.batch_size} exceeds the {messages:,} training messages"
+        )
     if settings.max_steps is not None and settings.max_steps > steps:
         raise ValueError(
             f"--max_steps {settings.max_steps} exceeds the {steps} steps of --num_epochs "

@@ -168,15 +168,7 @@ def create_datasets(
 
 
 def create_loaders(datasets: Splits, batch_size: int) -> Splits:
-    """Returns loaders of (inputs, lengths, labels); only training is shuffled and drops a rest.
-
-    Raises:
-        ValueError: when the training messages do not fill one batch.
-    """
-    if batch_size > len(datasets.train):
-        raise ValueError(
-            f"a batch of {batch_size} exceeds the {len(datasets.train):,} training messages"
-        )
+    """Returns loaders of (inputs, lengths, labels); only training is shuffled and drops a rest."""
     return Splits(
         *(
             DataLoader(

@@ -255,6 +255,11 @@ def test_more_steps_than_the_epochs_have_are_refused():
         run_experiment(tiny_settings("--max_steps", "156"))
 
 
+def test_a_batch_beyond_the_training_messages_is_refused():
+    with pytest.raises(ValueError, match="--batch_size 252 exceeds the 251 training messages"):
+        run_experiment(tiny_settings("--batch_size", "252"))
+
+
 def test_a_model_whose_context_is_shorter_than_the_messages_is_refused(tmp_path):
     path = write_checkpoint(tmp_path / "some.safetensors", TWO_MODELS)
     settings = dataclasses.replace(parse_args(["--weights", str(path)]), demo=True)

@@ -173,11 +173,6 @@ def test_a_pass_draws_the_random_numbers_that_a_plain_loader_draws():
     assert ours == expected
 
 
-def test_a_batch_beyond_the_training_messages_is_refused():
-    with pytest.raises(ValueError, match="a batch of 11 exceeds the 10 training messages"):
-        loaders_of(count=10, batch_size=11)
-
-
 # ------------------------------------------------------------------------------------------ demo
 
 

@@ -1,0 +1,271 @@
+"""Times training with and without shortcuts, row by row, in one process on one machine.
+
+    python benchmarks/shortcuts.py --rows 1 2 3 --weights random
+    python benchmarks/shortcuts.py --table        # the README's table, from the records
+
+Whole plain runs take hours, so both ways are timed by the piece and added up: the median seconds
+of a training batch and of an evaluation batch, in rounds that alternate between the two ways, times
+the number that a run has; the frozen prefix is run as a whole. Random weights take the time of
+pretrained ones. Each row writes one record to `benchmarks/records/`.
+
+Memory is the peak of what the process holds for itself (RssAnon; Linux), without mapped files.
+"""
+
+import argparse
+import json
+import math
+import platform
+import re
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import shortcuts
+from additional_experiments import (
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    Settings,
+    autocast,
+    build_classifier,
+    calc_loss_batch,
+    create_loaders,
+    load_datasets,
+    parse_args,
+    set_precision,
+)
+from spam_data import Splits
+
+RECORDS = Path(__file__).parent / "records"
+CPU = torch.device("cpu")
+EVAL_FREQ, EVAL_BATCHES = 50, 10  # as a run has them: batches between evaluations, and of each
+
+
+def seconds_of(action: Callable[[], Any]) -> float:
+    """Returns how long an action takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def own_memory() -> float:
+    """Returns what the process holds for itself now, in MiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """Gives a list that holds, in the end, what the process held for itself meanwhile, in MiB."""
+    seen, stop = [own_memory()], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.01):
+            seen.append(own_memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def best_product(precision: str) -> float:
+    """Returns the machine's fastest matrix product of a layer's size, in GFLOP/s."""
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    x, weight = torch.randn(4096, 768).to(dtype), torch.randn(3072, 768).to(dtype)
+    times = [seconds_of(lambda: nn.functional.linear(x, weight)) for _ in range(20)]
+    return 2 * x.numel() * len(weight) / min(times) / 1e9
+
+
+def batches_of(loader: DataLoader) -> Iterator[Any]:
+    """Yields batches for ever."""
+    while True:
+        yield from loader
+
+
+class Way:
+    """One of the two ways, with the times of its batches."""
+
+    def __init__(self, settings: Settings, model: nn.Module, datasets: Splits) -> None:
+        set_precision(model, settings.precision, CPU)
+        self.model = model
+        loaders = create_loaders(datasets, settings.batch_size)
+        self.batches = {"train": batches_of(loaders.train), "eval": batches_of(loaders.validation)}
+        self.optimizer = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad],
+            lr=LEARNING_RATE,
+            weight_decay=WEIGHT_DECAY,
+            fused=not settings.no_shortcuts,
+        )
+        self.accumulation_steps = settings.accumulation_steps
+        self.seconds: dict[str, list[float]] = {"train": [], "eval": []}
+
+    def train(self) -> None:
+        """Makes one optimiser step."""
+        self.model.train()
+        for _ in range(self.accumulation_steps):
+            batch = next(self.batches["train"])
+            (calc_loss_batch(batch, self.model, CPU) / self.accumulation_steps).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def eval(self) -> None:
+        """Looks at one batch."""
+        self.model.eval()
+        calc_loss_batch(next(self.batches["eval"]), self.model, CPU)
+
+    def measure(self, count: int) -> None:
+        """Times some batches of both kinds, after one of each that does not count."""
+        self.train()
+        self.eval()
+        for _ in range(count):
+            self.seconds["train"].append(seconds_of(self.train) / self.accumulation_steps)
+            self.seconds["eval"].append(seconds_of(self.eval))
+
+    def total(self, batches: dict[str, int], prefix_seconds: float = 0.0) -> list[float]:
+        """Returns the seconds of a whole run, from the quartiles of its batches' times."""
+        quartiles = {kind: statistics.quantiles(s, n=4) for kind, s in self.seconds.items()}
+        return [
+            prefix_seconds + sum(batches[k] * quartiles[k][i] for k in batches) for i in range(3)
+        ]
+
+    def flop(self, batches: dict[str, int]) -> float:
+        """Returns the operations of a whole run's batches, by PyTorch's own count."""
+        with FlopCounterMode(display=False) as train:
+            self.train()
+        with FlopCounterMode(display=False) as evaluation:
+            self.eval()
+        each = train.get_total_flops() / self.accumulation_steps
+        return batches["train"] * each + batches["eval"] * evaluation.get_total_flops()
+
+
+def flop_of_prefix(model: shortcuts.ShortcutClassifier, settings: Settings) -> float:
+    """Returns the operations of the whole frozen prefix: what its last batch has, a token."""
+    if model.depth is None:
+        return 0.0
+    plain, datasets = build_classifier(settings), load_datasets(settings)
+    needed = Splits(*(shortcuts.needed_lengths(plain, dataset) for dataset in datasets))
+    messages, _ = shortcuts.distinct_messages(needed, datasets)
+    some = messages[-8:]
+    values = torch.empty(sum(len(m) for m in some), model.pos_emb.weight.shape[1])
+    with FlopCounterMode(display=False) as counter:
+        shortcuts.run_prefix(model, some, model.depth, values)
+    return counter.get_total_flops() / len(values) * sum(len(m) for m in messages)
+
+
+def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str, Any]:
+    """Returns the record of one row."""
+    settings = parse_args(["--row", str(row), *flags])
+    plainly = replace(settings, no_shortcuts=True, precision="float32")
+    datasets = load_datasets(settings)
+    empty = own_memory()
+    torch.backends.mkldnn.matmul.fp32_precision = "none"
+    with peak_memory() as plain_memory:
+        plain = Way(plainly, build_classifier(plainly), datasets)
+        plain.measure(1)
+
+    before = own_memory()
+    kernels = shortcuts.choose_kernels(CPU)
+    with peak_memory() as fast_memory:
+        started = time.perf_counter()
+        with autocast(settings.precision, CPU):
+            model = build_classifier(settings)
+            taken = shortcuts.take_shortcuts(model, datasets)
+        prefix_seconds = time.perf_counter() - started
+        fast = Way(settings, taken.model, taken.datasets)
+        fast.measure(1)
+    for _ in range(rounds):
+        torch.backends.mkldnn.matmul.fp32_precision = "none"
+        plain.measure(count)
+        shortcuts.choose_kernels(CPU)
+        fast.measure(count)
+
+    train_batches = settings.num_epochs * (len(datasets.train) // settings.batch_size)
+    evaluations = math.ceil(train_batches / EVAL_FREQ) + settings.num_epochs
+    batches = {"train": train_batches, "eval": EVAL_BATCHES * evaluations}
+    plain_seconds, fast_seconds = plain.total(batches), fast.total(batches, prefix_seconds)
+    flop = fast.flop(batches) + flop_of_prefix(taken.model, settings)
+    best = best_product(settings.precision)
+    return {
+        "row": row,
+        "precision": settings.precision,
+        "kernels": kernels,
+        "plain_seconds": plain_seconds,  # lower quartile, median, upper quartile, as the next
+        "fast_seconds": fast_seconds,
+        "ratio": plain_seconds[1] / fast_seconds[1],
+        "prefix_seconds": prefix_seconds,
+        "plain_memory_mib": max(plain_memory),
+        "fast_memory_mib": max(fast_memory) - before + empty,
+        "gflop": flop / 1e9,
+        "best_gflop_per_second": best,
+        "batches_timed": len(plain.seconds["train"]),
+        "machine": f"{cpu_name()}, {torch.get_num_threads()} threads",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def cpu_name() -> str:
+    """Returns the processor's name as Linux tells it."""
+    return re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Returns the records as a Markdown table."""
+    lines = [
+        "| row | precision | plain, s | fast, s | ratio | prefix | floor, s | GFLOP/s, of best "
+        "| memory plain, MiB | fast |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for r in sorted(records, key=lambda r: (r["precision"] != "float32", r["row"])):
+        (p_low, plain, p_high), (f_low, fast, f_high) = r["plain_seconds"], r["fast_seconds"]
+        lines.append(
+            f"| {r['row']} | {r['precision']} | {plain:,.0f} ({p_low:,.0f}-{p_high:,.0f}) "
+            f"| {fast:,.0f} ({f_low:,.0f}-{f_high:,.0f}) | {r['ratio']:.1f} "
+            f"| {r['prefix_seconds'] / fast:.0%} | {r['gflop'] / r['best_gflop_per_second']:,.0f} "
+            f"| {r['gflop'] / fast:,.0f} of {r['best_gflop_per_second']:,.0f} "
+            f"| {r['plain_memory_mib']:,.0f} | {r['fast_memory_mib']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def load_records() -> list[dict[str, Any]]:
+    """Returns the committed records."""
+    return [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
+
+
+def main() -> None:
+    """Measures rows, or prints the table of what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--rows", type=int, nargs="+", default=[])
+    parser.add_argument("--rounds", type=int, default=3, help="of alternating measurements")
+    parser.add_argument("--batches", type=int, default=4, help="timed in a round, of each kind")
+    parser.add_argument("--table", action="store_true", help="print the table of the records")
+    arguments, flags = parser.parse_known_args()
+    for row in arguments.rows:
+        record = measure_row(row, flags, arguments.rounds, arguments.batches)
+        RECORDS.mkdir(exist_ok=True)
+        path = RECORDS / f"row_{row:02d}_{record['precision']}.json"
+        path.write_text(json.dumps(record, indent=1) + "\n")
+        print(table([record]), flush=True)
+    if arguments.table:
+        print(table(load_records()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,314 @@
+"""The short way is the plain way: logits, gradients and whole steps, in float64 at 1e-9."""
+
+import io
+import itertools
+from copy import deepcopy
+
+import pandas as pd
+import pytest
+import torch
+from helpers import assert_equal, randomise
+from torch import nn
+
+import shortcuts
+from additional_experiments import calc_loss_batch
+from gpt_classifier import GPTClassifier, LoRALayer, make_trainable
+from shortcuts import take_shortcuts
+from spam_data import Splits, create_datasets, create_loaders, to_csv
+
+PAD = 96
+CONFIG = {
+    "vocab_size": 97, "context_length": 24, "emb_dim": 32, "n_heads": 4, "n_layers": 3,
+    "drop_rate": 0.0, "qkv_bias": True,
+}  # fmt: skip
+LAYERS = ("last_layer", "last_block", "last_two_blocks", "all", "lora", "lora_alternative")
+POSITIONS = ("first", "last", "flexible")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors lose more by threads than they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class CharacterTokenizer:
+    """One token a character."""
+
+    def encode_ordinary(self, text):
+        return [ord(character) % CONFIG["vocab_size"] for character in text]
+
+
+def messages():
+    """Texts of one token, none, more than the limit, twins, and a real token that looks like PAD.
+
+    The training texts end in a short batch.
+    """
+    texts = ["a", "", "abc", "abcdefghijklmnopqrstuvwxyz", "abc", chr(PAD), "bc" + chr(PAD), "bca",
+             "the longer one", "hello", "b", "abcd", "zyxw vuts", "to be", "abcdefghijklmnop",
+             "abcdefghijklmnoq", "ham", "spam", "eggs"]  # fmt: skip
+    frame = pd.DataFrame({"Label": [i % 2 for i in range(len(texts))], "Text": texts})
+    csvs = (frame[:11], frame[8:15], frame[12:])
+    return {name: io.StringIO(to_csv(f)) for name, f in zip(Splits._fields, csvs, strict=True)}
+
+
+def datasets_of(no_padding=False, max_length=18):
+    splits = create_datasets(messages(), CharacterTokenizer(), max_length, no_padding)
+    for dataset in splits:  # the small vocabulary has another padding token
+        dataset.tokens[dataset.tokens == 50256] = PAD
+    return splits
+
+
+def classifier(layers, *choices, config=CONFIG):
+    torch.manual_seed(3)
+    model = randomise(GPTClassifier(config, *choices)).requires_grad_(False)
+    model.out_head = randomise(nn.Linear(config["emb_dim"], 2))
+    make_trainable(model, layers, lora_rank=3, lora_scaling=1.5)
+    for module in model.modules():
+        if isinstance(module, LoRALayer):
+            randomise(module)
+    return model
+
+
+def both_paths(layers, *choices, no_padding=False, config=CONFIG):
+    plain = classifier(layers, *choices, config=config)
+    datasets = datasets_of(no_padding)
+    short = take_shortcuts(deepcopy(plain), datasets)
+    batch_size = 1 if no_padding else 4
+    return (
+        (plain, create_loaders(datasets, batch_size)),
+        (short.model, create_loaders(short.datasets, batch_size)),
+    )
+
+
+def trajectory(model, loaders, steps=10, accumulation_steps=1):
+    """Returns logits, gradients and parameters of a few steps with what is seen meanwhile."""
+    torch.manual_seed(5)
+    seen = []
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(parameters.values(), lr=1e-2, weight_decay=0.1)
+    batches = itertools.chain.from_iterable(itertools.repeat(loaders.train))
+    for step in range(1, steps + 1):
+        model.train()
+        for batch in itertools.islice(batches, accumulation_steps):
+            (calc_loss_batch(batch, model, torch.device("cpu")) / accumulation_steps).backward()
+        seen += [p.grad.clone() for p in parameters.values()]
+        optimizer.step()
+        optimizer.zero_grad()
+        if step in (1, steps):
+            model.eval()
+            with torch.no_grad():
+                seen += [model(inputs, n) for loader in loaders for inputs, n, _ in loader]
+    return seen + list(model.state_dict().values())
+
+
+def assert_same(paths, **more):
+    plain, short = (trajectory(*path, **more) for path in paths)
+    assert len(plain) == len(short)
+    for expected, actual in zip(plain, short, strict=True):
+        assert_equal(actual, expected)
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("average", [False, True], ids=["", "average"])
+@pytest.mark.parametrize("no_mask", [False, True], ids=["", "no_mask"])
+@pytest.mark.parametrize("no_padding", [False, True], ids=["", "no_padding"])
+@pytest.mark.usefixtures("float64")
+def test_ten_steps_are_the_same(layers, position, average, no_mask, no_padding):
+    assert_same(both_paths(layers, position, average, no_mask, no_padding=no_padding))
+
+
+@pytest.mark.usefixtures("float64")
+def test_accumulated_steps_are_the_same():
+    assert_same(both_paths("last_block", "flexible"), accumulation_steps=3)
+
+
+@pytest.mark.parametrize("layers", ["last_block", "all"])
+@pytest.mark.usefixtures("float64")
+def test_a_single_block_is_enough(layers):
+    assert_same(both_paths(layers, "flexible", config=CONFIG | {"n_layers": 1}))
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_model_without_attention_biases_is_the_same():
+    assert_same(both_paths("last_two_blocks", "last", config=CONFIG | {"qkv_bias": False}))
+
+
+def test_both_paths_share_parameters_and_keys():
+    plain = classifier("last_block", "last")
+    short = take_shortcuts(plain, datasets_of()).model
+    assert list(short.state_dict()) == list(plain.state_dict())
+    assert [id(p) for p in short.parameters()] == [id(p) for p in plain.parameters()]
+
+
+def test_a_model_with_dropout_is_refused():
+    plain = classifier("last_block", "last", config=CONFIG | {"drop_rate": 0.1})
+    with pytest.raises(ValueError, match="drop_rate 0"):
+        take_shortcuts(plain, datasets_of())
+
+
+def test_a_prefix_that_is_trained_after_all_is_told():
+    plain = classifier("last_block", "last")
+    short = take_shortcuts(plain, datasets_of()).model
+    plain.trf_blocks[0].requires_grad_(True)
+    with pytest.raises(RuntimeError, match="frozen"):
+        short.train()
+
+
+# --------------------------------------------------------------------------------- what is needed
+
+
+@pytest.mark.parametrize(
+    ("position", "average", "no_mask", "expected"),
+    [
+        ("first", False, False, [1, 1, 1]),
+        ("flexible", False, False, [3, 1, 18]),
+        ("flexible", True, False, [3, 1, 18]),
+        ("last", False, False, [18, 18, 18]),
+        ("first", True, False, [18, 18, 18]),
+        ("flexible", False, True, [18, 18, 18]),
+    ],
+)
+def test_only_what_the_logits_depend_on_is_needed(position, average, no_mask, expected):
+    dataset = datasets_of().train
+    needed = shortcuts.needed_lengths(classifier("last_block", position, average, no_mask), dataset)
+    assert needed[[2, 1, 3]].tolist() == expected
+
+
+def test_equal_messages_are_computed_once():
+    datasets = datasets_of()
+    lengths = Splits(*(dataset.lengths for dataset in datasets))
+    messages, which = shortcuts.distinct_messages(lengths, datasets)
+    texts = [tuple(tokens.tolist()) for tokens in messages]
+    assert len(texts) == len(set(texts))
+    assert [len(text) for text in texts] == sorted(len(text) for text in texts)
+    for dataset, numbers in zip(datasets, which, strict=True):
+        for tokens, length, number in zip(dataset.tokens, dataset.lengths, numbers, strict=True):
+            assert texts[number] == tuple(tokens[:length].tolist())
+
+
+# ---------------------------------------------------------------------------------- hidden states
+
+
+def hidden_states(cache_dir=None, layers="last_block", conditions=""):
+    """Returns the hidden states of the test's messages, and how often the prefix was run."""
+    model, datasets = classifier(layers, "flexible"), datasets_of()
+    lengths = Splits(*(dataset.lengths for dataset in datasets))
+    messages, _ = shortcuts.distinct_messages(lengths, datasets)
+    short = shortcuts.ShortcutClassifier(model, 2)
+    runs = []
+    run_prefix = shortcuts.run_prefix
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shortcuts, "run_prefix", lambda *a: runs.append(1) or run_prefix(*a))
+        hidden = shortcuts.compute_hidden_states(short, messages, 2, cache_dir, conditions)
+    return hidden.values.clone(), len(runs)
+
+
+def test_hidden_states_are_taken_from_the_cache_by_the_next_run(tmp_path):
+    first, runs = hidden_states(tmp_path)
+    again, no_runs = hidden_states(tmp_path)
+    assert (runs, no_runs) == (1, 0)
+    assert torch.equal(first, again)
+    assert torch.equal(first, hidden_states()[0])
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_hidden_states_of_other_conditions_are_not_taken(tmp_path):
+    hidden_states(tmp_path)
+    assert hidden_states(tmp_path, conditions="bfloat16")[1] == 1
+    assert len(list(tmp_path.glob("*.hidden"))) == 2
+
+
+@pytest.mark.parametrize("change", ["weights", "tokens", "depth", "heads", "mask"])
+def test_the_key_covers_what_the_hidden_states_depend_on(change):
+    messages = [torch.tensor([1, 2]), torch.tensor([3])]
+    model = shortcuts.ShortcutClassifier(classifier("last_block"), 2)
+    before = shortcuts.prefix_key(model, messages, 2, "")
+    assert shortcuts.prefix_key(deepcopy(model), messages, 2, "") == before
+    depth = 2
+    if change == "weights":
+        model.trf_blocks[1].att.W_key.bias.data[0] += 1e-3
+    elif change == "tokens":
+        messages = [torch.tensor([1]), torch.tensor([2, 3])]
+    elif change == "depth":
+        depth = 1
+    elif change == "heads":
+        model.trf_blocks[0].att.num_heads = 2
+    else:
+        model.trf_blocks[0].att.disable_causal_mask = True
+    assert shortcuts.prefix_key(model, messages, depth, "") != before
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[50] ^= 1
+    path.write_bytes(content)
+
+
+def take_from_another(path):
+    hidden_states(path.parent, conditions="other")
+    other = next(p for p in path.parent.glob("*.hidden") if p != path)
+    path.write_bytes(other.read_bytes())
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, take_from_another])
+def test_a_damaged_file_of_hidden_states_is_computed_again(damage, tmp_path):
+    expected, _ = hidden_states(tmp_path)
+    damage(next(tmp_path.glob("*.hidden")))
+    found, runs = hidden_states(tmp_path)
+    assert runs == 1
+    assert torch.equal(found, expected)
+    assert hidden_states(tmp_path)[1] == 0
+
+
+def test_an_interrupted_run_leaves_nothing_that_the_next_trips_over(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shortcuts, "digest_of", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            hidden_states(tmp_path)
+    assert not list(tmp_path.glob("*.hidden"))
+    assert hidden_states(tmp_path)[1] == 1
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_what_exceeds_its_share_of_memory_lies_in_a_file_without_a_name(monkeypatch, tmp_path):
+    expected, _ = hidden_states()
+    monkeypatch.setattr(shortcuts, "MEMORY_SHARE", 0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    model = classifier("last_block", "flexible")
+    taken = take_shortcuts(model, datasets_of())
+    assert "in a file that goes with the run" in taken.report
+    assert not list(tmp_path.iterdir())
+    assert torch.equal(hidden_states()[0], expected)
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_a_cached_run_has_the_trajectory_of_one_without(layers, tmp_path):
+    def run(cache_dir):
+        taken = take_shortcuts(classifier(layers, "last"), datasets_of(), cache_dir)
+        return trajectory(taken.model, create_loaders(taken.datasets, 4), steps=3)
+
+    without, first, second = (run(folder) for folder in (None, tmp_path, tmp_path))
+    for expected, *actual in zip(without, first, second, strict=True):
+        assert all(torch.equal(expected, tensor) for tensor in actual)
+
+
+# --------------------------------------------------------------------------------------- kernels
+
+
+def test_the_kernels_that_are_chosen_keep_float32s_digits():
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    try:
+        shortcuts.choose_kernels(torch.device("cpu"))
+        a, b = torch.randn(300, 400), torch.randn(400, 500)
+        exact = a.double() @ b.double()
+        assert (a @ b - exact).norm() / exact.norm() < 1e-6
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before

@@ -1,0 +1,163 @@
+"""Training a classifier and looking at how it does: losses, accuracies, and the loop.
+
+    history = train_classifier_simple(model, train_loader, val_loader, optimizer, device, 5)
+    correct, total = count_correct(test_loader, model, device)
+
+A model is anything with `model(inputs, lengths)` giving logits (B, K); a loader gives batches of
+inputs, lengths (B,) and labels (B,). Nothing here knows what the inputs are, tokens or hidden
+states.
+
+Source: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6, whose names these
+are.
+"""
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+
+@dataclass
+class History:
+    """What was seen while training; losses and accuracies are those of a few batches."""
+
+    losses: list[tuple[int, float, float]] = field(default_factory=list)  # batch, train, validation
+    accuracies: list[tuple[int, float, float]] = field(default_factory=list)  # epoch, the same
+    train_seconds: float = 0.0
+
+
+def calc_loss_batch(
+    batch: Sequence[Tensor], model: nn.Module, device: torch.device, ignore_index: int = -100
+) -> Tensor:
+    """Returns the mean cross-entropy () of a batch over the labels that count, 0 if none does."""
+    inputs, lengths, labels = (tensor.to(device) for tensor in batch)
+    logits = model(inputs, lengths)  # (B, K)
+    total = F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="sum")
+    return total / (labels != ignore_index).sum().clamp(min=1)
+
+
+@torch.no_grad()
+def calc_loss_loader(
+    loader: DataLoader,
+    model: nn.Module,
+    device: torch.device,
+    num_batches: int | None = None,
+    ignore_index: int = -100,
+) -> float:
+    """Returns the mean loss over the first batches of a new pass through a loader, or over all."""
+    batches = list(itertools.islice(loader, num_batches))
+    return sum(calc_loss_batch(b, model, device, ignore_index).item() for b in batches) / len(
+        batches
+    )
+
+
+@torch.no_grad()
+def count_correct(
+    loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
+) -> tuple[int, int]:
+    """Returns how many messages were told right, and of how many, in a new pass."""
+    correct = total = 0
+    for inputs, lengths, labels in itertools.islice(loader, num_batches):
+        predictions = model(inputs.to(device), lengths.to(device)).argmax(dim=-1)  # (B,)
+        correct += int((predictions == labels.to(device)).sum())
+        total += len(labels)
+    return correct, total
+
+
+def calc_accuracy_loader(
+    loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
+) -> float:
+    """Returns the share of messages told right, as `count_correct` counts them."""
+    correct, total = count_correct(loader, model, device, num_batches)
+    return correct / total
+
+
+def evaluate_model(
+    model: nn.Module,
+    loaders: Sequence[DataLoader],
+    device: torch.device,
+    eval_iter: int,
+    ignore_index: int = -100,
+) -> list[float]:
+    """Returns the mean loss over the first `eval_iter` batches of each loader."""
+    model.eval()
+    losses = [calc_loss_loader(each, model, device, eval_iter, ignore_index) for each in loaders]
+    model.train()
+    return losses
+
+
+def train_classifier_simple(
+    model: nn.Module,
+    train_loader: DataLoader,
+    val_loader: DataLoader,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    num_epochs: int,
+    eval_freq: int = 50,
+    eval_iter: int = 5,
+    accumulation_steps: int = 1,
+    ignore_index: int = -100,
+    max_steps: int | None = None,
+) -> History:
+    """Trains a model, prints how it goes, and returns what was seen.
+
+    Every evaluation is a new pass through both loaders, and so draws random numbers: one more or
+    less would change the order of all later batches.
+
+    Args:
+        model: `model(inputs, lengths)` gives logits (B, K).
+        train_loader: batches to train on.
+        val_loader: batches that are only looked at.
+        optimizer: of the trainable parameters.
+        device: where the model is.
+        num_epochs: passes through `train_loader`.
+        eval_freq: batches from one evaluation of the losses to the next.
+        eval_iter: batches that an evaluation looks at in each loader.
+        accumulation_steps: batches in an optimiser step; the last step of an epoch may have
+            fewer, and divides by as many all the same.
+        ignore_index: label whose messages do not count in the loss.
+        max_steps: optimiser steps after which training stops early.
+    """
+    history = History()
+    started = time.perf_counter()
+    loaders = (train_loader, val_loader)
+    seen = steps = 0  # batches, optimiser steps
+    bar = tqdm(total=num_epochs * len(train_loader), desc="Training", unit="batch", disable=None)
+    for epoch in range(1, num_epochs + 1):
+        model.train()
+        for index, batch in enumerate(train_loader, start=1):
+            loss = calc_loss_batch(batch, model, device, ignore_index)
+            (loss / accumulation_steps).backward()
+            if index % accumulation_steps == 0 or index == len(train_loader):
+                optimizer.step()
+                optimizer.zero_grad()
+                steps += 1
+            if seen % eval_freq == 0:
+                losses = evaluate_model(model, loaders, device, eval_iter, ignore_index)
+                history.losses.append((seen, *losses))
+                tqdm.write(
+                    f"Ep {epoch} (Step {seen:06d}): "
+                    f"Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}"
+                )
+            seen += 1
+            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+            bar.update()
+            if steps == max_steps:
+                break
+        model.eval()
+        accuracies = [calc_accuracy_loader(loader, model, device, eval_iter) for loader in loaders]
+        history.accuracies.append((epoch, *accuracies))
+        tqdm.write(
+            f"Training accuracy: {accuracies[0]:.2%} | Validation accuracy: {accuracies[1]:.2%}"
+        )
+        if steps == max_steps:
+            break
+    bar.close()
+    history.train_seconds = time.perf_counter() - started
+    return history
