@@ -8,13 +8,13 @@ import pytest
 from additional_experiments import ROWS, TINY, parse_args, run_experiment
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_trajectories.json").read_text())
-QUICK = ["1", "3", "16"]
+QUICK = {"plain": ["1"], "short": ["1", "2", "3", "16", "17", "18"]}  # the others are slow
 ROW_11_STEADY = 350  # batches; after them row 11 amplifies rounding, by a LoRA scaled by 16
 
 
-def golden_rows():
+def golden_rows(path):
     return [
-        pytest.param(row, marks=[] if row in QUICK else pytest.mark.slow, id=f"row{row}")
+        pytest.param(row, marks=[] if row in QUICK[path] else pytest.mark.slow, id=f"row{row}")
         for row in GOLDEN
     ]
 
@@ -50,7 +50,14 @@ def assert_same_trajectory(row, result, tolerance):
     assert (shares["val"], shares["test"]) == (golden["final"]["val"], golden["final"]["test"])
 
 
-@pytest.mark.parametrize("row", golden_rows())
+@pytest.mark.parametrize("row", golden_rows("plain"))
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_a_row_follows_the_published_trajectory(row, miniature, real_data_dir):
-    assert_same_trajectory(row, run(row, miniature, real_data_dir), tolerance=1e-5)
+    result = run(row, miniature, real_data_dir, "--no_shortcuts")
+    assert_same_trajectory(row, result, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("row", golden_rows("short"))
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_shortcuts_follow_the_published_trajectory(row, miniature, real_data_dir):
+    assert_same_trajectory(row, run(row, miniature, real_data_dir), tolerance=1e-4)
