@@ -6,29 +6,28 @@
     python additional_experiments.py --row 16                  # the flags of a row by its number
 
 First or last token? One block, two, all, LoRA? A bigger model? Padding? The causal mask? Mean
-pooling? Each row of `ROWS` is one answer: the flags of a run, and the accuracies once published
-for it. A run prepares the SMS Spam Collection, builds the GPT of the book, adapts it, trains it and
-reports, in the published order and with the published random numbers: its losses and accuracies
-are those of the published script, batch by batch.
+pooling? Each row of the published table is one answer. A run prepares the SMS Spam Collection,
+builds the GPT of the book, adapts it, trains it, reports, and leaves a record, in the published
+order and with the published random numbers: its losses and accuracies are those of the published
+script, batch by batch.
 
 Sources: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6 and its additional
 experiments; Almeida & Hidalgo 2011, "SMS Spam Collection", doi 10.24432/C5CC84; Hu et al. 2021,
 "LoRA"; Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA".
 """
 
-import argparse
-import difflib
+import hashlib
 import math
 import platform
-import re
-import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import tiktoken
 import torch
@@ -39,346 +38,57 @@ try:
 except ImportError:  # Windows
     resource = None
 
+from baselines import BASELINES
+from experiment_flags import (
+    ELSEWHERE,
+    TRAINABLE,
+    Settings,
+    design_of,
+    parse_args,
+    row_of,
+)
+from experiment_records import (
+    FAILED,
+    FINISHED,
+    ROWS,
+    VERSION,
+    git_commit,
+    is_finished,
+    published_count,
+    record_path,
+    source_digest,
+    write_record,
+)
 from gpt_classifier import GPTClassifier, make_trainable
 from gpt_classifier import LinearWithLoRA as LinearWithLoRA
 from gpt_classifier import LinearWithLoRAMerged as LinearWithLoRAMerged
 from gpt_classifier import LoRALayer as LoRALayer
 from gpt_classifier import replace_linear_with_lora as replace_linear_with_lora
 from gpt_download import (
+    CHECKPOINTS,
     download_and_load_gpt2,
     load_gpt2_checkpoint,
     load_gpt2_tokenizer,
-    read_gpt2_settings,
+    sha256_of,
 )
 from previous_chapters import load_weights_into_gpt
 from shortcuts import choose_kernels, keep_freed_memory, take_shortcuts
-from spam_data import SpamDataset as SpamDataset
 from spam_data import (
+    SPLIT_SHA256,
     Splits,
     create_datasets,
     create_loaders,
     demo_splits,
     demo_tokenizer,
     prepare_splits,
+    read_messages,
 )
-from training import History, count_correct, train_classifier_simple
+from spam_data import SpamDataset as SpamDataset
+from training import History, count_correct, predict, train_classifier_simple
 from training import calc_accuracy_loader as calc_accuracy_loader
 from training import calc_loss_batch as calc_loss_batch
 from training import calc_loss_loader as calc_loss_loader
 from training import evaluate_model as evaluate_model
-
-# ------------------------------------------------------------------------- the published table
-
-
-class Row(NamedTuple):
-    """One published run: its flags, and what an A100 gave for them."""
-
-    flags: str
-    train_accuracy: float  # percent, as the two below
-    validation_accuracy: float
-    test_accuracy: float
-    train_minutes: float
-
-
-XL = '--model_size "gpt2-xl (1558M)"'
-ROWS = {
-    1: Row("", 96.63, 99.33, 95.00, 0.28),
-    2: Row("--trainable_token_pos first", 78.46, 80.54, 75.00, 0.28),
-    3: Row("--trainable_layers last_layer", 78.65, 79.87, 72.00, 0.25),
-    4: Row("--trainable_layers last_two_blocks", 98.85, 98.66, 98.33, 0.33),
-    5: Row("--trainable_layers all", 99.62, 96.64, 96.67, 0.69),
-    6: Row('--model_size "gpt2-medium (355M)"', 87.50, 91.28, 84.67, 0.75),
-    7: Row('--model_size "gpt2-large (774M)"', 99.52, 98.66, 96.67, 1.50),
-    8: Row(XL, 99.81, 99.81, 98.33, 2.83),  # no count of 149 messages gives 99.81 %
-    9: Row(f"{XL} --trainable_layers all", 100.00, 98.66, 98.67, 8.12),
-    10: Row("--weights random --trainable_layers all", 100.00, 96.64, 93.67, 0.69),
-    11: Row("--trainable_layers lora --lora_rank 16 --lora_alpha 16", 100.00, 97.32, 96.67, 0.75),
-    12: Row(
-        f"--trainable_layers lora --lora_rank 16 --lora_alpha 8 {XL}", 100.00, 98.66, 98.33, 5.79
-    ),
-    13: Row('--context_length "model_context_length"', 83.08, 87.92, 78.33, 2.46),
-    14: Row("--no_padding --batch_size 1", 100.00, 98.66, 98.00, 1.75),
-    15: Row("--no_padding --batch_size 1 --accumulation_steps 8", 99.33, 98.66, 98.33, 1.70),
-    16: Row('--trainable_token_pos "flexible"', 99.42, 98.66, 98.33, 0.30),
-    17: Row("--disable_causal_mask", 99.23, 98.66, 95.33, 0.29),
-    18: Row("--ignore_index 50256", 96.63, 99.33, 95.00, 0.28),
-    19: Row("--average_embeddings", 97.79, 99.33, 96.33, 0.32),
-}
-
-# ---------------------------------------------------------------------------------------- flags
-
-TINY = "gpt2-tiny (7M)"
-MODEL_SIZES = {
-    TINY: {"emb_dim": 128, "n_layers": 3, "n_heads": 2},
-    "gpt2-small (124M)": {"emb_dim": 768, "n_layers": 12, "n_heads": 12},
-    "gpt2-medium (355M)": {"emb_dim": 1024, "n_layers": 24, "n_heads": 16},
-    "gpt2-large (774M)": {"emb_dim": 1280, "n_layers": 36, "n_heads": 20},
-    "gpt2-xl (1558M)": {"emb_dim": 1600, "n_layers": 48, "n_heads": 25},
-}
-DEMO_FLAGS = ["--model_size", TINY, "--weights", "random"]
-TRAINABLE = {  # --trainable_layers, and how a run says it
-    "all": "everything",
-    "last_block": "the last block, the final norm and the head",
-    "last_two_blocks": "the last two blocks, the final norm and the head",
-    "last_layer": "the head",
-    "lora": "LoRA and the head",
-    "lora_alternative": "LoRA, merged, and the head",
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that a run is told; one field for each flag but `--row`, which only names others."""
-
-    model_size: str
-    weights: str  # pretrained, random, or the path of a checkpoint
-    trainable_layers: str
-    trainable_token_pos: str
-    average_embeddings: bool
-    context_length: str | int
-    lora_rank: int
-    lora_alpha: float
-    lora_scaling: str
-    no_padding: bool
-    num_epochs: int
-    batch_size: int
-    accumulation_steps: int
-    disable_causal_mask: bool
-    ignore_index: int
-    seed: int
-    device: str
-    data_dir: Path
-    precision: str
-    no_shortcuts: bool
-    cache_dir: Path | None
-    max_steps: int | None
-    demo: bool
-    debug: bool
-
-    @property
-    def checkpoint(self) -> Path | None:
-        """The local checkpoint that `--weights` names, if it names one."""
-        return None if self.weights in ("pretrained", "random") else Path(self.weights)
-
-    @property
-    def model_config(self) -> dict[str, Any]:
-        """The book's dictionary for `GPTModel`, as the model's size or the checkpoint has it."""
-        config = {"vocab_size": 50257, "context_length": 1024, "drop_rate": 0.0, "qkv_bias": True}
-        if self.checkpoint is None:
-            return config | MODEL_SIZES[self.model_size]
-        found = read_gpt2_settings(self.checkpoint)
-        return config | {
-            "vocab_size": found["n_vocab"],
-            "context_length": found["n_ctx"],
-            "emb_dim": found["n_embd"],
-            "n_layers": found["n_layer"],
-            "n_heads": found["n_head"],
-        }
-
-    @property
-    def scaling(self) -> float:
-        """The factor of LoRA's update; plain alpha is what rows 11 and 12 were published with."""
-        divisor = {"alpha": 1, "alpha_over_rank": self.lora_rank, "rslora": self.lora_rank**0.5}
-        return self.lora_alpha / divisor[self.lora_scaling]
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the program with status 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def whole_number(minimum: int, maximum: int = 2**63 - 1) -> Any:
-    """Returns a `type=` function that takes whole numbers from `minimum` to `maximum`."""
-
-    def convert(text: str) -> int:
-        if not re.fullmatch(r"[+-]?\d{1,19}", text) or not minimum <= int(text) <= maximum:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number from {minimum} to {maximum}, got {text!r}"
-            )
-        return int(text)
-
-    return convert
-
-
-def positive_number(text: str) -> float:
-    """Returns a finite number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
-    return number
-
-
-def model_size(text: str) -> str:
-    """Returns the name of a model size; knows the slip of leaving out the space behind it."""
-    for name in MODEL_SIZES:
-        if text != name and text.startswith(name):
-            rest = text.removeprefix(name)
-            raise argparse.ArgumentTypeError(f"a space is missing between {name!r} and {rest!r}")
-    if text not in MODEL_SIZES:
-        names = ", ".join(repr(name) for name in MODEL_SIZES)
-        raise argparse.ArgumentTypeError(f"must be one of {names}, got {text!r}")
-    return text
-
-
-def weights(text: str) -> str:
-    """Returns `pretrained`, `random`, or the path of a checkpoint that exists."""
-    if text not in ("pretrained", "random") and not Path(text).is_file():
-        raise argparse.ArgumentTypeError(
-            f"must be pretrained, random, or the path of a .safetensors file, got {text!r}"
-        )
-    return text
-
-
-def context_length(text: str) -> str | int:
-    """Returns one of the two words, or a number of tokens."""
-    words = ("longest_training_example", "model_context_length")
-    if text not in words and not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(
-            f"must be {words[0]}, {words[1]}, or a number of tokens above 0, got {text!r}"
-        )
-    return text if text in words else int(text)
-
-
-def build_parser() -> Parser:
-    """Returns the parser, the one place where a default is written."""
-    parser = Parser(
-        prog="additional_experiments.py",
-        description="Finetunes GPT-2 as a spam classifier; without flags, row 1 of the table.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument_group("the published flags").add_argument
-    # fmt: off
-    add("--model_size", type=model_size, default="gpt2-small (124M)", metavar="NAME",
-        help=f"one of {', '.join(MODEL_SIZES)}")
-    add("--weights", type=weights, default="pretrained", metavar="WORD",
-        help="pretrained, random, or the path of a local GPT-2 checkpoint (.safetensors)")
-    add("--trainable_layers", default="last_block", help="what is trained besides the new head",
-        choices=TRAINABLE)
-    add("--trainable_token_pos", choices=("first", "last", "flexible"), default="last",
-        help="whose logits count; flexible is the last token before the padding")
-    add("--average_embeddings", action="store_true", help="average over all positions instead")
-    add("--context_length", type=context_length, default="longest_training_example",
-        metavar="LENGTH", help="longest_training_example, model_context_length, or tokens")
-    add("--lora_rank", type=whole_number(1), default=8, metavar="N", help="width of LoRA's waist")
-    add("--lora_alpha", type=positive_number, default=8, metavar="X", help="size of its update")
-    add("--no_padding", action="store_true", help="every message at its own length")
-    add("--num_epochs", type=whole_number(1), default=5, metavar="N", help="passes over the data")
-    add("--batch_size", type=whole_number(1), default=8, metavar="N", help="messages in a batch")
-    add("--accumulation_steps", type=whole_number(1), default=1, metavar="N",
-        help="batches in an optimiser step")
-    add("--disable_causal_mask", action="store_true", help="let every token see every other")
-    add("--ignore_index", type=whole_number(-(2**63)), default=-100, metavar="LABEL",
-        help="label whose messages do not count in the loss")
-    add = parser.add_argument_group("and beyond them").add_argument
-    add("--row", type=whole_number(1, len(ROWS)), metavar="N", default=argparse.SUPPRESS,
-        help="the flags of a row of the table; flags given beside it win")
-    add("--demo", action="store_true",
-        help="a tiny random model on made-up messages; downloads nothing, proves nothing")
-    add("--lora_scaling", choices=("alpha", "alpha_over_rank", "rslora"), default="alpha",
-        help="LoRA's factor: alpha, alpha / rank, or alpha / sqrt(rank)")
-    add("--seed", type=whole_number(0), default=123, metavar="N",
-        help="of initialisation and shuffling; the split stays")
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto",
-        help="auto is cuda where there is one, else cpu")
-    add("--data_dir", type=Path, default=Path("sms_spam_collection"), metavar="DIR",
-        help="where the messages and their split lie")
-    add("--precision", choices=("float32", "bfloat16"), default="float32",
-        help="of the operands of matrix products; sums and parameters stay float32")
-    add("--no_shortcuts", action="store_true",
-        help="the plain way of the book: compute everything, every time")
-    add("--cache_dir", type=Path, metavar="DIR",
-        help="keep hidden states of frozen layers there for the next run")
-    add("--max_steps", type=whole_number(1), metavar="N", help="stop after N optimiser steps")
-    add("--debug", action="store_true", help="show the traceback of an error")
-    # fmt: on
-    return parser
-
-
-def parse_args(argv: Sequence[str] | None = None) -> Settings:
-    """Returns the settings of a run; ends the program with status 2 on flags that are wrong.
-
-    Args:
-        argv: the flags; those of the command line if None.
-    """
-    argv = sys.argv[1:] if argv is None else list(argv)
-    parser = build_parser()
-    given, unknown = parser.parse_known_args(argv)
-    if unknown:
-        parser.error(f"unknown: {' '.join(unknown)}{nearest_flag(parser, unknown)}")
-    implied = shlex.split(ROWS[given.row].flags) if "row" in given else []
-    implied += DEMO_FLAGS if given.demo else []
-    values = vars(parser.parse_args(implied + argv))
-    settings = Settings(**{f.name: values[f.name] for f in fields(Settings)})
-    model_size_given = parser.parse_args(argv, argparse.Namespace(model_size=None)).model_size
-    if problem := find_conflict(settings, model_size_given is not None):
-        parser.error(problem)
-    return settings
-
-
-def nearest_flag(parser: Parser, unknown: list[str]) -> str:
-    """Returns a hint at the flag that was probably meant, or nothing."""
-    flags = [name for action in parser._actions for name in action.option_strings]
-    wanted = next((word for word in unknown if word.startswith("-")), unknown[0])
-    near = difflib.get_close_matches("_".join(unknown), flags, n=1)
-    near = near or difflib.get_close_matches(wanted.partition("=")[0], flags, n=1)
-    return f"; did you mean {near[0]}?" if near else "; --help lists the flags"
-
-
-def find_conflict(settings: Settings, model_size_given: bool) -> str | None:
-    """Returns what is wrong with the flags together and the way out, or None."""
-    number = isinstance(settings.context_length, int)
-    if settings.demo and (settings.model_size != TINY or settings.weights != "random"):
-        return "--demo runs the tiny random model: leave out --model_size and --weights"
-    if settings.checkpoint and model_size_given:
-        return "--weights PATH brings its own size: leave out --model_size"
-    if settings.model_size == TINY and settings.weights == "pretrained":
-        return f'no weights were published for --model_size "{TINY}": add --weights random'
-    if settings.no_padding and settings.batch_size > 1:
-        return (
-            "--no_padding gives messages of different lengths, which make no batch: "
-            "add --batch_size 1 (and --accumulation_steps for larger steps)"
-        )
-    if settings.no_padding and number:
-        return "--no_padding keeps every message's own length: leave out --context_length"
-    if settings.no_shortcuts and settings.cache_dir:
-        return "--no_shortcuts has no hidden states to keep: leave out --cache_dir"
-    if settings.device != "auto" and not device_is_available(settings.device):
-        return f"--device {settings.device} is not available here: use --device cpu"
-    try:
-        longest = settings.model_config["context_length"]
-    except (OSError, ValueError) as error:
-        return f"--weights: {error}"
-    if number and settings.context_length > longest:
-        return (
-            f"--context_length {settings.context_length} exceeds the model's {longest}: "
-            f"use {longest} or less"
-        )
-    return None
-
-
-def device_is_available(name: str) -> bool:
-    """Says whether torch can compute there."""
-    return {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(
-        name, lambda: True
-    )()
-
-
-def row_of(settings: Settings) -> int | None:
-    """Returns the number of the row that has these settings, whatever the seed and the device."""
-    for number in ROWS:
-        row = parse_args(["--row", str(number)])
-        elsewhere = ("seed", "device", "data_dir", "no_shortcuts", "cache_dir", "debug")
-        if row == replace(settings, **{name: getattr(row, name) for name in elsewhere}):
-            return number
-    return None
-
 
 # ---------------------------------------------------------------------------------------- model
 
@@ -424,41 +134,95 @@ LEARNING_RATE = 5e-5
 WEIGHT_DECAY = 0.1
 
 
-class Result(NamedTuple):
+@dataclass
+class Result:
     """What a run found."""
 
     history: History
     correct: dict[str, tuple[int, int]]  # split: messages told right, and of how many
-    prefix_seconds: float  # for what is computed before training, a part of the training time
+    p_spam: Tensor  # (N,), of the test messages
+    labels: Tensor  # (N,)
+    in_training: list[bool]  # whether a training message has the very text
+    seconds: dict[str, float]  # by phase; prefix and train make up the training time
+    parameters: tuple[int, int] = (0, 0)  # trained, and in all
+    kernels: str = ""
 
 
-def run_experiment(settings: Settings) -> Result:
+def run_experiment(settings: Settings, memo: dict[str, Any] | None = None) -> Result:
     """Runs an experiment from its data to its final accuracies, and prints each step.
+
+    Args:
+        settings: of one seed.
+        memo: keeps the hidden states from one seed to the next.
 
     Raises:
         OSError: when data, tokenizer or weights cannot be had.
-        ValueError: when they are not the expected ones, or do not fit the settings.
+        ValueError: when they are not the expected ones, or do not fit the settings, or when the
+            loss becomes infinite or no number.
     """
+    clock = Clock()
     device = pick_device(settings.device)
     datasets = load_datasets(settings)
     check_steps(settings, len(datasets.train))
     model = build_classifier(settings).to(device)
-    print(describe_run(settings, model, datasets, device))
+    parameters = count_parameters(model)
+    print(describe_run(settings, parameters, datasets, device))
+    clock.stop("load")
 
-    started = time.perf_counter()
+    in_training = datasets.test.data["Text"].isin(datasets.train.data["Text"]).tolist()
+    kernels = "PyTorch's products"
     if not settings.no_shortcuts:
         keep_freed_memory()
         kernels = choose_kernels(device)
+        conditions = f"{settings.precision} {kernels} {device.type}"
         with autocast(settings.precision, device):
-            conditions = f"{settings.precision} {kernels} {device.type}"
             model, datasets, report = take_shortcuts(
-                model, datasets, settings.cache_dir, conditions
+                model, datasets, settings.cache_dir, conditions, memo
             )
         print(f"Shortcuts: {kernels}; {report}")
-    prefix_seconds = time.perf_counter() - started
-    loaders = create_loaders(datasets, settings.batch_size)
     set_precision(model, settings.precision, device)
+    clock.stop("prefix")
 
+    loaders = create_loaders(datasets, settings.batch_size)
+    history = train(settings, model, loaders, device)
+    clock.stop("train")
+    minutes = (clock.seconds["prefix"] + history.train_seconds) / 60
+    print(f"Training completed in {minutes:.2f} minutes.")
+
+    correct = {
+        "train": count_correct(loaders.train, model, device),
+        "validation": count_correct(loaders.validation, model, device),
+    }
+    probabilities, labels = predict(loaders.test, model, device)
+    correct["test"] = (int((probabilities.argmax(dim=-1) == labels).sum()), len(labels))
+    clock.stop("final_accuracies")
+    return Result(
+        history,
+        correct,
+        probabilities[:, 1],
+        labels,
+        in_training,
+        clock.seconds,
+        parameters,
+        kernels,
+    )
+
+
+class Clock:
+    """Seconds of the phases of a run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.started = time.perf_counter()
+
+    def stop(self, phase: str) -> None:
+        """Notes the seconds since the last stop, and starts anew."""
+        now = time.perf_counter()
+        self.seconds[phase], self.started = now - self.started, now
+
+
+def train(settings: Settings, model: nn.Module, loaders: Splits, device: torch.device) -> History:
+    """Trains a model as the settings have it, and returns what was seen."""
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -466,7 +230,7 @@ def run_experiment(settings: Settings) -> Result:
         weight_decay=WEIGHT_DECAY,
         fused=not settings.no_shortcuts,
     )
-    history = train_classifier_simple(
+    return train_classifier_simple(
         model,
         loaders.train,
         loaders.validation,
@@ -477,14 +241,24 @@ def run_experiment(settings: Settings) -> Result:
         ignore_index=settings.ignore_index,
         max_steps=settings.max_steps,
     )
-    minutes = (prefix_seconds + history.train_seconds) / 60
-    print(f"Training completed in {minutes:.2f} minutes.")
+
+
+def run_baseline(settings: Settings) -> Result:
+    """Runs a baseline on the same splits."""
+    clock = Clock()
+    files = demo_splits() if settings.demo else prepare_splits(settings.data_dir)
+    frames = {name: read_messages(file) for name, file in files.items()}
+    texts = [frame["Text"].tolist() for frame in frames.values()]
+    labels = [torch.tensor(frame["Label"].to_numpy()) for frame in frames.values()]
+    clock.stop("load")
+    predicted = BASELINES[settings.baseline](texts[0], labels[0].tolist(), texts)
+    clock.stop("train")
     correct = {
-        name: count_correct(loader, model, device)
-        for name, loader in zip(Splits._fields, loaders, strict=True)
+        name: (int(((p > 0.5).long() == y).sum()), len(y))
+        for name, p, y in zip(frames, predicted, labels, strict=True)
     }
-    print(describe_result(settings, correct, device))
-    return Result(history, correct, prefix_seconds)
+    in_training = frames["test"]["Text"].isin(frames["train"]["Text"]).tolist()
+    return Result(History(), correct, predicted[-1], labels[-1], in_training, clock.seconds)
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -551,19 +325,37 @@ def check_steps(settings: Settings, messages: int) -> None:
         )
 
 
+def describe_model(settings: Settings) -> str:
+    """Returns the model's name and where its weights come from."""
+    if settings.checkpoint:
+        return f"checkpoint {settings.checkpoint.name}"
+    return f"{settings.model_size}, {settings.weights} weights"
+
+
+def device_name(device: torch.device) -> str:
+    """Returns what a device is called."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {platform.processor() or platform.machine()}"
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Returns how many parameters are trained, and how many there are."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, is_trained in sizes if is_trained), sum(n for n, _ in sizes)
+
+
 def describe_run(
-    settings: Settings, model: nn.Module, datasets: Splits, device: torch.device
+    settings: Settings, parameters: tuple[int, int], datasets: Splits, device: torch.device
 ) -> str:
     """Returns what a run is about to do."""
     config = settings.model_config
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
+    trainable, total = parameters
     length = "at their own lengths, up to" if settings.no_padding else "cut and padded to"
     where = f"{device}" + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
     lines = (
-        f"Model: {settings.checkpoint or settings.model_size}, {config['n_layers']} blocks of "
-        f"width {config['emb_dim']}, {config['n_heads']} heads, "
-        + ("random weights" if settings.weights == "random" else "pretrained weights"),
+        f"Model: {describe_model(settings)}; {config['n_layers']} blocks of width "
+        f"{config['emb_dim']}, {config['n_heads']} heads",
         f"Trainable: {TRAINABLE[settings.trainable_layers]}; {trainable:,} of {total:,} parameters",
         f"Data: {len(datasets.train):,} training, {len(datasets.validation):,} validation, "
         f"{len(datasets.test):,} test messages, {length} {datasets.train.max_length} tokens",
@@ -587,19 +379,14 @@ def describe_result(
         published = ROWS[number][1:4]
         lines.append(f"Row {number} as published, and here:")
         for percent, (name, (k, n)) in zip(published, correct.items(), strict=True):
+            count = published_count(percent, n) or "no count"
             lines.append(
-                f"  {words[name]:10} {percent:6.2f}% ({count_of(percent, n)} of {n:,})"
+                f"  {words[name]:10} {percent:6.2f}% ({count} of {n:,})"
                 f"   {k / n:7.2%} ({k:,} of {n:,})"
             )
     if settings.demo:
         lines.append("This was the demo: these figures mean nothing about GPT-2.")
     return "\n".join(lines)
-
-
-def count_of(percent: float, total: int) -> str:
-    """Returns the count of `total` that a rounded percentage stands for, if there is one."""
-    count = round(percent / 100 * total)
-    return f"{count:,}" if round(100 * count / total, 2) == percent else "no count"
 
 
 def peak_memory_mib(device: torch.device) -> float:
@@ -615,11 +402,109 @@ def peak_memory_mib(device: torch.device) -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the experiment that the flags describe; ends with status 1 on what goes wrong."""
-    settings = parse_args(argv)
+# ---------------------------------------------------------------------------------------- records
+
+
+def begin_record(settings: Settings) -> dict[str, Any]:
+    """Returns what a record holds before its run: who made it, and with what."""
+    device = pick_device(settings.device)
+    if settings.checkpoint:
+        weights = sha256_of(settings.checkpoint)
+    else:
+        parameter_count = settings.model_size.partition("(")[2].rstrip(")")
+        weights = CHECKPOINTS.get(parameter_count, settings.weights)
+    told = {k: v for k, v in asdict(settings).items() if k not in ELSEWHERE}
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pandas": pd.__version__,
+        "tiktoken": tiktoken.__version__,
+    }
+    depends_on = [
+        told | {"weights": weights}, settings.seed, settings.no_shortcuts, device.type, versions,
+        SPLIT_SHA256, source_digest(),
+    ]  # fmt: skip
+    row = None if settings.baseline else design_of(settings)
+    name = "run" if row is None else f"row {row:02d}"
+    return {
+        "version": VERSION,
+        "digest": hashlib.sha256(repr(depends_on).encode()).hexdigest(),
+        "name": f"baseline {settings.baseline}" if settings.baseline else name,
+        "row": row,
+        "stands_in": row is not None and row_of(settings) is None,
+        "model": settings.baseline or describe_model(settings),
+        "seed": settings.seed,
+        "settings": {k: str(v) if isinstance(v, Path) else v for k, v in told.items()},
+        "environment": versions
+        | {
+            "platform": platform.platform(),
+            "device": device_name(device),
+            "threads": torch.get_num_threads(),
+            "shortcuts": not settings.no_shortcuts,
+            "git_commit": git_commit(),
+        },
+    }
+
+
+def finish_record(record: dict[str, Any], result: Result, peak_mib: float) -> dict[str, Any]:
+    """Returns a record with what its run found."""
+    predictions = (result.p_spam > 0.5).long()
+    return record | {
+        "status": FINISHED,
+        "date": now(),
+        "losses": [list(line) for line in result.history.losses],
+        "accuracies": [list(line) for line in result.history.accuracies],
+        "correct": {name: list(counts) for name, counts in result.correct.items()},
+        "test": {
+            "labels": result.labels.tolist(),
+            "predictions": predictions.tolist(),
+            "p_spam": [round(p, 6) for p in result.p_spam.tolist()],
+            "in_training": result.in_training,
+        },
+        "seconds": {name: round(s, 3) for name, s in result.seconds.items()},
+        "peak_memory_mib": None if math.isnan(peak_mib) else round(peak_mib, 1),
+        "trainable_parameters": result.parameters[0],
+        "parameters": result.parameters[1],
+        "environment": record["environment"] | {"kernels": result.kernels},
+    }
+
+
+def now() -> str:
+    """Returns the date and time, as records have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def run_and_record(settings: Settings, memo: dict[str, Any]) -> None:
+    """Runs one seed and leaves its record, unless there is one already."""
+    if settings.demo:  # is shown, not recorded
+        result = run_baseline(settings) if settings.baseline else run_experiment(settings)
+        print(describe_result(settings, result.correct, pick_device(settings.device)))
+        return
+    record = begin_record(settings)
+    path = record_path(settings.output_dir, record)
+    if is_finished(path) and not settings.overwrite:
+        print(f"Recorded already, and not run again (--overwrite does): {path}")
+        return
+    device = pick_device(settings.device)
     try:
-        run_experiment(settings)
+        result = run_baseline(settings) if settings.baseline else run_experiment(settings, memo)
+    except (OSError, ValueError, RuntimeError) as error:
+        failed = record | {"status": FAILED, "date": now(), "error": str(error)}
+        write_record(settings.output_dir, failed)
+        raise
+    print(describe_result(settings, result.correct, device))
+    finished = finish_record(record, result, peak_memory_mib(device))
+    print(f"Recorded: {write_record(settings.output_dir, finished)}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the experiments that the flags describe; ends with status 1 on what goes wrong."""
+    settings = parse_args(argv)
+    memo: dict[str, Any] = {}
+    try:
+        for seed in range(settings.seed, settings.seed + settings.num_seeds):
+            run_and_record(replace(settings, seed=seed), memo)
     except (OSError, ValueError) as error:
         if settings.debug:
             raise

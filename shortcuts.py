@@ -540,7 +540,11 @@ class Shortcuts(NamedTuple):
 
 
 def take_shortcuts(
-    plain: GPTClassifier, datasets: Splits, cache_dir: Path | None = None, conditions: str = ""
+    plain: GPTClassifier,
+    datasets: Splits,
+    cache_dir: Path | None = None,
+    conditions: str = "",
+    memo: dict[str, HiddenStates] | None = None,
 ) -> Shortcuts:
     """Returns a model and data sets that give the same logits and gradients with less work.
 
@@ -549,6 +553,7 @@ def take_shortcuts(
         datasets: its data sets.
         cache_dir: as `compute_hidden_states` takes it, like the next.
         conditions: what else the hidden states depend on.
+        memo: keeps the last hidden states for a call with the same prefix.
 
     Raises:
         ValueError: when the model drops out.
@@ -568,7 +573,7 @@ def take_shortcuts(
     is_pooled = frozen > depth and not any(p.requires_grad for p in plain.final_norm.parameters())
     model = ShortcutClassifier(plain, depth, is_pooled, no_padding)
     messages, which = distinct_messages(needed, datasets)
-    hidden = compute_hidden_states(model, messages, depth, cache_dir, conditions)
+    hidden = remember(memo, model, messages, depth, cache_dir, conditions)
     if is_pooled:
         inputs = [
             pool_all(model, hidden, numbers, dataset).__getitem__
@@ -581,6 +586,18 @@ def take_shortcuts(
         f"{hidden.values.nbytes / 2**20:,.0f} MiB {hidden.place}"
     )
     return Shortcuts(model, with_inputs(datasets, inputs), report)
+
+
+def remember(memo: dict[str, HiddenStates] | None, *arguments: Any) -> HiddenStates:
+    """Returns what `compute_hidden_states` does, from the memo if the last were the same."""
+    if memo is None:
+        return compute_hidden_states(*arguments)
+    model, messages, depth, _, conditions = arguments
+    key = prefix_key(model, messages, depth, conditions)
+    if key not in memo:
+        memo.clear()  # before the next are computed, so that two are never in memory
+        memo[key] = compute_hidden_states(*arguments)
+    return memo[key]
 
 
 def with_inputs(datasets: Splits, inputs: list[Callable[[list[int]], Tensor]]) -> Splits:

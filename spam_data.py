@@ -86,6 +86,11 @@ def to_csv(messages: pd.DataFrame) -> str:
     return messages.to_csv(index=False, lineterminator="\n")
 
 
+def read_messages(csv_file: str | Path | io.StringIO) -> pd.DataFrame:
+    """Returns the messages of a CSV file with their labels; every text is the text it is."""
+    return pd.read_csv(csv_file, dtype={"Text": str}, keep_default_na=False)
+
+
 class SpamDataset(Dataset):
     """The tokens and labels of a CSV file of messages.
 
@@ -105,7 +110,7 @@ class SpamDataset(Dataset):
         pad_token_id: int = 50256,
         no_padding: bool = False,
     ) -> None:
-        self.data = pd.read_csv(csv_file, dtype={"Text": str}, keep_default_na=False)
+        self.data = read_messages(csv_file)
         encoded = [
             (tokenizer.encode_ordinary(text) or [pad_token_id])[:max_length]
             for text in self.data["Text"]

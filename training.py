@@ -1,7 +1,7 @@
 """Training a classifier and looking at how it does: losses, accuracies, and the loop.
 
     history = train_classifier_simple(model, train_loader, val_loader, optimizer, device, 5)
-    correct, total = count_correct(test_loader, model, device)
+    probabilities, labels = predict(test_loader, model, device)
 
 A model is anything with `model(inputs, lengths)` giving logits (B, K); a loader gives batches of
 inputs, lengths (B,) and labels (B,). Nothing here knows what the inputs are, tokens or hidden
@@ -12,6 +12,7 @@ are.
 """
 
 import itertools
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -58,16 +59,24 @@ def calc_loss_loader(
 
 
 @torch.no_grad()
+def predict(
+    loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Returns the probabilities (N, K) and labels (N,) of messages, in a new pass, on the CPU."""
+    probabilities, labels = [], []
+    for inputs, lengths, some_labels in itertools.islice(loader, num_batches):
+        logits = model(inputs.to(device), lengths.to(device))  # (B, K)
+        probabilities.append(torch.softmax(logits, dim=-1).cpu())
+        labels.append(some_labels)
+    return torch.cat(probabilities), torch.cat(labels)
+
+
 def count_correct(
     loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
 ) -> tuple[int, int]:
-    """Returns how many messages were told right, and of how many, in a new pass."""
-    correct = total = 0
-    for inputs, lengths, labels in itertools.islice(loader, num_batches):
-        predictions = model(inputs.to(device), lengths.to(device)).argmax(dim=-1)  # (B,)
-        correct += int((predictions == labels.to(device)).sum())
-        total += len(labels)
-    return correct, total
+    """Returns how many messages are told right, and of how many, in a new pass."""
+    probabilities, labels = predict(loader, model, device, num_batches)
+    return int((probabilities.argmax(dim=-1) == labels).sum()), len(labels)
 
 
 def calc_accuracy_loader(
@@ -123,6 +132,9 @@ def train_classifier_simple(
             fewer, and divides by as many all the same.
         ignore_index: label whose messages do not count in the loss.
         max_steps: optimiser steps after which training stops early.
+
+    Raises:
+        ValueError: when the loss becomes infinite or no number.
     """
     history = History()
     started = time.perf_counter()
@@ -133,6 +145,12 @@ def train_classifier_simple(
         model.train()
         for index, batch in enumerate(train_loader, start=1):
             loss = calc_loss_batch(batch, model, device, ignore_index)
+            if not math.isfinite(loss.item()):
+                raise ValueError(
+                    f"the loss became {loss.item()} at batch {seen}, with a learning rate of "
+                    f"{optimizer.param_groups[0]['lr']}: try a smaller LoRA factor, other seeds "
+                    "or --precision float32"
+                )
             (loss / accumulation_steps).backward()
             if index % accumulation_steps == 0 or index == len(train_loader):
                 optimizer.step()

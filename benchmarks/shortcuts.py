@@ -12,6 +12,7 @@ Memory is the peak of what the process holds for itself (RssAnon; Linux), withou
 """
 
 import argparse
+import ctypes
 import json
 import math
 import platform
@@ -36,16 +37,14 @@ import shortcuts
 from additional_experiments import (
     LEARNING_RATE,
     WEIGHT_DECAY,
-    Settings,
     autocast,
     build_classifier,
-    calc_loss_batch,
-    create_loaders,
     load_datasets,
-    parse_args,
     set_precision,
 )
-from spam_data import Splits
+from experiment_flags import Settings, parse_args
+from spam_data import Splits, create_loaders
+from training import calc_loss_batch
 
 RECORDS = Path(__file__).parent / "records"
 CPU = torch.device("cpu")
@@ -179,6 +178,7 @@ def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str
         plain = Way(plainly, build_classifier(plainly), datasets)
         plain.measure(1)
 
+    ctypes.CDLL(None).malloc_trim(0)  # what the plain way has freed goes back to the system
     before = own_memory()
     kernels = shortcuts.choose_kernels(CPU)
     shortcuts.keep_freed_memory()

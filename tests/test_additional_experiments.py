@@ -9,20 +9,13 @@ import torch.nn.functional as F
 from checkpoints import write_checkpoint
 
 import additional_experiments
-from additional_experiments import (
-    ROWS,
-    TINY,
-    Settings,
-    build_classifier,
-    build_parser,
+from additional_experiments import build_classifier, main, run_experiment
+from experiment_flags import TINY, Settings, build_parser, parse_args, row_of
+from experiment_records import ROWS
+from training import (
     calc_accuracy_loader,
     calc_loss_batch,
     calc_loss_loader,
-    count_of,
-    main,
-    parse_args,
-    row_of,
-    run_experiment,
     train_classifier_simple,
 )
 
@@ -268,11 +261,11 @@ def test_a_model_whose_context_is_shorter_than_the_messages_is_refused(tmp_path)
 
 
 def test_a_run_says_what_it_does_and_what_it_found(capsys):
-    result = run_experiment(tiny_settings("--max_steps", "2"))
+    main(["--demo", "--max_steps", "2"])
     printed = capsys.readouterr().out
     for line in (
         r"Demo: .* mean nothing about GPT-2\.",
-        r"Model: gpt2-tiny \(7M\), 3 blocks of width 128, 2 heads, random weights",
+        r"Model: gpt2-tiny \(7M\), random weights; 3 blocks of width 128, 2 heads",
         r"Trainable: the last block, the final norm and the head; 198,786 of 7,159,298 parameters",
         r"Data: 251 training, 36 validation, 73 test messages, cut and padded to \d+ tokens",
         r"Device: cpu, \d+ threads",
@@ -286,9 +279,13 @@ def test_a_run_says_what_it_does_and_what_it_found(capsys):
         r"Peak memory: \d+(,\d+)* MiB",
     ):
         assert re.search(f"^{line}$", printed, flags=re.MULTILINE), line
-    assert {name: total for name, (_, total) in result.correct.items()} == {
-        "train": 248, "validation": 36, "test": 73,
-    }  # fmt: skip
+
+
+def test_training_accuracy_is_over_whole_batches_and_the_others_over_all():
+    result = run_experiment(tiny_settings("--max_steps", "1"))
+    totals = {name: total for name, (_, total) in result.correct.items()}
+    assert totals == {"train": 248, "validation": 36, "test": 73}
+    assert len(result.p_spam) == len(result.labels) == len(result.in_training) == 73
 
 
 def test_where_the_settings_equal_a_row_the_published_accuracies_stand_beside():
@@ -296,11 +293,6 @@ def test_where_the_settings_equal_a_row_the_published_accuracies_stand_beside():
     text = additional_experiments.describe_result(parse_args([]), correct, CPU)
     assert "Row 1 as published, and here:" in text
     assert re.search(r"Test\s+95\.00% \(285 of 300\)\s+95\.00% \(285 of 300\)", text)
-
-
-def test_a_percentage_that_no_count_gives_is_called_so():
-    assert count_of(95.0, 300) == "285"
-    assert count_of(99.81, 149) == "no count"
 
 
 def test_an_error_is_one_message_and_status_1_unless_the_traceback_is_wanted(

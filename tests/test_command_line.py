@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from additional_experiments import ROWS, TINY
+from experiment_flags import TINY
+from experiment_records import ROWS
 
 SCRIPT = Path(__file__).parents[1] / "additional_experiments.py"
 

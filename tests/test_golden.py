@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from additional_experiments import ROWS, TINY, parse_args, run_experiment
+from additional_experiments import run_experiment
+from experiment_flags import TINY, parse_args
+from experiment_records import ROWS
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_trajectories.json").read_text())
 QUICK = {"plain": ["1"], "short": ["1", "2", "3", "16", "17", "18"]}  # the others are slow

@@ -16,7 +16,7 @@ TRAJECTORIES = (1, 2, 3, 4, 5, 10, 11, 13, 14, 15, 16, 17, 18, 19)  # as in test
 
 
 def published_table():
-    from additional_experiments import ROWS
+    from experiment_records import ROWS
 
     lines = [
         "| row | command: `python additional_experiments.py` … | training | validation | test "
@@ -58,14 +58,14 @@ def commands():
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_of_the_readme_parses(command):
-    from additional_experiments import parse_args
+    from experiment_flags import parse_args
 
     flags = command.partition("|")[0].replace("$row", "1")
     parse_args(shlex.split(flags))
 
 
 def test_every_flag_is_in_the_readme_or_the_table():
-    from additional_experiments import build_parser
+    from experiment_flags import build_parser
 
     text = README.read_text(encoding="utf-8")
     ordinary = {"--help", "-h", "--num_epochs", "--lora_rank", "--lora_alpha"}

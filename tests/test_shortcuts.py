@@ -11,10 +11,10 @@ from helpers import assert_equal, randomise
 from torch import nn
 
 import shortcuts
-from additional_experiments import calc_loss_batch
 from gpt_classifier import GPTClassifier, LoRALayer, make_trainable
 from shortcuts import take_shortcuts
 from spam_data import Splits, create_datasets, create_loaders, to_csv
+from training import calc_loss_batch
 
 PAD = 96
 CONFIG = {

@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from additional_experiments import run_baseline
+from baselines import PENALTY, bag_of_words, majority, words_of
+from experiment_flags import parse_args
+
+TEXTS = ["win a prize now", "free prize", "see you at five", "are you home", "call to win"]
+LABELS = [1, 1, 0, 0, 1]
+
+
+def test_the_majority_says_the_same_of_every_message():
+    first, second = majority(TEXTS, LABELS, [TEXTS, ["anything"]])
+    assert first.tolist() == [0.6] * 5
+    assert second.tolist() == [0.6]
+
+
+def test_words_count_once_a_text_in_lower_case():
+    assert words_of("Win, WIN £5!") == {"win", ",", "£", "5", "!"}
+
+
+def test_bag_of_words_tells_its_training_texts_and_ignores_words_it_never_saw():
+    train, new = bag_of_words(TEXTS, LABELS, [TEXTS, ["a prize", "unknown", "you"]])
+    assert ((train > 0.5).long().tolist()) == LABELS
+    assert new[0] > new[1] > new[2]
+
+
+def test_bag_of_words_is_at_the_minimum_of_its_loss():
+    """The gradient of the penalised loss is zero there, by its own formula."""
+    words = sorted({word for text in TEXTS for word in words_of(text)})
+    x = torch.tensor([[float(w in words_of(t)) for w in words] for t in TEXTS]).double()
+    (p,) = bag_of_words(TEXTS, LABELS, [TEXTS])
+    single = bag_of_words(TEXTS, LABELS, [["", *words]])[0].logit()  # bias, then each word's sum
+    weight = single[1:] - single[0]
+    residual = p - torch.tensor(LABELS).double()
+    assert residual.sum().abs() < 1e-6
+    assert torch.allclose(
+        x.T @ residual + PENALTY * weight, torch.zeros(len(words)).double(), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("baseline", ["majority", "bag_of_words"])
+def test_a_baseline_runs_on_the_demos_messages(baseline):
+    result = run_baseline(parse_args(["--demo", "--baseline", baseline]))
+    correct, total = result.correct["test"]
+    assert len(result.p_spam) == len(result.labels) == len(result.in_training) == total
+    assert correct == ((result.p_spam > 0.5).long() == result.labels).sum()
+
+
+def test_words_alone_tell_most_of_the_real_messages(real_data_dir):
+    flags = ["--baseline", "bag_of_words", "--data_dir", str(real_data_dir)]
+    result = run_baseline(parse_args(flags))
+    assert result.correct["test"][1] == 300
+    assert result.correct["test"][0] > 270
+    assert sum(result.in_training) == 36

@@ -1,0 +1,122 @@
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from records import make_record
+
+import experiment_records
+from experiment_records import (
+    FAILED,
+    FIELDS,
+    RESULTS,
+    ROWS,
+    SIZES,
+    git_commit,
+    is_finished,
+    published_count,
+    read_record,
+    read_records,
+    record_path,
+    source_digest,
+    write_record,
+)
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "record.md"
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path):
+    record = make_record()
+    path = write_record(tmp_path, record)
+    assert read_record(path) == record
+    assert read_records(tmp_path) == ([record], [])
+    assert path == record_path(tmp_path, record)
+
+
+def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = write_record(tmp_path, make_record())
+    before = path.read_bytes()
+
+    def fail(_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_record(tmp_path, make_record(wrong=[1]))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": 2}, "version 2, expected 1"),
+        ({"seed": "123"}, "seed is str"),
+        ({"losses": None}, "losses is NoneType"),
+        ({"test": {"labels": []}}, "test has labels"),
+        (
+            {"test": {"labels": [1], "predictions": [1], "p_spam": [], "in_training": [True]}},
+            "different lengths",
+        ),
+    ],
+)
+def test_what_is_no_record_is_named_and_left_out(change, words, tmp_path):
+    good = write_record(tmp_path, make_record())
+    (tmp_path / "bad.json").write_text(json.dumps(make_record() | change))
+    (tmp_path / "half.json").write_bytes(good.read_bytes()[:100])
+    (tmp_path / "list.json").write_text("[]")
+    records, problems = read_records(tmp_path)
+    assert records == [make_record()]
+    assert len(problems) == 3
+    assert "bad.json" in problems[0]
+    assert words in problems[0]
+    with pytest.raises(ValueError, match="not a record"):
+        write_record(tmp_path, make_record() | change)
+
+
+def test_only_a_finished_run_counts_as_one(tmp_path):
+    assert not is_finished(tmp_path / "none.json")
+    assert is_finished(write_record(tmp_path, make_record()))
+    failed = {name: make_record()[name] for name in FIELDS} | {"status": FAILED, "error": "loss"}
+    path = write_record(tmp_path, failed)
+    assert not is_finished(path)
+    path.write_text("{")
+    assert not is_finished(path)
+
+
+def test_the_document_names_every_field():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    more = {"stands_in", "error", "labels", "predictions", "p_spam", "in_training"}
+    assert not {name for name in {*FIELDS, *RESULTS, *more} if f"`{name}`" not in text}
+
+
+def test_published_percentages_are_counts_but_for_row_8s_validation():
+    odd = [
+        (number, split)
+        for number, row in ROWS.items()
+        for split, percent in zip(SIZES, row[1:4], strict=True)
+        if published_count(percent, SIZES[split]) is None
+    ]
+    assert odd == [(8, "validation")]
+    assert published_count(95.00, 300) == 285
+
+
+def test_the_digest_of_the_sources_covers_every_module_that_a_run_imports():
+    folder = Path(experiment_records.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")} - {"compare_experiments"}
+    assert len(source_digest().split()) == len(modules)
+
+
+def test_the_commit_is_that_of_the_repository(monkeypatch, tmp_path):
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if head.returncode == 0:
+        assert git_commit().removesuffix("-dirty") == head.stdout.strip()
+    monkeypatch.setattr(experiment_records, "__file__", str(tmp_path / "module.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_commit() is None
