@@ -19,7 +19,9 @@ experiments; Almeida & Hidalgo 2011, "SMS Spam Collection", doi 10.24432/C5CC84;
 import hashlib
 import math
 import platform
+import re
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -124,8 +126,7 @@ def load_params(settings: Settings) -> dict[str, Any]:
     """Returns the weights of the local checkpoint, or of the published one of the model's size."""
     if settings.checkpoint:
         return load_gpt2_checkpoint(settings.checkpoint)[1]
-    parameter_count = settings.model_size.partition("(")[2].rstrip(")")  # 124M
-    return download_and_load_gpt2(parameter_count)[1]
+    return download_and_load_gpt2(settings.parameter_count)[1]
 
 
 # ------------------------------------------------------------------------------ one experiment
@@ -170,10 +171,9 @@ def run_experiment(settings: Settings, memo: dict[str, Any] | None = None) -> Re
     clock.stop("load")
 
     in_training = datasets.test.data["Text"].isin(datasets.train.data["Text"]).tolist()
-    kernels = "PyTorch's products"
+    kernels = choose_kernels(device, plain=settings.no_shortcuts)
     if not settings.no_shortcuts:
         keep_freed_memory()
-        kernels = choose_kernels(device)
         conditions = f"{settings.precision} {kernels} {device.type}"
         with autocast(settings.precision, device):
             model, datasets, report = take_shortcuts(
@@ -186,7 +186,7 @@ def run_experiment(settings: Settings, memo: dict[str, Any] | None = None) -> Re
     loaders = create_loaders(datasets, settings.batch_size)
     history = train(settings, model, loaders, device)
     clock.stop("train")
-    minutes = (clock.seconds["prefix"] + history.train_seconds) / 60
+    minutes = (clock.seconds["prefix"] + clock.seconds["train"]) / 60
     print(f"Training completed in {minutes:.2f} minutes.")
 
     correct = {
@@ -196,6 +196,7 @@ def run_experiment(settings: Settings, memo: dict[str, Any] | None = None) -> Re
     probabilities, labels = predict(loaders.test, model, device)
     correct["test"] = (int((probabilities.argmax(dim=-1) == labels).sum()), len(labels))
     clock.stop("final_accuracies")
+    model.__dict__.pop("forward", None)  # of `set_precision`, which would keep the model alive
     return Result(
         history,
         correct,
@@ -336,7 +337,10 @@ def device_name(device: torch.device) -> str:
     """Returns what a device is called."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {platform.processor() or platform.machine()}"
+    name = platform.processor() or platform.machine()
+    if (cpuinfo := Path("/proc/cpuinfo")).is_file():  # Linux, whose processor() is the architecture
+        name = re.search(r"model name\s*: (.*)|$", cpuinfo.read_text())[1] or name
+    return f"{device.type}, {name}"
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -408,12 +412,14 @@ def peak_memory_mib(device: torch.device) -> float:
 def begin_record(settings: Settings) -> dict[str, Any]:
     """Returns what a record holds before its run: who made it, and with what."""
     device = pick_device(settings.device)
+    weights = settings.weights  # random
     if settings.checkpoint:
         weights = sha256_of(settings.checkpoint)
-    else:
-        parameter_count = settings.model_size.partition("(")[2].rstrip(")")
-        weights = CHECKPOINTS.get(parameter_count, settings.weights)
+    elif settings.weights == "pretrained":
+        weights = CHECKPOINTS[settings.parameter_count]
     told = {k: v for k, v in asdict(settings).items() if k not in ELSEWHERE}
+    if settings.baseline:
+        told, weights = {"baseline": settings.baseline}, None
     versions = {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -475,12 +481,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def run_and_record(settings: Settings, memo: dict[str, Any]) -> None:
+def run_and_record(settings: Settings, memo: dict[str, Any] | None) -> None:
     """Runs one seed and leaves its record, unless there is one already."""
     if settings.demo:  # is shown, not recorded
         result = run_baseline(settings) if settings.baseline else run_experiment(settings)
         print(describe_result(settings, result.correct, pick_device(settings.device)))
         return
+    settings.output_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=settings.output_dir):
+        pass  # a folder that cannot be written to is told now, and not after hours
     record = begin_record(settings)
     path = record_path(settings.output_dir, record)
     if is_finished(path) and not settings.overwrite:
@@ -490,8 +499,9 @@ def run_and_record(settings: Settings, memo: dict[str, Any]) -> None:
     try:
         result = run_baseline(settings) if settings.baseline else run_experiment(settings, memo)
     except (OSError, ValueError, RuntimeError) as error:
-        failed = record | {"status": FAILED, "date": now(), "error": str(error)}
-        write_record(settings.output_dir, failed)
+        if not is_finished(path):
+            failed = record | {"status": FAILED, "date": now(), "error": str(error)}
+            write_record(settings.output_dir, failed)
         raise
     print(describe_result(settings, result.correct, device))
     finished = finish_record(record, result, peak_memory_mib(device))
@@ -501,7 +511,7 @@ def run_and_record(settings: Settings, memo: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the experiments that the flags describe; ends with status 1 on what goes wrong."""
     settings = parse_args(argv)
-    memo: dict[str, Any] = {}
+    memo: dict[str, Any] | None = {} if settings.num_seeds > 1 else None
     try:
         for seed in range(settings.seed, settings.seed + settings.num_seeds):
             run_and_record(replace(settings, seed=seed), memo)
@@ -509,6 +519,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         if settings.debug:
             raise
         sys.exit(f"additional_experiments.py: error: {error}")
+    except torch.OutOfMemoryError as error:
+        if settings.debug:
+            raise
+        sys.exit(
+            "additional_experiments.py: error: the device's memory is full; lower --batch_size or "
+            f"--context_length, or take a smaller model ({error})"
+        )
+    except KeyboardInterrupt:
+        print("Interrupted. What is recorded stays; the same command goes on.", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

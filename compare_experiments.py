@@ -204,10 +204,13 @@ def group_records(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[str,
     """Returns finished records of rows and baselines by name, in order of their seeds.
 
     Of several with one name and seed, made by other versions or on other machines, the newest.
+    Stand-ins count only where no published model was run, so that the two are never mixed.
     """
+    finished = [r for r in records if r["status"] == FINISHED and r["name"] != "run"]
+    is_real = any(r["row"] is not None and not r["stands_in"] for r in finished)
     newest: dict[tuple[str, int], dict[str, Any]] = {}
-    for record in sorted(records, key=lambda record: record["date"]):
-        if record["status"] == FINISHED and record["name"] != "run":
+    for record in sorted(finished, key=lambda record: record["date"]):
+        if not (is_real and record["stands_in"]):
             newest[record["name"], record["seed"]] = record
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, seed in sorted(newest, key=lambda key: (key[0].startswith("baseline"), *key)):
@@ -219,9 +222,11 @@ def pair_up(
     first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Returns the records of two groups that share a seed; a baseline goes with every seed."""
-    by_seed = {record["seed"]: record for record in second}
     if second[0]["row"] is None:
         return [(record, second[0]) for record in first]
+    if first[0]["row"] is None:
+        return [(first[0], record) for record in second]
+    by_seed = {record["seed"]: record for record in second}
     return [(record, by_seed[record["seed"]]) for record in first if record["seed"] in by_seed]
 
 
@@ -343,7 +348,7 @@ def notes(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Returns what a reader of the table has to know of these records."""
     records = [record for group in groups.values() for record in group]
     found = []
-    models = sorted({record["model"] for record in records if record.get("stands_in")})
+    models = sorted({record["model"] for record in records if record["stands_in"]})
     if models:
         found.append(
             "These are no runs of the published models. In their place: "
@@ -356,8 +361,9 @@ def notes(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
     seen = {sum(record["test"]["in_training"]) for record in records}
     found.append(
         f"Unseen: without the {' or '.join(map(str, sorted(seen)))} test messages that are exact "
-        "copies of training messages. p: exact McNemar, first seed; Holm: corrected over the rows "
-        "shown. Training: with what is computed before it, without the final accuracies."
+        "copies of training messages. p: exact McNemar, at the first seed that a run shares with "
+        "row 1; Holm: corrected over the rows shown. Training: with what is computed before it, "
+        "without the final accuracies."
     )
     return found
 
@@ -413,7 +419,7 @@ def compare_pair(
         "Test messages on which they differ, at the first seed:",
     ]
     for i in np.flatnonzero(a != b):
-        shown = f"  {texts[i]}" if texts is not None else ""
+        shown = f"  {texts[i]}" if texts is not None and len(texts) == len(a) else ""
         lines.append(
             f"  {i:3} {'spam' if one['test']['labels'][i] else 'ham ':4} "
             f"P(spam) {one['test']['p_spam'][i]:.3f} and {other['test']['p_spam'][i]:.3f}"
@@ -442,15 +448,13 @@ def plot(groups: dict[str, list[dict[str, Any]]], folder: Path) -> list[Path]:
 
     All are told apart without colour, and no axis of shares is cut below what is shown.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Callable[..., Any]] = {
-        "curves": draw_curves,
         "test_accuracy": draw_accuracies,
         "time_and_accuracy": draw_times,
     }
+    if any(group[0]["losses"] for group in groups.values()):
+        figures["curves"] = draw_curves
     paths = []
     for name, draw in figures.items():
         figure = draw(groups)
@@ -473,8 +477,8 @@ def draw_curves(groups: dict[str, list[dict[str, Any]]]) -> Any:
         panel.plot(batch, train, "-", color="black", linewidth=1, label="training loss")
         panel.plot(batch, validation, "--", color="black", linewidth=1, label="validation loss")
         epoch, train, validation = zip(*record["accuracies"], strict=True)
-        a_batch = batch[-1] / epoch[-1]
-        at = [e * a_batch for e in epoch]
+        batches = record["correct"]["train"][1] / record["settings"]["batch_size"]  # in an epoch
+        at = [e * batches for e in epoch]
         panel.plot(at, train, "o", color="black", markersize=4, label="training accuracy")
         panel.plot(
             at, validation, "o", color="black", markersize=4, fillstyle="none",
@@ -504,13 +508,13 @@ def draw_accuracies(groups: dict[str, list[dict[str, Any]]]) -> Any:
         error = [[share - s.interval.low], [s.interval.high - share]]
         axes.errorbar(
             100 * share, i, xerr=100 * np.array(error), fmt="o", color="black", capsize=3,
-            label="first seed, 95 % interval" if i == 0 else None,
+            label="first seed, 95 % interval",
         )  # fmt: skip
         others = [100 * accuracy(record) for record in groups[s.name][1:]]
-        axes.plot(
-            others, [i] * len(others), "|", color="black", markersize=9,
-            label="other seeds" if i == 0 and others else None,
-        )  # fmt: skip
+        if others:
+            axes.plot(
+                others, [i] * len(others), "|", color="black", markersize=9, label="other seeds"
+            )
         if s.published_percent is not None:
             count = published_count(s.published_percent, SIZES["test"])
             low, high = wilson_interval(count, SIZES["test"])
@@ -518,14 +522,16 @@ def draw_accuracies(groups: dict[str, list[dict[str, Any]]]) -> Any:
             axes.errorbar(
                 x, i + 0.28, xerr=[[x - 100 * low], [100 * high - x]], fmt="D", color="0.55",
                 markerfacecolor="white", markersize=5, capsize=2,
-                label="published, 95 % interval" if i == 0 else None,
+                label="published, 95 % interval",
             )  # fmt: skip
     axes.set_yticks(range(len(summaries)), [s.name for s in summaries], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(right=100.5)
     axes.set_xlabel("test accuracy, %")
     axes.grid(axis="x", color="0.9")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    handles, labels = axes.get_legend_handles_labels()
+    by_label = dict(zip(labels, handles, strict=True))  # each once
+    figure.legend(by_label.values(), by_label, loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
@@ -568,8 +574,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--test_csv", type=Path, default=Path("sms_spam_collection/test.csv"), metavar="FILE",
         help="the test messages, whose texts a pair shows if the file is there")  # fmt: skip
     arguments = parser.parse_args(argv)
-    if len(arguments.rows) not in (0, 2):
-        parser.error("name two rows, such as 1 16, or none for the table")
+    if len(arguments.rows) not in (0, 2) or len(set(arguments.rows)) == 1:
+        parser.error("name two different rows, such as 1 16, or none for the table")
+    others = arguments.plot or arguments.csv or arguments.json
+    if others and (arguments.rows or arguments.published):
+        parser.error("--plot, --csv and --json are of the table: name no rows, no --published")
     return arguments
 
 
@@ -578,7 +587,7 @@ def read_texts(path: Path) -> list[str] | None:
     if not path.is_file():
         return None
     with path.open(encoding="utf-8", newline="") as file:
-        return [row["Text"] for row in csv.DictReader(file)]
+        return [row.get("Text", "") for row in csv.DictReader(file)]
 
 
 def write_summaries(
@@ -632,9 +641,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     summaries = summarise(groups)
     print("\n".join([summary_table(summaries), "", *notes(groups)]))
-    write_summaries(summaries, arguments.csv, arguments.json)
-    for path in plot(groups, arguments.plot) if arguments.plot else []:
-        print(f"Drawn: {path}")
+    try:
+        write_summaries(summaries, arguments.csv, arguments.json)
+        for path in plot(groups, arguments.plot) if arguments.plot else []:
+            print(f"Drawn: {path}")
+    except OSError as error:
+        sys.exit(f"compare_experiments.py: error: {error}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,6 +38,7 @@ MODEL_SIZES = {
     "gpt2-large (774M)": {"emb_dim": 1280, "n_layers": 36, "n_heads": 20},
     "gpt2-xl (1558M)": {"emb_dim": 1600, "n_layers": 48, "n_heads": 25},
 }
+PAD_TOKEN_ID = 50256  # the last of GPT-2's vocabulary
 DEMO_FLAGS = ["--model_size", TINY, "--weights", "random"]
 TRAINABLE = {  # --trainable_layers, and how a run says it
     "all": "everything",
@@ -85,6 +87,11 @@ class Settings:
     def checkpoint(self) -> Path | None:
         """The local checkpoint that `--weights` names, if it names one."""
         return None if self.weights in ("pretrained", "random") else Path(self.weights)
+
+    @property
+    def parameter_count(self) -> str:
+        """The model's size as the checkpoints are called, such as 124M."""
+        return self.model_size.partition("(")[2].rstrip(")")
 
     @property
     def model_config(self) -> dict[str, Any]:
@@ -196,7 +203,7 @@ def build_parser() -> Parser:
     add("--context_length", type=context_length, default="longest_training_example",
         metavar="LENGTH", help="longest_training_example, model_context_length, or tokens")
     add("--lora_rank", type=whole_number(1), default=8, metavar="N", help="width of LoRA's waist")
-    add("--lora_alpha", type=positive_number, default=8, metavar="X", help="size of its update")
+    add("--lora_alpha", type=positive_number, default=8.0, metavar="X", help="size of its update")
     add("--no_padding", action="store_true", help="every message at its own length")
     add("--num_epochs", type=whole_number(1), default=5, metavar="N", help="passes over the data")
     add("--batch_size", type=whole_number(1), default=8, metavar="N", help="messages in a batch")
@@ -244,17 +251,22 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
+    settings = read_flags(parser, argv)
+    model_size_given = parser.parse_args(argv, argparse.Namespace(model_size=None)).model_size
+    if problem := find_conflict(settings, model_size_given is not None):
+        parser.error(problem)
+    return settings
+
+
+def read_flags(parser: Parser, argv: list[str]) -> Settings:
+    """Returns what flags say one by one, with those that `--row` and `--demo` stand for."""
     given, unknown = parser.parse_known_args(argv)
     if unknown:
         parser.error(f"unknown: {' '.join(unknown)}{nearest_flag(parser, unknown)}")
     implied = shlex.split(ROWS[given.row].flags) if "row" in given else []
     implied += DEMO_FLAGS if given.demo else []
     values = vars(parser.parse_args(implied + argv))
-    settings = Settings(**{f.name: values[f.name] for f in fields(Settings)})
-    model_size_given = parser.parse_args(argv, argparse.Namespace(model_size=None)).model_size
-    if problem := find_conflict(settings, model_size_given is not None):
-        parser.error(problem)
-    return settings
+    return Settings(**{f.name: values[f.name] for f in fields(Settings)})
 
 
 def nearest_flag(parser: Parser, unknown: list[str]) -> str:
@@ -268,33 +280,65 @@ def nearest_flag(parser: Parser, unknown: list[str]) -> str:
 
 def find_conflict(settings: Settings, model_size_given: bool) -> str | None:
     """Returns what is wrong with the flags together and the way out, or None."""
-    number = isinstance(settings.context_length, int)
-    if settings.demo and (settings.model_size != TINY or settings.weights != "random"):
-        return "--demo runs the tiny random model: leave out --model_size and --weights"
-    if settings.checkpoint and model_size_given:
-        return "--weights PATH brings its own size: leave out --model_size"
-    if settings.model_size == TINY and settings.weights == "pretrained":
-        return f'no weights were published for --model_size "{TINY}": add --weights random'
-    if settings.no_padding and settings.batch_size > 1:
-        return (
+    flag, length = settings, settings.context_length
+    files = [
+        f"--{name} {folder}"
+        for name in ("data_dir", "output_dir", "cache_dir")
+        if (folder := getattr(settings, name)) and folder.exists() and not folder.is_dir()
+    ]
+    conflicts = (
+        (
+            flag.demo and (flag.model_size != TINY or flag.weights != "random"),
+            "--demo runs the tiny random model: leave out --model_size and --weights",
+        ),
+        (
+            flag.checkpoint and model_size_given,
+            "--weights PATH brings its own size: leave out --model_size",
+        ),
+        (
+            flag.model_size == TINY and flag.weights == "pretrained",
+            f'no weights were published for --model_size "{TINY}": add --weights random',
+        ),
+        (
+            flag.no_padding and flag.batch_size > 1,
             "--no_padding gives messages of different lengths, which make no batch: "
-            "add --batch_size 1 (and --accumulation_steps for larger steps)"
-        )
-    if settings.no_padding and number:
-        return "--no_padding keeps every message's own length: leave out --context_length"
-    if settings.no_shortcuts and settings.cache_dir:
-        return "--no_shortcuts has no hidden states to keep: leave out --cache_dir"
-    if settings.device != "auto" and not device_is_available(settings.device):
-        return f"--device {settings.device} is not available here: use --device cpu"
+            "add --batch_size 1 (and --accumulation_steps for larger steps)",
+        ),
+        (
+            flag.no_padding and isinstance(length, int),
+            "--no_padding keeps every message's own length: leave out --context_length",
+        ),
+        (
+            flag.no_shortcuts and flag.cache_dir,
+            "--no_shortcuts has no hidden states to keep: leave out --cache_dir",
+        ),
+        (
+            flag.baseline and flag.num_seeds > 1,
+            "--baseline is the same for every seed: leave out --num_seeds",
+        ),
+        (files, f"{' and '.join(files)} is a file: name a folder"),
+        (
+            not device_is_available(flag.device),
+            f"--device {flag.device} is not available here: use --device cpu",
+        ),
+    )
+    return next((message for is_so, message in conflicts if is_so), None) or find_misfit(settings)
+
+
+def find_misfit(settings: Settings) -> str | None:
+    """Returns what of the model does not fit the data or the flags and the way out, or None."""
     try:
-        longest = settings.model_config["context_length"]
+        config = settings.model_config
     except (OSError, ValueError) as error:
         return f"--weights: {error}"
-    if number and settings.context_length > longest:
+    length, longest = settings.context_length, config["context_length"]
+    if config["vocab_size"] <= PAD_TOKEN_ID:
         return (
-            f"--context_length {settings.context_length} exceeds the model's {longest}: "
-            f"use {longest} or less"
+            f"--weights: the checkpoint knows {config['vocab_size']} tokens, GPT-2's tokenizer "
+            f"{PAD_TOKEN_ID + 1}: use a checkpoint of GPT-2's vocabulary"
         )
+    if isinstance(length, int) and length > longest:
+        return f"--context_length {length} exceeds the model's {longest}: use {longest} or less"
     return None
 
 
@@ -313,10 +357,15 @@ ELSEWHERE = (  # flags that change where and how a run is made, but not what it 
 )  # fmt: skip
 
 
+@cache
+def settings_of_rows() -> dict[int, Settings]:
+    """Returns the settings of each row."""
+    return {number: read_flags(build_parser(), ["--row", str(number)]) for number in ROWS}
+
+
 def row_of(settings: Settings) -> int | None:
     """Returns the number of the row that has these settings, whatever the seed and the device."""
-    for number in ROWS:
-        row = parse_args(["--row", str(number)])
+    for number, row in settings_of_rows().items():
         if row == replace(settings, **{name: getattr(row, name) for name in ELSEWHERE}):
             return number
     return None
@@ -325,7 +374,8 @@ def row_of(settings: Settings) -> int | None:
 def design_of(settings: Settings) -> int | None:
     """Returns the row whose question a run asks, of its own model or of one that stands in.
 
-    A local checkpoint stands in for the published one of the size, the tiny model for the small.
+    A local checkpoint stands in for the published one of the size, and the tiny model, which has
+    random weights, for the small one of row 10.
     """
     if settings.checkpoint:
         settings = replace(settings, weights="pretrained")

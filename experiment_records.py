@@ -73,6 +73,7 @@ FIELDS = {  # of every record; a finished one has those of RESULTS too
     "digest": str,
     "name": str,  # "row 16", "baseline majority", or "run"
     "row": (int, type(None)),
+    "stands_in": bool,
     "model": str,
     "seed": int,
     "settings": dict,
@@ -159,6 +160,8 @@ def find_problem(record: Any) -> str | None:
         if not isinstance(record[name], kind):
             return f"{name} is {type(record[name]).__name__}"
     if record["status"] == FINISHED:
+        if not all(isinstance(values, list) for values in record["test"].values()):
+            return "test has something else than lists"
         lengths = {len(values) for values in record["test"].values()}
         if set(record["test"]) != {"labels", "predictions", "p_spam", "in_training"}:
             return f"test has {', '.join(record['test'])}"
@@ -182,7 +185,7 @@ def source_digest() -> str:
 
 
 def git_commit() -> str | None:
-    """Returns the commit of the source files, None outside a repository, `-dirty` if edited."""
+    """Returns the commit of the repository around the source files, `-dirty` if edited, or None."""
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

@@ -36,7 +36,10 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+import gpt_classifier
+import previous_chapters
 from gpt_classifier import GPTClassifier, LinearWithLoRA
+from gpt_download import sha256_of
 from previous_chapters import LayerNorm, TransformerBlock
 from spam_data import SpamDataset, Splits
 
@@ -235,7 +238,7 @@ class ShortcutClassifier(nn.Module):
         self.gradient = LastingGradient(self.tok_emb.weight)
 
     def train(self, mode: bool = True) -> "ShortcutClassifier":
-        """As ever.
+        """Returns the module in training or evaluation mode.
 
         Raises:
             RuntimeError: when something that was computed before is to be trained after all.
@@ -364,6 +367,7 @@ def compute_hidden_states(
     depth: int,
     cache_dir: Path | None = None,
     conditions: str = "",
+    memo: dict[str, HiddenStates] | None = None,
 ) -> HiddenStates:
     """Returns the hidden states of messages before block `depth`, from the cache if it has them.
 
@@ -373,10 +377,26 @@ def compute_hidden_states(
         depth: how many blocks are run.
         cache_dir: where they are kept for the next run; None keeps nothing.
         conditions: what else they depend on, such as precision and kernels.
+        memo: where the last are kept for the next call in this process.
 
     Raises:
         OSError: when a file is needed and cannot be written, say because the disk is full.
     """
+    key = ""
+    if cache_dir is not None or memo is not None:
+        key = prefix_key(model, messages, depth, conditions)
+    if memo is not None:
+        if key not in memo:
+            memo.clear()  # first, so that two are never in memory
+            memo[key] = make_hidden_states(model, messages, depth, cache_dir, key)
+        return memo[key]
+    return make_hidden_states(model, messages, depth, cache_dir, key)
+
+
+def make_hidden_states(
+    model: ShortcutClassifier, messages: list[Tensor], depth: int, cache_dir: Path | None, key: str
+) -> HiddenStates:
+    """Returns hidden states, in memory, in a file without a name, or in the cache under a key."""
     lengths = torch.tensor([len(tokens) for tokens in messages])
     weight = model.pos_emb.weight
     shape = (int(lengths.sum()), weight.shape[1])
@@ -385,7 +405,7 @@ def compute_hidden_states(
         run_prefix(model, messages, depth, values)
 
     if cache_dir is not None:
-        path = cache_dir / f"{prefix_key(model, messages, depth, conditions)}.hidden"
+        path = cache_dir / f"{key}.hidden"
         values = cached_values(path, shape, weight.dtype, fill)
         return HiddenStates(depth, values, lengths, f"in {path}")
     if math.prod(shape) * weight.itemsize <= MEMORY_SHARE * total_memory():
@@ -413,7 +433,9 @@ def prefix_key(
 ) -> str:
     """Returns a digest of all that the hidden states before block `depth` depend on."""
     attention = model.trf_blocks[0].att
-    told = (depth, attention.num_heads, attention.disable_causal_mask, torch.__version__)
+    code = [sha256_of(Path(module.__file__)) for module in (previous_chapters, gpt_classifier)]
+    code.append(sha256_of(Path(__file__)))
+    told = (depth, attention.num_heads, attention.disable_causal_mask, torch.__version__, code)
     digest = hashlib.sha256(f"{told} {conditions}".encode())
     prefix = nn.ModuleList([model.tok_emb, model.pos_emb, *model.trf_blocks[:depth]])
     for name, parameter in prefix.named_parameters():
@@ -447,8 +469,10 @@ def cached_values(
             fill(values)
             file.seek(size)
             file.write(digest_of(path.name, values))
+        del values  # Windows renames no file that is mapped
         part.replace(path)
-    return values
+        with path.open("rb") as file:
+            return mapped(file, shape, dtype, mode="c")
 
 
 def digest_of(name: str, values: Tensor) -> bytes:
@@ -479,8 +503,10 @@ def mapped(file: BinaryIO, shape: tuple[int, int], dtype: torch.dtype, mode: str
 LARGEST_ERROR = 1e-6  # relative, of a float32 product; what bfloat16 operands give is 2e-3
 
 
-def choose_kernels(device: torch.device) -> str:
+def choose_kernels(device: torch.device, plain: bool = False) -> str:
     """Lets oneDNN take float32 products where that is exact, and returns whose kernels are used.
+
+    `plain` leaves them to PyTorch, as a new process does.
 
     PyTorch's own float32 products on a CPU are MKL's, which are slow on AMD's. The setting that
     hands them to oneDNN permits bfloat16 operands; whether a CPU has these, and would lose digits,
@@ -489,7 +515,9 @@ def choose_kernels(device: torch.device) -> str:
     matmul = torch.backends.mkldnn.matmul
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return "PyTorch's products"
-    before = matmul.fp32_precision
+    matmul.fp32_precision = "none"
+    if plain:
+        return "PyTorch's products"
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(512, 512, generator=generator) for _ in range(2))
     exact = a.double() @ b.double()
@@ -497,7 +525,7 @@ def choose_kernels(device: torch.device) -> str:
     error = float(((a @ b).double() - exact).norm() / exact.norm())
     if error < LARGEST_ERROR:
         return "oneDNN's float32 products"
-    matmul.fp32_precision = before
+    matmul.fp32_precision = "none"
     return "PyTorch's products"
 
 
@@ -508,7 +536,7 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3  # their names in malloc.h: M_TRIM_THRESHOLD, M_...
+        trim_threshold, mmap_threshold = -1, -3  # as malloc.h numbers them
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(mmap_threshold, 2**25)  # the most it takes
 
@@ -565,15 +593,14 @@ def take_shortcuts(
     if frozen == 0:
         model = ShortcutClassifier(plain, depth=None, no_padding=no_padding)
         inputs = [cut_tokens(d.tokens, n) for d, n in zip(datasets, needed, strict=True)]
-        return Shortcuts(
-            model, with_inputs(datasets, inputs), "Hidden states: none, all is trained"
-        )
+        report = "Hidden states: none, for the first block is trained"
+        return Shortcuts(model, with_inputs(datasets, inputs), report)
 
     depth = min(frozen, len(plain.trf_blocks) - 1)  # where rows that freeze more can share them
     is_pooled = frozen > depth and not any(p.requires_grad for p in plain.final_norm.parameters())
     model = ShortcutClassifier(plain, depth, is_pooled, no_padding)
     messages, which = distinct_messages(needed, datasets)
-    hidden = remember(memo, model, messages, depth, cache_dir, conditions)
+    hidden = compute_hidden_states(model, messages, depth, cache_dir, conditions, memo)
     if is_pooled:
         inputs = [
             pool_all(model, hidden, numbers, dataset).__getitem__
@@ -586,18 +613,6 @@ def take_shortcuts(
         f"{hidden.values.nbytes / 2**20:,.0f} MiB {hidden.place}"
     )
     return Shortcuts(model, with_inputs(datasets, inputs), report)
-
-
-def remember(memo: dict[str, HiddenStates] | None, *arguments: Any) -> HiddenStates:
-    """Returns what `compute_hidden_states` does, from the memo if the last were the same."""
-    if memo is None:
-        return compute_hidden_states(*arguments)
-    model, messages, depth, _, conditions = arguments
-    key = prefix_key(model, messages, depth, conditions)
-    if key not in memo:
-        memo.clear()  # before the next are computed, so that two are never in memory
-        memo[key] = compute_hidden_states(*arguments)
-    return memo[key]
 
 
 def with_inputs(datasets: Splits, inputs: list[Callable[[list[int]], Tensor]]) -> Splits:

@@ -13,7 +13,6 @@ are.
 
 import itertools
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +29,6 @@ class History:
 
     losses: list[tuple[int, float, float]] = field(default_factory=list)  # batch, train, validation
     accuracies: list[tuple[int, float, float]] = field(default_factory=list)  # epoch, the same
-    train_seconds: float = 0.0
 
 
 def calc_loss_batch(
@@ -137,7 +135,6 @@ def train_classifier_simple(
         ValueError: when the loss becomes infinite or no number.
     """
     history = History()
-    started = time.perf_counter()
     loaders = (train_loader, val_loader)
     seen = steps = 0  # batches, optimiser steps
     bar = tqdm(total=num_epochs * len(train_loader), desc="Training", unit="batch", disable=None)
@@ -177,5 +174,4 @@ def train_classifier_simple(
         if steps == max_steps:
             break
     bar.close()
-    history.train_seconds = time.perf_counter() - started
     return history

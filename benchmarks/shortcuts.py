@@ -8,6 +8,9 @@ of a training batch and of an evaluation batch, in rounds that alternate between
 the number that a run has; the frozen prefix is run as a whole. Random weights take the time of
 pretrained ones. Each row writes one record to `benchmarks/records/`.
 
+The allocator's setting of the fast way cannot be taken back, so the plain way has it too from its
+second batch on, and is a little faster than `--no_shortcuts`.
+
 Memory is the peak of what the process holds for itself (RssAnon; Linux), without mapped files.
 """
 
@@ -39,6 +42,7 @@ from additional_experiments import (
     WEIGHT_DECAY,
     autocast,
     build_classifier,
+    device_name,
     load_datasets,
     set_precision,
 )
@@ -215,15 +219,10 @@ def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str
         "gflop": flop / 1e9,
         "best_gflop_per_second": best,
         "batches_timed": len(plain.seconds["train"]),
-        "machine": f"{cpu_name()}, {torch.get_num_threads()} threads",
+        "machine": f"{device_name(CPU)}, {torch.get_num_threads()} threads",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def cpu_name() -> str:
-    """Returns the processor's name as Linux tells it."""
-    return re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
 
 
 def table(records: list[dict[str, Any]]) -> str:

@@ -43,6 +43,13 @@ def only_this_machine(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def cpu_unless_marked(request, monkeypatch):
+    """What a test expects is the CPU's, but where it is marked for CUDA."""
+    if "cuda" not in request.keywords:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
 

@@ -17,7 +17,7 @@ def make_record(row=1, seed=123, wrong=(), total=12, **more):
         "stands_in": False,
         "model": "gpt2-small (124M), pretrained weights",
         "seed": seed,
-        "settings": {"num_epochs": 5},
+        "settings": {"num_epochs": 5, "batch_size": 8},
         "environment": {"device": "cpu"},
         "date": "2026-01-01T00:00:00+00:00",
         "losses": [[0, 2.0, 2.1], [50, 1.0, 1.2]],

@@ -20,7 +20,7 @@ from training import (
 )
 
 CPU = torch.device("cpu")
-TWO_MODELS = {"n_vocab": 60, "n_ctx": 32, "n_embd": 192, "n_head": 3, "n_layer": 2}
+SHORT = {"n_vocab": 50257, "n_ctx": 32, "n_embd": 192, "n_head": 3, "n_layer": 2}
 
 # ----------------------------------------------------------------------------------------- flags
 
@@ -78,6 +78,9 @@ def test_every_flag_but_row_is_a_setting():
         (["--weights", __file__], ["--weights", "no safetensors file"]),
         (["--model_size", TINY], [TINY, "--weights random"]),
         (["--demo", "--weights", "pretrained"], ["--demo", "leave out"]),
+        (["--baseline", "majority", "--num_seeds", "2"], ["--baseline", "--num_seeds"]),
+        (["--no_shortcuts", "--cache_dir", "x"], ["--no_shortcuts", "--cache_dir"]),
+        (["--cache_dir", __file__], ["--cache_dir", "is a file"]),
         (["--average", "embeddings"], ["did you mean --average_embeddings?"]),
         (["--trainable_layer=all"], ["did you mean --trainable_layers?"]),
         (["lora"], ["unknown: lora", "--help"]),
@@ -97,10 +100,10 @@ def test_wrong_flags_end_with_status_2_and_one_sentence(flags, words, capsys):
 
 
 def test_a_checkpoint_brings_its_own_size(tmp_path, capsys):
-    path = write_checkpoint(tmp_path / "some.safetensors", TWO_MODELS)
+    path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
     config = parse_args(["--weights", str(path), "--context_length", "32"]).model_config
     assert config == {
-        "vocab_size": 60, "context_length": 32, "emb_dim": 192, "n_layers": 2, "n_heads": 3,
+        "vocab_size": 50257, "context_length": 32, "emb_dim": 192, "n_layers": 2, "n_heads": 3,
         "drop_rate": 0.0, "qkv_bias": True,
     }  # fmt: skip
     for more in (["--model_size", "gpt2-small (124M)"], ["--context_length", "33"]):
@@ -108,6 +111,14 @@ def test_a_checkpoint_brings_its_own_size(tmp_path, capsys):
             parse_args(["--weights", str(path), *more])
         assert more[0] in capsys.readouterr().err
     assert parse_args(["--row", "6", "--weights", str(path)]).model_config == config
+
+
+def test_a_checkpoint_without_the_padding_token_is_refused(tmp_path, capsys):
+    path = write_checkpoint(tmp_path / "some.safetensors", SHORT | {"n_vocab": 60})
+    with pytest.raises(SystemExit) as exit_:
+        parse_args(["--weights", str(path)])
+    assert exit_.value.code == 2
+    assert "knows 60 tokens" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -132,13 +143,13 @@ def test_random_weights_follow_the_seed_and_every_head_starts_alike(tmp_path):
     )
     assert same
     assert not other
-    path = write_checkpoint(tmp_path / "some.safetensors", TWO_MODELS | {"n_embd": 128})
+    path = write_checkpoint(tmp_path / "some.safetensors", SHORT | {"n_embd": 128})
     loaded = build_classifier(parse_args(["--weights", str(path), "--seed", "1"]))
     assert torch.equal(loaded.out_head.weight, models[0].out_head.weight)
 
 
 def test_a_checkpoint_is_loaded_into_the_classifier(tmp_path):
-    path = write_checkpoint(tmp_path / "some.safetensors", TWO_MODELS)
+    path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
     model = build_classifier(parse_args(["--weights", str(path)]))
     assert not any(p.is_meta for p in (*model.parameters(), *model.buffers()))
     assert model.tok_emb.weight.std() == pytest.approx(0.12, abs=0.01)
@@ -254,7 +265,7 @@ def test_a_batch_beyond_the_training_messages_is_refused():
 
 
 def test_a_model_whose_context_is_shorter_than_the_messages_is_refused(tmp_path):
-    path = write_checkpoint(tmp_path / "some.safetensors", TWO_MODELS)
+    path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
     settings = dataclasses.replace(parse_args(["--weights", str(path)]), demo=True)
     with pytest.raises(ValueError, match="add --context_length 32"):
         run_experiment(settings)
@@ -298,12 +309,32 @@ def test_where_the_settings_equal_a_row_the_published_accuracies_stand_beside():
 def test_an_error_is_one_message_and_status_1_unless_the_traceback_is_wanted(
     capsys, tmp_path, monkeypatch
 ):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "train.csv").write_text("mine")
     with pytest.raises(SystemExit) as exit_:
         main(["--data_dir", str(tmp_path)])
     assert "train.csv is not the expected file" in str(exit_.value.code)
     with pytest.raises(ValueError, match=r"train\.csv"):
         main(["--data_dir", str(tmp_path), "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA"), None, "lower --batch_size"),
+        (KeyboardInterrupt(), 130, "the same command goes on"),
+    ],
+)
+def test_what_stops_a_run_is_told_without_a_traceback(error, status, words, monkeypatch, capsys):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr(additional_experiments, "run_and_record", stop)
+    with pytest.raises(SystemExit) as exit_:
+        main(["--demo"])
+    told = str(exit_.value.code) + capsys.readouterr().err
+    assert words in told
+    assert status in (None, exit_.value.code)
 
 
 def test_the_peak_of_memory_is_a_plausible_figure():

@@ -172,6 +172,12 @@ def test_of_two_records_of_a_seed_the_newest_counts_and_a_failed_one_never():
     assert by_name([new, failed, old])["row 01"].right == 12
 
 
+def test_stand_ins_are_never_mixed_with_published_models():
+    real, stand_in = make_record(1, wrong=[1]), make_record(4, stands_in=True)
+    assert list(group_records([real, stand_in])) == ["row 01"]
+    assert list(group_records([stand_in])) == ["row 04"]
+
+
 def test_stand_ins_and_a_missing_row_1_are_said():
     records = [make_record(4, stands_in=True, model="checkpoint tiny.safetensors")]
     text = "\n".join(notes(group_records(records)))
@@ -248,7 +254,9 @@ def test_the_figures_are_drawn(results, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "status", "words"),
     [
-        (["1"], 2, "name two rows"),
+        (["1"], 2, "name two different rows"),
+        (["1", "1"], 2, "name two different rows"),
+        (["--published", "--plot", "x"], 2, "are of the table"),
         (["1", "19"], 1, "no record of row 19"),
         (["--results", "nowhere"], 1, "run additional_experiments.py first"),
     ],

@@ -1,23 +1,23 @@
-"""What the README says of the rows is what the code says.
+"""What the README says is what the code and the records say.
 
-python tests/test_readme.py     # writes the table into the README again
+PYTHONPATH=. python tests/test_readme.py     # writes the tables into the README again
 """
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from experiment_flags import build_parser, parse_args
+from experiment_records import ROWS
+
 README = Path(__file__).parents[1] / "README.md"
-START = "<!-- table: made from ROWS; tests/test_readme.py holds them together -->\n"
-END = "<!-- end of table -->"
 TRAJECTORIES = (1, 2, 3, 4, 5, 10, 11, 13, 14, 15, 16, 17, 18, 19)  # as in test_golden.py
 
 
 def published_table():
-    from experiment_records import ROWS
-
     lines = [
         "| row | command: `python additional_experiments.py` … | training | validation | test "
         "| A100, minutes | measured here |",
@@ -35,14 +35,32 @@ def published_table():
     return "\n".join(lines) + "\n"
 
 
-def parts(text):
-    before, rest = text.split(START)
-    table, after = rest.split(END)
-    return before, table, after
+def benchmark_table():
+    path = Path(__file__).parents[1] / "benchmarks" / "shortcuts.py"
+    spec = importlib.util.spec_from_file_location("benchmark_of_shortcuts", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.table(module.load_records()) + "\n"
 
 
-def test_the_readme_shows_the_published_table():
-    assert parts(README.read_text(encoding="utf-8"))[1] == published_table()
+MADE_BY = "made by python tests/test_readme.py from"
+TABLES = {
+    f"<!-- table: {MADE_BY} the published rows -->\n": published_table,
+    f"<!-- benchmark: {MADE_BY} benchmarks/records -->\n": benchmark_table,
+}
+
+
+def replace_tables(text):
+    """The README with its tables made anew; each ends before the next comment."""
+    for start, make in TABLES.items():
+        before, rest = text.split(start)
+        text = before + start + make() + rest[rest.index("<!--") :]
+    return text
+
+
+def test_the_tables_of_the_readme_are_what_the_rows_and_the_records_make():
+    text = README.read_text(encoding="utf-8")
+    assert text == replace_tables(text)
 
 
 def test_the_rows_said_to_follow_their_trajectory_are_those_that_are_tested():
@@ -58,15 +76,11 @@ def commands():
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_of_the_readme_parses(command):
-    from experiment_flags import parse_args
-
     flags = command.partition("|")[0].replace("$row", "1")
     parse_args(shlex.split(flags))
 
 
 def test_every_flag_is_in_the_readme_or_the_table():
-    from experiment_flags import build_parser
-
     text = README.read_text(encoding="utf-8")
     ordinary = {"--help", "-h", "--num_epochs", "--lora_rank", "--lora_alpha"}
     flags = {flag for action in build_parser()._actions for flag in action.option_strings}
@@ -74,5 +88,4 @@ def test_every_flag_is_in_the_readme_or_the_table():
 
 
 if __name__ == "__main__":
-    before, _, after = parts(README.read_text(encoding="utf-8"))
-    README.write_text(before + START + published_table() + END + after, encoding="utf-8")
+    README.write_text(replace_tables(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -16,6 +16,7 @@ from shortcuts import take_shortcuts
 from spam_data import Splits, create_datasets, create_loaders, to_csv
 from training import calc_loss_batch
 
+CPU = torch.device("cpu")
 PAD = 96
 CONFIG = {
     "vocab_size": 97, "context_length": 24, "emb_dim": 32, "n_heads": 4, "n_layers": 3,
@@ -83,7 +84,7 @@ def both_paths(layers, *choices, no_padding=False, config=CONFIG):
     )
 
 
-def trajectory(model, loaders, steps=10, accumulation_steps=1):
+def trajectory(model, loaders, steps=10, accumulation_steps=1, device=CPU):
     """Returns logits, gradients and parameters of a few steps with what is seen meanwhile."""
     torch.manual_seed(5)
     seen = []
@@ -93,14 +94,18 @@ def trajectory(model, loaders, steps=10, accumulation_steps=1):
     for step in range(1, steps + 1):
         model.train()
         for batch in itertools.islice(batches, accumulation_steps):
-            (calc_loss_batch(batch, model, torch.device("cpu")) / accumulation_steps).backward()
+            (calc_loss_batch(batch, model, device) / accumulation_steps).backward()
         seen += [p.grad.clone() for p in parameters.values()]
         optimizer.step()
         optimizer.zero_grad()
         if step in (1, steps):
             model.eval()
             with torch.no_grad():
-                seen += [model(inputs, n) for loader in loaders for inputs, n, _ in loader]
+                seen += [
+                    model(inputs.to(device), n.to(device))
+                    for loader in loaders
+                    for inputs, n, _ in loader
+                ]
     return seen + list(model.state_dict().values())
 
 
@@ -126,7 +131,7 @@ def test_accumulated_steps_are_the_same():
     assert_same(both_paths("last_block", "flexible"), accumulation_steps=3)
 
 
-@pytest.mark.parametrize("layers", ["last_block", "all"])
+@pytest.mark.parametrize("layers", LAYERS[:2] + LAYERS[3:])
 @pytest.mark.usefixtures("float64")
 def test_a_single_block_is_enough(layers):
     assert_same(both_paths(layers, "flexible", config=CONFIG | {"n_layers": 1}))
@@ -135,6 +140,20 @@ def test_a_single_block_is_enough(layers):
 @pytest.mark.usefixtures("float64")
 def test_a_model_without_attention_biases_is_the_same():
     assert_same(both_paths("last_two_blocks", "last", config=CONFIG | {"qkv_bias": False}))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("layers", LAYERS)
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.usefixtures("float64")
+def test_ten_steps_are_the_same_on_cuda(layers, position):
+    plain, loaders = both_paths(layers, position)[0]
+    cuda = torch.device("cuda")
+    short = take_shortcuts(deepcopy(plain).to(cuda), datasets_of())
+    expected = trajectory(plain, loaders)
+    found = trajectory(short.model, create_loaders(short.datasets, 4), device=cuda)
+    for a, b in zip(expected, found, strict=True):
+        assert_equal(b.cpu(), a)
 
 
 def test_both_paths_share_parameters_and_keys():

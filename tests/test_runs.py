@@ -1,0 +1,264 @@
+"""Runs and their records: once for each setting, on again after an interruption, over seeds."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from checkpoints import write_checkpoint
+
+import additional_experiments
+import shortcuts
+from additional_experiments import main
+from experiment_flags import TINY, design_of, parse_args
+from experiment_records import FAILED, FINISHED, read_records
+from spam_data import demo_splits, demo_tokenizer
+
+SCRIPT = Path(__file__).parents[1] / "additional_experiments.py"
+SMALL = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 3}
+
+
+@pytest.fixture
+def made_up_data(monkeypatch):
+    """Lets a run find made-up messages where the real ones would be."""
+    monkeypatch.setattr(additional_experiments, "prepare_splits", lambda _: demo_splits())
+    monkeypatch.setattr(additional_experiments, "load_gpt2_tokenizer", demo_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("small") / "small.safetensors", SMALL)
+
+
+@pytest.fixture
+def run(made_up_data, small, tmp_path, capsys):
+    """Runs the script on the small checkpoint; returns its records, and what it printed."""
+
+    def run_(*flags):
+        folder = tmp_path / "results"
+        main(["--weights", str(small), "--output_dir", str(folder), "--num_epochs", "1", *flags])
+        return read_records(folder)[0], capsys.readouterr().out
+
+    return run_
+
+
+def test_a_run_leaves_a_record_of_what_it_found(run):
+    (record,), printed = run()
+    assert (record["status"], record["seed"], record["row"]) == (FINISHED, 123, None)
+    assert record["model"] == "checkpoint small.safetensors"
+    assert record["settings"]["num_epochs"] == 1
+    assert Path(printed.split("Recorded: ")[1].strip()).is_file()
+    right = sum(
+        label == prediction
+        for label, prediction in zip(
+            record["test"]["labels"], record["test"]["predictions"], strict=True
+        )
+    )
+    assert record["correct"]["test"] == [right, 73]
+    assert f"Test accuracy: {right / 73:.2%}" in printed
+    assert record["test"]["predictions"] == [int(p > 0.5) for p in record["test"]["p_spam"]]
+    assert set(record["seconds"]) == {"load", "prefix", "train", "final_accuracies"}
+    assert record["environment"]["torch"]
+    assert [batch for batch, *_ in record["losses"]] == [0]
+
+
+def test_what_is_recorded_is_not_run_again_unless_asked(run, monkeypatch):
+    (first,), _ = run()
+    (again,), printed = run()
+    assert again == first
+    assert "Recorded already" in printed
+    assert "Ep 1" not in printed
+    (anew,), printed = run("--overwrite")
+    assert "Ep 1" in printed
+    assert anew["test"] == first["test"]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--seed", "5"], ["--trainable_layers", "all"], ["--no_shortcuts"]]
+)
+def test_other_settings_are_another_run(run, flags):
+    run()
+    assert len(run(*flags)[0]) == 2
+
+
+def test_edited_code_and_other_weights_run_anew(run, monkeypatch, small):
+    run()
+    with monkeypatch.context() as patch:
+        patch.setattr(additional_experiments, "source_digest", lambda: "edited")
+        assert len(run()[0]) == 2
+    content = small.read_bytes()
+    try:
+        small.write_bytes(content[:-4] + bytes(4))
+        assert len(run()[0]) == 3
+    finally:
+        small.write_bytes(content)
+
+
+@pytest.mark.usefixtures("made_up_data")
+def test_random_and_pretrained_weights_are_different_runs():
+    digests = {
+        additional_experiments.begin_record(parse_args(["--row", row]))["digest"]
+        for row in ("1", "5", "6", "10", "16")
+    }
+    assert len(digests) == 5
+
+
+def test_a_run_that_fails_does_not_take_the_record_of_one_that_ended(run, monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise ValueError("no")
+
+    before, _ = run()
+    monkeypatch.setattr(additional_experiments, "train_classifier_simple", fail)
+    with pytest.raises(SystemExit):
+        run("--overwrite")
+    assert read_records(tmp_path / "results")[0] == before
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_run(run, monkeypatch, tmp_path):
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(additional_experiments, "run_experiment", lambda *_: 1 / 0)
+
+    def refuse(*_, **__):
+        raise PermissionError("no writing here")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(SystemExit) as exit_:
+        run()
+    assert "no writing here" in str(exit_.value.code)
+
+
+def test_where_it_lies_and_how_it_is_run_do_not_make_it_another(run, tmp_path):
+    run()
+    _, printed = run("--cache_dir", str(tmp_path / "cache"), "--debug", "--device", "cpu")
+    assert "Recorded already" in printed
+
+
+def test_a_failed_run_is_marked_and_run_again(run, monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise ValueError("the loss became nan")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(additional_experiments, "train_classifier_simple", fail)
+        with pytest.raises(SystemExit) as exit_:
+            run()
+    assert "the loss became nan" in str(exit_.value.code)
+    (record,), _ = read_records(tmp_path / "results")
+    assert (record["status"], record["error"]) == (FAILED, "the loss became nan")
+    (record,), printed = run()
+    assert record["status"] == FINISHED
+    assert "Ep 1" in printed
+
+
+def test_an_interrupted_run_leaves_no_record(run, monkeypatch, tmp_path):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(additional_experiments, "train_classifier_simple", interrupt)
+    with pytest.raises(SystemExit) as exit_:
+        run()
+    assert exit_.value.code == 130
+    assert not list((tmp_path / "results").glob("*"))
+
+
+# ------------------------------------------------------------------------------------------ seeds
+
+
+def count_prefixes(monkeypatch):
+    runs, run_prefix = [], shortcuts.run_prefix
+    monkeypatch.setattr(shortcuts, "run_prefix", lambda *a: runs.append(1) or run_prefix(*a))
+    return runs
+
+
+def test_seeds_in_one_process_are_runs_of_their_own_with_one_prefix(run, monkeypatch):
+    alone = [run("--seed", str(seed))[0][-1] for seed in (7, 8)]
+    prefixes = count_prefixes(monkeypatch)
+    together, _ = run("--seed", "7", "--num_seeds", "2", "--overwrite")
+    assert len(prefixes) == 1
+    assert [record["losses"] for record in together] == [record["losses"] for record in alone]
+    assert together[0]["losses"] != together[1]["losses"]
+    assert together[0]["test"]["labels"] == together[1]["test"]["labels"]
+
+
+def test_random_weights_share_no_prefix(run, monkeypatch):
+    prefixes = count_prefixes(monkeypatch)
+    records, _ = run("--model_size", TINY, "--weights", "random", "--num_seeds", "2")
+    assert (len(prefixes), len(records)) == (2, 2)
+
+
+# ------------------------------------------------------------------------------------------- rows
+
+
+def test_a_stand_in_asks_the_question_of_its_row(small):
+    weights = ["--weights", str(small)]
+    assert design_of(parse_args([*weights, "--trainable_layers", "all"])) == 5
+    assert design_of(parse_args([*weights, "--row", "6"])) == 6
+    assert design_of(parse_args(["--row", "10", "--model_size", TINY])) == 10
+    assert design_of(parse_args([*weights, "--lora_rank", "9"])) is None
+    assert design_of(parse_args(["--demo"])) is None
+
+
+def test_a_row_on_another_checkpoint_is_recorded_as_its_stand_in(run):
+    (record,), _ = run("--num_epochs", "5", "--row", "16")
+    assert (record["name"], record["row"], record["stands_in"]) == ("row 16", 16, True)
+
+
+def test_a_baseline_is_recorded_like_a_row(run):
+    (record,), _ = run("--baseline", "majority")
+    assert (record["name"], record["row"]) == ("baseline majority", None)
+    assert record["correct"]["test"][1] == 73
+
+
+# -------------------------------------------------------------------------------------------- loop
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_a_loop_that_is_killed_and_started_again_loses_and_repeats_nothing(
+    miniature, real_data_dir, tmp_path
+):
+    rows = ("1", "2", "3", "16")
+
+    def loop(folder, kill_after=None):
+        """Runs the rows, or until a process is killed; returns how many runs were made."""
+        made = 0
+        started = time.monotonic()
+        for row in rows:
+            flags = ["--row", row, "--weights", str(miniature), "--num_seeds", "2"]
+            flags += ["--data_dir", str(real_data_dir), "--output_dir", str(folder)]
+            process = subprocess.Popen(
+                [sys.executable, str(SCRIPT), *flags],
+                cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            try:
+                left = None if kill_after is None else kill_after - (time.monotonic() - started)
+                out, _ = process.communicate(timeout=left and max(left, 0.01))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                out, _ = process.communicate()
+                return made + len(re.findall("^Recorded: ", out, flags=re.MULTILINE))
+            assert process.returncode == 0
+            made += len(re.findall("^Recorded: ", out, flags=re.MULTILINE))
+        return made
+
+    def found(folder):
+        records, problems = read_records(folder)
+        assert not problems
+        return {
+            (r["name"], r["seed"]): json.dumps([r[k] for k in ("losses", "correct", "test")])
+            for r in records
+        }
+
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert loop(undisturbed) == 2 * len(rows)
+    for seconds in (4, 9, 15):
+        loop(killed, kill_after=seconds)
+    before = found(killed)
+    made = loop(killed)
+    assert made == 2 * len(rows) - len(before)
+    assert found(killed) == found(undisturbed)
+    assert loop(killed) == 0
