@@ -63,6 +63,16 @@ def test_the_tables_of_the_readme_are_what_the_rows_and_the_records_make():
     assert text == replace_tables(text)
 
 
+def test_row_10_at_full_size_is_what_the_run_printed():
+    printed = (README.parent / "docs" / "row_10_full_size.txt").read_text(encoding="utf-8")
+    final = printed[printed.index("Training completed") :]
+    minutes = re.search(r"in (\d+\.\d)\d minutes", final)[1]
+    shares = [re.search(rf"^{w} accuracy: (.*)%$", final, re.MULTILINE)[1] for w in
+              ("Training", "Validation", "Test")]  # fmt: skip
+    line = f"| here, CPU, plain path | {' | '.join(shares)} | {minutes} min |"
+    assert line in README.read_text(encoding="utf-8")
+
+
 def test_the_rows_said_to_follow_their_trajectory_are_those_that_are_tested():
     from test_golden import GOLDEN
 

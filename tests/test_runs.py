@@ -213,7 +213,28 @@ def test_a_baseline_is_recorded_like_a_row(run):
     assert record["correct"]["test"][1] == 73
 
 
-# -------------------------------------------------------------------------------------------- loop
+# ------------------------------------------------------------------------- processes of their own
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_two_processes_share_one_prefix_and_find_what_one_alone_does(
+    miniature, real_data_dir, tmp_path
+):
+    def start(folder, *more):
+        flags = ["--weights", str(miniature), "--data_dir", str(real_data_dir), "--num_epochs", "1"]
+        flags += ["--output_dir", str(folder), *more]
+        return subprocess.Popen([sys.executable, str(SCRIPT), *flags], cwd=tmp_path)
+
+    cache = ["--cache_dir", str(tmp_path / "cache")]
+    together = [start(tmp_path / name, *cache) for name in ("one", "two")]
+    alone = start(tmp_path / "alone")
+    assert [process.wait(300) for process in (*together, alone)] == [0, 0, 0]
+    assert len(list((tmp_path / "cache").glob("*.hidden"))) == 1
+    assert not list((tmp_path / "cache").glob("*.part"))
+    found = [read_records(tmp_path / name)[0][0] for name in ("one", "two", "alone")]
+    assert found[0]["losses"] == found[1]["losses"] == found[2]["losses"]
+    assert found[0]["test"] == found[1]["test"] == found[2]["test"]
 
 
 @pytest.mark.slow
