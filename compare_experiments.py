@@ -472,7 +472,8 @@ def draw_curves(groups: dict[str, list[dict[str, Any]]]) -> Any:
     lines = math.ceil(len(shown) / columns)
     figure = Figure(figsize=(3.2 * columns, 2.4 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=False, sharey=True, squeeze=False).flat
-    for panel, (name, record) in zip(panels, shown.items(), strict=False):
+    top = max(1.05, *(max(row[1:]) for r in shown.values() for row in r["losses"]))
+    for (name, record), panel in zip(shown.items(), panels, strict=False):
         batch, train, validation = zip(*record["losses"], strict=True)
         panel.plot(batch, train, "-", color="black", linewidth=1, label="training loss")
         panel.plot(batch, validation, "--", color="black", linewidth=1, label="validation loss")
@@ -485,12 +486,12 @@ def draw_curves(groups: dict[str, list[dict[str, Any]]]) -> Any:
             label="validation accuracy",
         )  # fmt: skip
         panel.set_title(name, fontsize=9)
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, top)
         panel.tick_params(labelsize=7)
     for panel in list(panels):
         panel.set_visible(False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8)
     figure.supxlabel("batch", fontsize=9)
     figure.supylabel("loss; accuracy as a share", fontsize=9)
     return figure
@@ -541,12 +542,24 @@ def draw_times(groups: dict[str, list[dict[str, Any]]]) -> Any:
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
+    names: dict[tuple[float, float], list[str]] = {}
     for s in summarise(groups):
-        axes.plot(s.train_seconds, 100 * s.mean, "o", color="black")
+        point = (max(s.train_seconds, 0.01), 100 * s.mean)  # no time at all has no logarithm
+        near = (
+            q for q in names if abs(math.log(q[0] / point[0])) < 0.03 and abs(q[1] - point[1]) < 1
+        )
+        names.setdefault(next(near, point), []).append(s.name)
+    for point, together in names.items():
+        axes.plot(*point, "o", color="black")
         axes.annotate(
-            s.name, (s.train_seconds, 100 * s.mean), xytext=(5, 4), textcoords="offset points",
+            ", ".join(together),
+            point,
+            xytext=(5, 4),
+            textcoords="offset points",
             fontsize=8,
-        )  # fmt: skip
+            rotation=25,
+        )
+    axes.margins(x=0.15)
     axes.set_xscale("log")
     axes.set_xlabel("training time, s (median over seeds, logarithmic)")
     axes.set_ylabel("test accuracy, % (mean over seeds)")

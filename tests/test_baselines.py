@@ -50,6 +50,5 @@ def test_a_baseline_runs_on_the_demos_messages(baseline):
 def test_words_alone_tell_most_of_the_real_messages(real_data_dir):
     flags = ["--baseline", "bag_of_words", "--data_dir", str(real_data_dir)]
     result = run_baseline(parse_args(flags))
-    assert result.correct["test"][1] == 300
-    assert result.correct["test"][0] > 270
+    assert result.correct["test"] == (287, 300)  # as the README has it
     assert sum(result.in_training) == 36
