@@ -43,7 +43,7 @@ def benchmark_table():
     return module.table(module.load_records()) + "\n"
 
 
-MADE_BY = "made by python tests/test_readme.py from"
+MADE_BY = "made by PYTHONPATH=. python tests/test_readme.py from"
 TABLES = {
     f"<!-- table: {MADE_BY} the published rows -->\n": published_table,
     f"<!-- benchmark: {MADE_BY} benchmarks/records -->\n": benchmark_table,
