@@ -19,6 +19,7 @@ from compare_experiments import (
     pairing_limits,
     published_verdicts,
     summarise,
+    summary_table,
     t_interval,
     verdict,
     wilson_interval,
@@ -135,6 +136,20 @@ def some_records():
 
 def by_name(records):
     return {s.name: s for s in summarise(group_records(records))}
+
+
+def test_columns_that_no_run_fills_are_left_out():
+    whole = summary_table(summarise(group_records(some_records())))
+    alone = summary_table(summarise(group_records([make_record(4)])))
+    heads = [
+        [cell.strip() for cell in table.splitlines()[0].strip("|").split("|")]
+        for table in (whole, alone)
+    ]
+    gone = ["mean ± sd, %", "range, %", "only row 1 right", "only this right", "p", "p (Holm)",
+            "against row 1"]  # fmt: skip
+    assert [head for head in heads[0] if head not in gone] == heads[1]
+    assert "11 of 12" not in alone
+    assert "12 of 12" in alone
 
 
 def test_a_summary_is_of_the_first_seed_and_of_all():

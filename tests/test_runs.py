@@ -1,7 +1,6 @@
 """Runs and their records: once for each setting, on again after an interruption, over seeds."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from checkpoints import write_checkpoint
 import additional_experiments
 import shortcuts
 from additional_experiments import main
+from compare_experiments import group_records, summarise, summary_table
 from experiment_flags import TINY, design_of, parse_args
 from experiment_records import FAILED, FINISHED, read_records
 from spam_data import demo_splits, demo_tokenizer
@@ -237,49 +237,64 @@ def test_two_processes_share_one_prefix_and_find_what_one_alone_does(
     assert found[0]["test"] == found[1]["test"] == found[2]["test"]
 
 
-@pytest.mark.slow
+LOOPS = [  # rows, seeds, and after how many seconds the loop is killed, time after time
+    pytest.param((1, 2, 3, 16), 2, (4, 9, 15), marks=pytest.mark.slow),
+    pytest.param(
+        (1, 2, 3, 4, 5, 10, 11, 13, 14, 15, 16, 17, 18, 19),
+        3,
+        (60, 100, 140),
+        marks=pytest.mark.by_hand,
+    ),
+]
+
+
+@pytest.mark.parametrize(("rows", "seeds", "moments"), LOOPS)
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_a_loop_that_is_killed_and_started_again_loses_and_repeats_nothing(
-    miniature, real_data_dir, tmp_path
+    rows, seeds, moments, miniature, real_data_dir, tmp_path
 ):
-    rows = ("1", "2", "3", "16")
-
-    def loop(folder, kill_after=None):
+    def loop(folder, kill_after=3600):
         """Runs the rows, or until a process is killed; returns how many runs were made."""
-        made = 0
-        started = time.monotonic()
+        made, end = 0, time.monotonic() + kill_after
         for row in rows:
-            flags = ["--row", row, "--weights", str(miniature), "--num_seeds", "2"]
+            model = ["--model_size", TINY] if row == 10 else ["--weights", str(miniature)]
+            flags = ["--row", str(row), *model, "--num_seeds", str(seeds)]
             flags += ["--data_dir", str(real_data_dir), "--output_dir", str(folder)]
+            flags += ["--cache_dir", f"{folder}_cache"]
             process = subprocess.Popen(
-                [sys.executable, str(SCRIPT), *flags],
-                cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, text=True,
+                [sys.executable, str(SCRIPT), *flags], cwd=tmp_path, stdout=subprocess.PIPE,
+                text=True,
             )  # fmt: skip
             try:
-                left = None if kill_after is None else kill_after - (time.monotonic() - started)
-                out, _ = process.communicate(timeout=left and max(left, 0.01))
+                out, _ = process.communicate(timeout=max(end - time.monotonic(), 0.01))
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 out, _ = process.communicate()
-                return made + len(re.findall("^Recorded: ", out, flags=re.MULTILINE))
-            assert process.returncode == 0
             made += len(re.findall("^Recorded: ", out, flags=re.MULTILINE))
+            if process.returncode == -signal.SIGKILL:
+                return made
+            assert process.returncode == 0
         return made
 
     def found(folder):
+        """Returns what the runs found, and the table of it without what the clock says."""
         records, problems = read_records(folder)
         assert not problems
-        return {
+        results = {
             (r["name"], r["seed"]): json.dumps([r[k] for k in ("losses", "correct", "test")])
             for r in records
         }
+        summaries = [s._replace(train_seconds=0) for s in summarise(group_records(records))]
+        return results, summary_table(summaries)
 
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert loop(undisturbed) == 2 * len(rows)
-    for seconds in (4, 9, 15):
-        loop(killed, kill_after=seconds)
-    before = found(killed)
-    made = loop(killed)
-    assert made == 2 * len(rows) - len(before)
+    assert loop(undisturbed) == seeds * len(rows)
+    for moment in moments:
+        loop(killed, kill_after=moment)
+    before, _ = read_records(killed)
+    assert 0 < len(before) < seeds * len(rows)
+    assert loop(killed) == seeds * len(rows) - len(before)
+    after, _ = read_records(killed)
+    assert all(record in after for record in before)
     assert found(killed) == found(undisturbed)
     assert loop(killed) == 0
