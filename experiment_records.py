@@ -177,8 +177,8 @@ def source_digest() -> str:
     """Returns a digest of the source files beside this one, so that edited code runs anew."""
     modules = (
         "additional_experiments", "baselines", "experiment_flags", "experiment_records",
-        "gpt_classifier", "gpt_download", "previous_chapters", "shortcuts", "spam_data",
-        "training",
+        "gpt_checkpoint", "gpt_classifier", "gpt_download", "previous_chapters", "shortcuts",
+        "spam_data", "training",
     )  # fmt: skip
     folder = Path(__file__).parent
     return " ".join(sha256_of(folder / f"{module}.py") for module in modules)

@@ -9,8 +9,8 @@ it is downloaded beside its place, checked, and only then renamed, so that a fil
 name is whole. A download that was cut off goes on where it stopped.
 
 From the environment, as with Hugging Face's own tools: `HF_ENDPOINT` names a mirror of the hub,
-`HF_HUB_OFFLINE=1` forbids downloads, and `HF_HUB_CACHE` or `HF_HOME` say where the hub's cache
-lies, whose files are used as well.
+the only address that need not be https; `HF_HUB_OFFLINE=1` forbids downloads; `HF_HUB_CACHE` or
+`HF_HOME` say where the hub's cache lies, whose files are used as well.
 
 Sources: the checkpoints and the tokenizer are those of huggingface.co/openai-community (GPT-2,
 Radford et al. 2019); the messages are UCI's (Almeida & Hidalgo 2011, doi 10.24432/C5CC84).
@@ -18,35 +18,36 @@ Radford et al. 2019); the messages are UCI's (Almeida & Hidalgo 2011, doi 10.244
 
 import hashlib
 import os
-import re
 import secrets
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
 import requests
 import tiktoken
 from filelock import FileLock
 from requests.adapters import HTTPAdapter
-from safetensors import SafetensorError, safe_open
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from tiktoken_ext.openai_public import ENDOFTEXT, r50k_pat_str
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
+
+from gpt_checkpoint import load_gpt2_checkpoint
 
 TIMEOUT = (10, 30)  # seconds: to connect, and between two pieces of the answer
 RETRIES = 3
 LONGEST_WAIT = 10  # seconds that an address may ask us to wait before a retry
-PIECE = 1 << 16  # bytes; of a cut connection less than one is lost
-HEAD_WIDTH = 64  # in every GPT-2
-HEAD = "lm_head.weight"
-DROPPED = re.compile(rf"(transformer\.)?h\.\d+\.attn\.(masked_)?bias|{re.escape(HEAD)}")
+PATIENCE = 30  # seconds in which an address has to bring the bytes below
+PIECE = 1 << 16  # bytes; an address is given up when a request brings less
+LARGEST = 1 << 34  # bytes of a file of unknown size
+ZIP_OVERHEAD = 1 << 20  # bytes that a zip may add to the member that is wanted
 
 # ----------------------------------------------------------------------- what there is to fetch
 
@@ -67,12 +68,19 @@ class RemoteFile:
         """Bytes that an address sends, where known."""
         return None if self.zip_member else self.size
 
+    @property
+    def largest_size(self) -> int:
+        """Bytes after which what an address sends can no longer be the file."""
+        if self.size is None:
+            return LARGEST
+        return self.size + ZIP_OVERHEAD if self.zip_member else self.size
+
 
 def hub_file(
     repository: str, revision: str, name: str, sha256: str, size: int | None = None
 ) -> RemoteFile:
     """Returns a file of the Hugging Face hub, of its mirror, or of its cache on this machine."""
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    endpoint = hub_endpoint()
     cache = hub_cache() / f"models--{repository.replace('/', '--')}"
     return RemoteFile(
         names=(name,),
@@ -81,6 +89,11 @@ def hub_file(
         size=size,
         copies=(cache / "blobs" / sha256, cache / "snapshots" / revision / name),
     )
+
+
+def hub_endpoint() -> str:
+    """Returns the address of the Hugging Face hub or of the mirror that the user names."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def hub_cache() -> Path:
@@ -159,17 +172,29 @@ def check_digest(path: Path, expected: str) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file whole or not at all, whatever happens meanwhile; errors name it."""
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with unfinished.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Lets an error of the system name the file, which it leaves out when a write fails."""
     try:
-        with unfinished.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 # ------------------------------------------------------------------------------------- downloads
@@ -238,44 +263,59 @@ def download(file: RemoteFile, destination: Path) -> None:
 def obtain(file: RemoteFile, address: str, part: Path, destination: Path) -> None:
     """Completes `part` from one address, checks it, and moves it to its place."""
     resumed = part.exists()
-    receive(address, part, file.served_size)
+    receive(file, address, part)
     try:
         install(file, part, destination)
     except ValueError:
         if not resumed:
             raise
-        receive(address, part, file.served_size)  # the old part was at fault: from the start
+        receive(file, address, part)  # the old part was at fault: from the start
         install(file, part, destination)
 
 
-def receive(address: str, part: Path, size: int | None) -> None:
-    """Appends to `part` what is missing of the file at `address`, in as many requests as it takes.
+class HttpsOnly(HTTPAdapter):
+    """Takes the place of what would ask an address that is not https, or is redirected to one."""
 
-    Raises:
-        requests.RequestException: when a request fails and has brought nothing new.
-        ValueError: when the address serves a web page, or something of another size.
-    """
+    def send(self, request: requests.PreparedRequest, **_: Any) -> NoReturn:  # noqa: D102
+        raise requests.exceptions.InvalidSchema(f"{request.url} is not https")
+
+
+def open_session() -> requests.Session:
+    """Returns a session that tries again, over https or to the mirror that the user names."""
     retry = Retry(
         RETRIES,
         backoff_factor=0.5,
         retry_after_max=LONGEST_WAIT,
         status_forcelist=(429, 500, 502, 503, 504),
     )
-    with requests.Session() as session:
-        session.mount("https://", HTTPAdapter(max_retries=retry))
-        session.mount("http://", HTTPAdapter(max_retries=retry))
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    session.mount("http://", HttpsOnly())
+    session.mount(f"{hub_endpoint()}/", HTTPAdapter(max_retries=retry))
+    return session
+
+
+def receive(file: RemoteFile, address: str, part: Path) -> None:
+    """Appends to `part` what is missing of a file, in as many requests as it takes.
+
+    Raises:
+        requests.RequestException: when a request fails and has brought less than a piece.
+        ValueError: when the address serves a web page, or something of another size.
+        OSError: when it cannot be written.
+    """
+    with open_session() as session:
         while True:
             before = size_of(part)
             try:
-                return receive_rest(session, address, part, size)
+                return receive_rest(session, file, address, part)
             except requests.RequestException:
-                if size_of(part) <= before:
+                if size_of(part) < before + PIECE:
                     raise
 
 
-def receive_rest(session: requests.Session, address: str, part: Path, size: int | None) -> None:
+def receive_rest(session: requests.Session, file: RemoteFile, address: str, part: Path) -> None:
     """Makes one request for all that `part` does not hold yet."""
-    start = size_of(part)
+    start, size = size_of(part), file.served_size
     headers = {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -295,12 +335,32 @@ def receive_rest(session: requests.Session, address: str, part: Path, size: int 
         bar = tqdm(
             desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, disable=None
         )
-        with part.open("ab" if start else "wb") as out, bar:
-            for piece in response.iter_content(PIECE):
+        with naming(part), part.open("ab" if start else "wb") as out, bar:
+            for piece in pieces(response):
                 out.write(piece)
                 bar.update(len(piece))
-    if total is not None and size_of(part) < total:
-        raise requests.ConnectionError(f"cut off after {size_of(part)} of {total} bytes")
+                if out.tell() > file.largest_size:
+                    raise ValueError(f"serves more than {file.largest_size} bytes")
+
+
+def pieces(response: requests.Response) -> Iterator[bytes]:
+    """Yields what an address sends, as it comes.
+
+    Raises:
+        requests.Timeout: when it comes too slowly to ever end.
+        requests.ConnectionError: when it ends too early.
+    """
+    began, received = time.monotonic(), 0
+    try:
+        while piece := response.raw.read1(PIECE):
+            yield piece
+            received += len(piece)
+            if time.monotonic() > began + PATIENCE:
+                if received < PIECE:
+                    raise requests.Timeout(f"brought only {received} bytes in {PATIENCE} seconds")
+                began, received = time.monotonic(), 0
+    except HTTPError as error:
+        raise requests.ConnectionError(error) from error
 
 
 def size_of(path: Path) -> int:
@@ -413,105 +473,3 @@ def no_tiktoken_cache() -> Iterator[None]:
         del os.environ["TIKTOKEN_CACHE_DIR"]
         if before is not None:
             os.environ["TIKTOKEN_CACHE_DIR"] = before
-
-
-def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """Returns a GPT-2 checkpoint's settings and its weights in the book's layout.
-
-    The arrays are views of the mapped file: what is not read costs no memory.
-
-    Args:
-        path: a `.safetensors` file with the tensor names of the hub, with or without the prefix
-            `transformer.`. Causal masks in it are dropped, and so is a head of the vocabulary,
-            which GPT-2 shares with its token embedding.
-
-    Returns:
-        The settings `n_vocab`, `n_ctx`, `n_embd`, `n_head` and `n_layer`, and the weights, such
-        as `params["blocks"][0]["attn"]["c_attn"]["w"]` of shape (C, 3C).
-
-    Raises:
-        ValueError: when the file is no such checkpoint; the tensor at fault is named.
-        OSError: when it cannot be read.
-    """
-    settings = read_gpt2_settings(path)
-    with safe_open(path, framework="pt") as file:
-        stored = stored_names(file)
-
-        def read(name: str) -> np.ndarray:
-            return file.get_tensor(stored[name]).float().numpy()
-
-        def layer(name: str, weight: str = "w") -> dict[str, np.ndarray]:
-            return {weight: read(f"{name}.weight"), "b": read(f"{name}.bias")}
-
-        heads = [file.get_tensor(name).float() for name in set(file.keys()) & {HEAD}]
-        if heads and not np.array_equal(heads[0], read("wte.weight")):
-            raise ValueError(f"{path}: {HEAD} differs from wte.weight; in a GPT-2 they are one")
-        params = {"wte": read("wte.weight"), "wpe": read("wpe.weight"), **layer("ln_f", "g")}
-        params["blocks"] = [
-            {
-                "ln_1": layer(f"h.{i}.ln_1", "g"),
-                "attn": {name: layer(f"h.{i}.attn.{name}") for name in ("c_attn", "c_proj")},
-                "ln_2": layer(f"h.{i}.ln_2", "g"),
-                "mlp": {name: layer(f"h.{i}.mlp.{name}") for name in ("c_fc", "c_proj")},
-            }
-            for i in range(settings["n_layer"])
-        ]
-    return settings, params
-
-
-def read_gpt2_settings(path: str | Path) -> dict[str, int]:
-    """Returns a checkpoint's settings, from its header alone, after a check of names and shapes.
-
-    Raises:
-        ValueError: when a tensor is missing, unknown or of another shape than the others imply.
-        OSError: when the file cannot be read.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            stored = stored_names(file)
-            shapes = {ours: tuple(file.get_slice(s).get_shape()) for ours, s in stored.items()}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file: {error}") from error
-    for name in ("wte.weight", "wpe.weight"):
-        if len(shapes.get(name, ())) != 2:
-            raise ValueError(f"{path} is no GPT-2 checkpoint: no two-dimensional {name}")
-    (n_vocab, n_embd), (n_ctx, _) = shapes["wte.weight"], shapes["wpe.weight"]
-    settings = {
-        "n_vocab": n_vocab,
-        "n_ctx": n_ctx,
-        "n_embd": n_embd,
-        "n_head": n_embd // HEAD_WIDTH,
-        "n_layer": len({name.split(".")[1] for name in shapes if name.startswith("h.")}),
-    }
-    if n_embd % HEAD_WIDTH:
-        raise ValueError(f"{path}: width {n_embd} is no multiple of a head's {HEAD_WIDTH}")
-    expected = gpt2_shapes(settings)
-    for name in sorted(expected.keys() | shapes.keys()):
-        if shapes.get(name) != expected.get(name):
-            found, wanted = shapes.get(name, "missing"), expected.get(name, "none of that name")
-            raise ValueError(f"{path}: {name} is {found}, expected {wanted}")
-    return settings
-
-
-def stored_names(file: Any) -> dict[str, str]:
-    """Returns the name in the file for each tensor name of the hub, but for what is dropped."""
-    prefix = "transformer."
-    stored = [name for name in list(file.keys()) if not DROPPED.fullmatch(name)]
-    return {name.removeprefix(prefix): name for name in stored}
-
-
-def gpt2_shapes(settings: dict[str, int]) -> dict[str, tuple[int, ...]]:
-    """Returns the shape of each tensor of a GPT-2 checkpoint; weights of linears are (in, out)."""
-    C = settings["n_embd"]
-    weights = {"wte": (settings["n_vocab"], C), "wpe": (settings["n_ctx"], C), "ln_f": (C,)}
-    for i in range(settings["n_layer"]):
-        weights |= {
-            f"h.{i}.ln_1": (C,),
-            f"h.{i}.attn.c_attn": (C, 3 * C),
-            f"h.{i}.attn.c_proj": (C, C),
-            f"h.{i}.ln_2": (C,),
-            f"h.{i}.mlp.c_fc": (C, 4 * C),
-            f"h.{i}.mlp.c_proj": (4 * C, C),
-        }
-    biases = {f"{name}.bias": shape[-1:] for name, shape in weights.items() if name[0] != "w"}
-    return {f"{name}.weight": shape for name, shape in weights.items()} | biases

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import shutil
@@ -108,7 +109,9 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     ranges: bool = True
     cut: int | None = None  # bytes after which the connection ends too early
-    delay_seconds: float = 0
+    delay_seconds: float = 0  # before anything is sent
+    trickle_seconds: float = 0  # before each ten bytes of the body
+    tell_length: bool = True
 
 
 class LocalHandler(BaseHTTPRequestHandler):
@@ -122,10 +125,20 @@ class LocalHandler(BaseHTTPRequestHandler):
             status = 206 if start < len(answer.body) else 416
         body = answer.body[start:]
         self.send_response(status)
-        for name, value in ({"Content-Length": len(body)} | answer.headers).items():
+        length = {"Content-Length": len(body)} if answer.tell_length else {}
+        for name, value in (length | answer.headers).items():
             self.send_header(name, str(value))
         self.end_headers()
-        self.wfile.write(body[: answer.cut])
+        body = body[: answer.cut]
+        size = 10 if answer.trickle_seconds else max(len(body), 1)
+        with contextlib.suppress(ConnectionError):  # who asked may go away
+            for start in range(0, len(body), size):
+                time.sleep(answer.trickle_seconds)
+                self.wfile.write(body[start : start + size])
+
+    def do_CONNECT(self):  # what a proxy is asked for when an address is https
+        self.server.next_answer(self.path, self.headers)
+        self.send_error(403)
 
     def log_message(self, *_):
         pass

@@ -3,11 +3,11 @@
 import hashlib
 import io
 import os
-import pickle
 import random
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiktoken
-import torch
 from checkpoints import random_tensors
 from conftest import Answer
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 import gpt_download
 from gpt_download import (
@@ -29,17 +28,15 @@ from gpt_download import (
     download_and_load_gpt2,
     fetch,
     hub_file,
-    load_gpt2_checkpoint,
     load_gpt2_tokenizer,
     read_member,
-    sha256_of,
     write_whole,
 )
 
 CONTENT = random.Random(0).randbytes(10_000)
 SPOILED = CONTENT[:50] + bytes([CONTENT[50] ^ 1]) + CONTENT[51:]  # one bit differs
 PIECE = 1000  # bytes
-DOWN = "http://127.0.0.1:1/file"  # nobody listens there
+DOWN = "https://127.0.0.1:1/file"  # nobody listens there
 HTML = {"Content-Type": "text/html"}
 TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
 TEXTS = [
@@ -51,12 +48,13 @@ TEXTS = [
 
 
 @pytest.fixture(autouse=True)
-def quick_and_alone(monkeypatch, tmp_path):
-    """Retries cost no time, files come in many pieces, and no cache of this machine is seen."""
+def quick_and_alone(monkeypatch, tmp_path, server):
+    """Retries cost no time, pieces are small, no cache is seen, and the server may speak http."""
     monkeypatch.setattr(gpt_download, "RETRIES", 1)
     monkeypatch.setattr(gpt_download, "PIECE", PIECE)
-    for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HOME", "DATA_GYM_CACHE_DIR"):
+    for name in ("HF_HUB_OFFLINE", "HF_HOME", "DATA_GYM_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "tiktoken"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -103,6 +101,7 @@ def test_a_file_in_its_folder_is_used_without_a_request(name, server, folder):
     assert server.asked == []
 
 
+@pytest.mark.fault("wrong bytes")
 @pytest.mark.parametrize("name", ["file", "file.tsv"])
 def test_a_file_with_another_digest_is_refused_and_stays(name, server, folder):
     here = place(folder / name, SPOILED)
@@ -112,6 +111,7 @@ def test_a_file_with_another_digest_is_refused_and_stays(name, server, folder):
     assert server.asked == []
 
 
+@pytest.mark.fault("offline")
 def test_offline_nothing_is_asked_for(server, folder, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DownloadError, match=f"HF_HUB_OFFLINE.*Save.*{folder / 'file'}"):
@@ -119,6 +119,7 @@ def test_offline_nothing_is_asked_for(server, folder, monkeypatch):
     assert server.asked == []
 
 
+@pytest.mark.fault("offline")
 def test_offline_a_file_in_its_folder_is_used(folder, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     here = place(folder / "file")
@@ -135,6 +136,7 @@ def test_a_file_in_the_hubs_cache_is_used_in_place(cached_name, tmp_path, folder
     assert not folder.exists()
 
 
+@pytest.mark.fault("wrong bytes")
 def test_a_corrupt_file_in_the_hubs_cache_is_passed_over(server, tmp_path, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     server.serve("someone/model/resolve/revision/weights", Answer(CONTENT))
@@ -171,12 +173,14 @@ def test_a_fresh_download_has_the_right_bytes_and_leaves_nothing_else(server, fo
     assert names_in(folder) == {"file"}
 
 
+@pytest.mark.fault("cut")
 def test_a_connection_cut_once_goes_on_where_it_ended(server, folder):
     address = server.serve("file", Answer(CONTENT, cut=5 * PIECE), Answer(CONTENT))
     assert fetch(remote(address), folder).read_bytes() == CONTENT
     assert ranges_asked(server) == [None, "bytes=5000-"]
 
 
+@pytest.mark.fault("cut")
 def test_an_interrupted_download_is_resumed_by_a_later_fetch(server, folder):
     address = server.serve("file", Answer(CONTENT, cut=5 * PIECE), Answer(status=403))
     with pytest.raises(DownloadError):
@@ -205,6 +209,7 @@ def test_only_the_missing_bytes_are_asked_for(kept, server, folder):
     assert ranges_asked(server) == [f"bytes={kept}-"]
 
 
+@pytest.mark.fault("spoiled part")
 @pytest.mark.parametrize("part", [SPOILED[:5000], SPOILED, CONTENT + b"more"])
 def test_a_wrong_part_is_found_and_the_download_starts_over(part, server, folder):
     place(folder / "file.part", part)
@@ -219,6 +224,7 @@ def test_a_server_without_ranges_sends_the_whole_file_anew(server, folder):
     assert len(server.asked) == 1
 
 
+@pytest.mark.fault("address")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -240,6 +246,62 @@ def test_when_the_first_address_fails_the_second_is_used(answer, size, server, f
     assert fetch(remote(first, second, size=size), folder).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Answer(CONTENT, trickle_seconds=0.05), id="a trickle"),
+        pytest.param(Answer(CONTENT, delay_seconds=2), id="nothing at all"),
+    ],
+)
+@pytest.mark.fault("slow")
+def test_an_address_that_is_too_slow_is_given_up(answer, server, folder, monkeypatch):
+    monkeypatch.setattr(gpt_download, "TIMEOUT", (1, 0.4))
+    monkeypatch.setattr(gpt_download, "PATIENCE", 0.4)
+    first, second = server.serve("first", answer), server.serve("second", Answer(CONTENT))
+    started = time.monotonic()
+    assert fetch(remote(first, second), folder).read_bytes() == CONTENT
+    assert time.monotonic() - started < 5  # a trickle of all would take 50 seconds
+
+
+@pytest.mark.fault("slow")
+def test_what_comes_slowly_but_surely_is_waited_for(server, folder, monkeypatch):
+    monkeypatch.setattr(gpt_download, "PATIENCE", 0.2)
+    monkeypatch.setattr(gpt_download, "PIECE", 20)
+    address = server.serve("file", Answer(CONTENT[:500], trickle_seconds=0.02))
+    file = remote(address, sha256=sha256(CONTENT[:500]), size=500)
+    assert fetch(file, folder).read_bytes() == CONTENT[:500]
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("zip_member", [None, "messages"])
+@pytest.mark.fault("endless")
+def test_an_address_that_sends_too_much_is_given_up(zip_member, server, folder, monkeypatch):
+    monkeypatch.setattr(gpt_download, "ZIP_OVERHEAD", 100)
+    endless = Answer(zipped({"messages": CONTENT}) + bytes(10_000_000), tell_length=False)
+    address = server.serve("file", endless)
+    with pytest.raises(DownloadError, match=f"{address}: serves more than 10[01]00 bytes"):
+        fetch(remote(address, zip_member=zip_member), folder)
+    assert (folder / "file.part").stat().st_size <= len(CONTENT) + 100 + PIECE
+
+
+@pytest.mark.fault("plain http")
+def test_without_the_users_word_only_https_is_asked(server, folder, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.invalid")
+    address = server.serve("file", Answer(CONTENT))
+    with pytest.raises(DownloadError, match=f"{address} is not https"):
+        fetch(remote(address), folder)
+    assert server.asked == []
+
+
+@pytest.mark.fault("plain http")
+def test_a_redirect_to_what_is_not_https_is_not_followed(server, folder):
+    elsewhere = server.serve("there", Answer(CONTENT)).replace("127.0.0.1", "localhost")
+    address = server.serve("here", Answer(status=302, headers={"Location": elsewhere}))
+    with pytest.raises(DownloadError, match=f"{address}: {elsewhere} is not https"):
+        fetch(remote(address), folder)
+    assert len(server.asked) == 1
+
+
 def test_a_redirect_is_followed(server, folder):
     server.serve("there", Answer(CONTENT))
     address = server.serve("here", Answer(status=302, headers={"Location": "/there"}))
@@ -251,6 +313,7 @@ def test_a_server_out_of_order_is_asked_again(server, folder):
     assert fetch(remote(address), folder).read_bytes() == CONTENT
 
 
+@pytest.mark.fault("address")
 def test_when_all_addresses_fail_each_is_named_with_its_reason(server, folder):
     reasons = {
         DOWN: "refused",
@@ -273,6 +336,7 @@ def test_when_all_addresses_fail_each_is_named_with_its_reason(server, folder):
     assert names_in(folder) == set()
 
 
+@pytest.mark.fault("mirror")
 def test_a_file_of_the_hub_is_asked_for_at_its_mirror(server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/mirror/")
     server.serve("mirror/someone/model/resolve/revision/weights", Answer(CONTENT))
@@ -280,6 +344,74 @@ def test_a_file_of_the_hub_is_asked_for_at_its_mirror(server, folder, monkeypatc
     assert fetch(file, folder).read_bytes() == CONTENT
 
 
+@pytest.mark.fault("mirror")
+def test_a_proxy_is_asked_for_the_file(server, folder, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://mirror.invalid")
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    address = "http://mirror.invalid/someone/model/resolve/revision/weights"
+    server.answers[address] = [Answer(CONTENT)]
+    file = hub_file("someone/model", "revision", "weights", sha256(CONTENT), size=len(CONTENT))
+    assert fetch(file, folder).read_bytes() == CONTENT
+    assert [path for path, _ in server.asked] == [address]
+
+
+@pytest.mark.fault("mirror")
+def test_a_proxy_that_refuses_is_named(server, folder, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    with pytest.raises(DownloadError, match=r"Unable to connect to proxy.*403"):
+        fetch(remote("https://mirror.invalid/file"), folder)
+    assert server.asked[0][0] == "mirror.invalid:443"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no file-size limits")
+@pytest.mark.fault("disk full")
+def test_a_download_beyond_the_disk_is_told_and_resumed_once_there_is_room(server, folder):
+    script = (
+        "import pathlib, resource, sys\n"
+        "from gpt_download import RemoteFile, fetch\n"
+        "address, sha256, folder = sys.argv[1:]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "try:\n"
+        "    fetch(RemoteFile(('file',), sha256, (address,)), pathlib.Path(folder))\n"
+        "except OSError as error:\n"
+        "    print(error)\n"
+    )
+    address = server.serve("file", Answer(CONTENT))
+    output, errors = start_python(script, address, sha256(CONTENT), folder).communicate(timeout=60)
+    assert output == f"[Errno 27] File too large: '{folder / 'file.part'}'\n", errors
+    assert names_in(folder) == {"file.part"}
+
+    server.asked.clear()
+    assert fetch(remote(address), folder).read_bytes() == CONTENT
+    assert ranges_asked(server) == ["bytes=5000-"]
+
+
+@pytest.mark.fault("killed")
+def test_a_download_that_is_killed_is_resumed(server, folder):
+    script = (
+        "import pathlib, sys\n"
+        "from gpt_download import RemoteFile, fetch\n"
+        "address, sha256, folder = sys.argv[1:]\n"
+        "fetch(RemoteFile(('file',), sha256, (address,)), pathlib.Path(folder))\n"
+    )
+    big = random.Random(1).randbytes(1_000_000)
+    address = server.serve("file", Answer(big, cut=500_000, trickle_seconds=1e-6), Answer(big))
+    process = start_python(script, address, sha256(big), folder)
+    while gpt_download.size_of(folder / "file.part") < 50_000:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    kept = gpt_download.size_of(folder / "file.part")
+    assert names_in(folder) == {"file.part"}
+
+    server.asked.clear()
+    file = remote(address, sha256=sha256(big), size=len(big))
+    assert fetch(file, folder).read_bytes() == big
+    assert ranges_asked(server) == [f"bytes={kept}-"]
+
+
+@pytest.mark.fault("at once")
 def test_two_processes_at_once_download_once_and_both_end_right(server, folder):
     script = (
         "import pathlib, sys\n"
@@ -341,6 +473,7 @@ def test_a_member_is_taken_from_any_zip_that_holds_it(archive, server, folder):
     assert names_in(folder) == {"file"}
 
 
+@pytest.mark.fault("zip")
 @pytest.mark.parametrize(
     "archive",
     [
@@ -360,11 +493,13 @@ def test_a_zip_without_the_right_member_is_refused(archive, server, folder):
     assert names_in(folder) == set()
 
 
+@pytest.mark.fault("zip")
 def test_an_oversized_member_is_read_one_byte_too_far_and_no_further(tmp_path):
     archive = place(tmp_path / "zip", zipped({"messages": bytes(10_000_000)}))
     assert read_member(archive, "messages", 100) == bytes(101)
 
 
+@pytest.mark.fault("zip")
 def test_members_that_climb_out_of_the_folder_are_never_written(server, tmp_path, folder):
     members = {"../climbed": b"", "/climbed": b"", "messages": CONTENT, "sub/../../climbed": b""}
     address = server.serve("zip", Answer(zipped(members)))
@@ -378,6 +513,7 @@ DAMAGED = bytearray(zipped({"messages": TEXT}))
 DAMAGED[45] ^= 0xFF  # within the compressed data
 
 
+@pytest.mark.fault("zip")
 def test_a_zip_damaged_within_is_passed_over(server, folder):
     first = server.serve("first", Answer(bytes(DAMAGED)))
     second = server.serve("second", Answer(zipped({"messages": TEXT})))
@@ -403,16 +539,43 @@ def test_write_whole_writes_the_content_and_nothing_beside_it(tmp_path):
     assert names_in(path.parent) == {"file"}
 
 
-def test_when_write_whole_fails_the_earlier_file_stays_and_nothing_beside_it(tmp_path, monkeypatch):
-    def full(_):
-        raise OSError("no space left on device")
-
+@pytest.mark.skipif(sys.platform == "win32", reason="has no file-size limits")
+@pytest.mark.fault("disk full")
+def test_when_the_disk_is_full_the_earlier_file_stays_and_nothing_beside_it(tmp_path):
+    script = (
+        "import pathlib, resource, sys\n"
+        "from gpt_download import write_whole\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "try:\n"
+        "    write_whole(pathlib.Path(sys.argv[1]), bytes(10_000))\n"
+        "except OSError as error:\n"
+        "    print(error)\n"
+    )
     path = place(tmp_path / "sub" / "file", b"earlier")
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space left"):
-        write_whole(path, CONTENT)
+    output, errors = start_python(script, path).communicate(timeout=60)
+    assert output == f"[Errno 27] File too large: '{path}'\n", errors
     assert path.read_bytes() == b"earlier"
     assert names_in(path.parent) == {"file"}
+
+
+@pytest.mark.fault("killed")
+def test_a_file_is_whole_whenever_its_writer_is_killed(tmp_path):
+    script = (
+        "import pathlib, sys\n"
+        "from gpt_download import write_whole\n"
+        "for byte in range(1_000_000):\n"
+        "    write_whole(pathlib.Path(sys.argv[1]), bytes([byte % 256]) * 5_000_000)\n"
+        "    print(byte, flush=True)\n"
+    )
+    path = tmp_path / "file"
+    for moment in (0, 0.015, 0.11):
+        process = start_python(script, path)
+        process.stdout.readline()
+        time.sleep(moment)
+        process.kill()
+        process.communicate()
+        content = path.read_bytes()
+        assert content == content[:1] * 5_000_000
 
 
 # ------------------------------------------------------------------------------- the tokenizer
@@ -469,170 +632,11 @@ def test_tiktokens_cache_and_its_variable_stay_as_they_were(
     assert names_in(tmp_path) == {"folder"}
 
 
+@pytest.mark.fault("wrong bytes")
 def test_a_tokenizer_file_with_another_digest_is_refused(folder):
     place(folder / "tokenizer" / "vocab.json", b"{}")
     with pytest.raises(ValueError, match=r"vocab\.json is not the expected file"):
         load_gpt2_tokenizer(folder)
-
-
-# --------------------------------------------------------------------------------- checkpoints
-
-
-@pytest.fixture
-def tensors():
-    """A tiny checkpoint's tensors by the names of the hub, causal masks included."""
-    return random_tensors(TINY)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "model.safetensors"
-
-
-def load(tensors, path):
-    save_file(tensors, path, metadata={"format": "pt"})
-    return load_gpt2_checkpoint(path)
-
-
-def by_hub_name(params):
-    """Arrays in the book's layout under the names of the hub."""
-    kinds = {"w": "weight", "g": "weight", "b": "bias"}
-    arrays = {f"{name}.weight": params[name] for name in ("wte", "wpe")}
-    arrays |= {f"ln_f.{kinds[kind]}": params[kind] for kind in "gb"}
-    for i, block in enumerate(params["blocks"]):
-        layers = {name: block[name] for name in ("ln_1", "ln_2")}
-        layers |= {
-            f"{p}.{name}": layer for p in ("attn", "mlp") for name, layer in block[p].items()
-        }
-        arrays |= {
-            f"h.{i}.{name}.{kinds[kind]}": array
-            for name, layer in layers.items()
-            for kind, array in layer.items()
-        }
-    return arrays
-
-
-def assert_holds(params, tensors):
-    """The arrays are these tensors, in float32, without the causal masks."""
-    arrays = by_hub_name(params)
-    assert arrays.keys() == {name for name in tensors if not name.endswith(".attn.bias")}
-    for name, array in arrays.items():
-        assert array.dtype == np.float32, name
-        np.testing.assert_array_equal(array, tensors[name].float().numpy(), err_msg=name)
-
-
-def test_settings_come_from_the_shapes(tensors, path):
-    settings, _ = load(tensors, path)
-    assert settings == TINY
-
-
-def test_arrays_are_the_tensors_of_the_file(tensors, path):
-    _, params = load(tensors, path)
-    assert_holds(params, tensors)
-
-
-def test_a_file_of_a_whole_language_model_loads_the_same(tensors, path):
-    stored = {f"transformer.{name}": tensor for name, tensor in tensors.items()}
-    stored["transformer.h.0.attn.masked_bias"] = torch.tensor(-1e4)
-    stored["lm_head.weight"] = tensors["wte.weight"].clone()
-    settings, params = load(stored, path)
-    assert settings == TINY
-    assert_holds(params, tensors)
-
-
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        torch.float16,
-        torch.bfloat16,
-    ],
-    ids=str,
-)
-def test_a_tied_head_in_half_precision_is_dropped(dtype, tensors, path):
-    stored = {name: tensor.to(dtype) for name, tensor in tensors.items()}
-    load(stored | {"lm_head.weight": stored["wte.weight"].clone()}, path)
-
-
-def test_a_head_of_its_own_is_refused(tensors, path):
-    head = tensors["wte.weight"].clone()
-    head[-1, -1] += 1
-    with pytest.raises(ValueError, match=r"lm_head\.weight differs from wte\.weight"):
-        load(tensors | {"lm_head.weight": head}, path)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_half_precision_is_converted(dtype, tensors, path):
-    stored = {name: tensor.to(dtype) for name, tensor in tensors.items()}
-    _, params = load(stored, path)
-    assert_holds(params, stored)
-
-
-@pytest.mark.parametrize(
-    "name", ["wte.weight", "wpe.weight", "ln_f.bias", "h.0.attn.c_proj.bias", "h.1.mlp.c_fc.weight"]
-)
-def test_a_missing_tensor_is_named(name, tensors, path):
-    del tensors[name]
-    with pytest.raises(ValueError, match=name):
-        load(tensors, path)
-
-
-@pytest.mark.parametrize("name", ["classifier.weight", "h.0.attn.c_attn.lora_A", "h.2.ln_1.bias"])
-def test_an_unknown_tensor_is_named(name, tensors, path):
-    named = "h.2" if name.startswith("h.2") else name  # of a third block, the rest is missing
-    with pytest.raises(ValueError, match=named):
-        load(tensors | {name: torch.ones(128)}, path)
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("wte.weight", (11 * 128,)),
-        ("wpe.weight", (5, 64)),
-        ("h.0.attn.c_attn.weight", (3 * 128, 128)),  # (out, in), as in nn.Linear
-        ("h.1.mlp.c_proj.bias", (1, 128)),
-    ],
-)
-def test_a_misshapen_tensor_is_named(name, shape, tensors, path):
-    with pytest.raises(ValueError, match=name):
-        load(tensors | {name: torch.ones(shape)}, path)
-
-
-def test_a_width_that_is_no_multiple_of_a_heads_is_refused(path):
-    with pytest.raises(ValueError, match="width 96 is no multiple of a head's 64"):
-        load(random_tensors(TINY | {"n_embd": 96}), path)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", pickle.dumps({"wte": 1}), b"<html>Sign in</html>"],
-    ids=["empty", "pickle", "html"],
-)
-def test_what_is_no_safetensors_file_is_refused(content, path):
-    with pytest.raises(ValueError, match="no safetensors file"):
-        load_gpt2_checkpoint(place(path, content))
-
-
-def test_a_truncated_file_is_refused(tensors, path):
-    save_file(tensors, path)
-    with pytest.raises(ValueError, match="no safetensors file"):
-        load_gpt2_checkpoint(place(path, path.read_bytes()[:-1]))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_arrays_are_mapped_not_read(miniature):
-    script = (
-        "import pathlib, re, sys, torch\n"
-        "from gpt_download import load_gpt2_checkpoint\n"
-        "def private():\n"
-        "    status = pathlib.Path('/proc/self/status').read_text()\n"
-        "    return 1024 * int(re.search(r'RssAnon:\\s+(\\d+) kB', status)[1])\n"
-        "before = private()\n"
-        "settings, params = load_gpt2_checkpoint(sys.argv[1])\n"
-        "print(private() - before)\n"
-    )
-    output, errors = start_python(script, miniature).communicate(timeout=60)
-    assert output, errors
-    assert int(output) < miniature.stat().st_size / 4
 
 
 # -------------------------------------------------------------------------------- all together
@@ -643,15 +647,15 @@ def test_an_unknown_model_size_is_refused(folder):
         download_and_load_gpt2("125M", folder)
 
 
-def test_a_model_is_downloaded_once_and_loaded(tensors, path, server, folder, monkeypatch):
-    save_file(tensors, path)
-    published = ("someone/gpt2", "revision", sha256_of(path), path.stat().st_size)
+def test_a_model_is_downloaded_once_and_loaded(server, folder, monkeypatch):
+    content = save(tensors := random_tensors(TINY))
+    published = ("someone/gpt2", "revision", sha256(content), len(content))
     monkeypatch.setitem(CHECKPOINTS, "tiny", published)
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    server.serve("someone/gpt2/resolve/revision/model.safetensors", Answer(path.read_bytes()))
+    server.serve("someone/gpt2/resolve/revision/model.safetensors", Answer(content))
     for _ in range(2):
         settings, params = download_and_load_gpt2("tiny", folder)
         assert settings == TINY
-        assert_holds(params, tensors)
+        np.testing.assert_array_equal(params["wte"], tensors["wte.weight"])
     assert names_in(folder / "tiny") == {"model.safetensors"}
     assert len(server.asked) == 1

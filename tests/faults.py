@@ -1,0 +1,149 @@
+"""What can go wrong, and what happens then: the table of docs/faults.md.
+
+A test that shows one of these carries its name: `@pytest.mark.fault("cut")`.
+"""
+
+import ast
+from pathlib import Path
+
+FAULTS = {
+    "address": (
+        "An address is down, forbids (403), fails (500), redirects in a loop, or serves a web page",
+        "the next one is asked; when all fail, each is named with its reason, and how to place the "
+        "file by hand",
+    ),
+    "slow": (
+        "An address sends hardly anything, or nothing",
+        "it is given up, and the next one is asked",
+    ),
+    "endless": (
+        "An address sends more than the file can have",
+        "it is given up at that size",
+    ),
+    "plain http": (
+        "An address is not https, or redirects to one that is not",
+        "it is not asked, unless `HF_ENDPOINT` names it",
+    ),
+    "cut": (
+        "The connection is cut in the middle",
+        "what came is kept, and a later request, or a later run, asks for the rest",
+    ),
+    "spoiled part": (
+        "A byte of the unfinished file is wrong",
+        "the digest shows it, and the download starts over",
+    ),
+    "wrong bytes": (
+        "A file has the right size and wrong bytes, or was put there by something else",
+        "refused with expected and actual digest; the file in its place is left alone",
+    ),
+    "zip": (
+        "A zip has members with `../`, an oversized one, or lacks the one that is wanted",
+        "one member is read, up to its known size, and nothing else is written",
+    ),
+    "tensor": (
+        "A checkpoint's tensor is missing, unknown, misshapen, there twice, not finite, or not of "
+        "floating-point numbers",
+        "refused by the tensor's name",
+    ),
+    "half precision": (
+        "A checkpoint is in half precision",
+        "converted to float32",
+    ),
+    "no safetensors": (
+        "A pickle, a web page, or a file with a truncated or damaged header under the name "
+        "`.safetensors`",
+        "refused; nothing is unpickled",
+    ),
+    "offline": (
+        "There is no network, or `HF_HUB_OFFLINE=1`",
+        "what is on this machine is used; what is missing is named, with where to place it",
+    ),
+    "mirror": (
+        "The hub is behind a mirror (`HF_ENDPOINT`) or a proxy",
+        "the mirror or the proxy is asked",
+    ),
+    "at once": (
+        "Two runs start at once in an empty folder",
+        "one downloads, the other waits; both end right",
+    ),
+    "disk full": (
+        "The disk is full while a file is written",
+        "status 1 with the file's name; earlier files stay whole, and there is no half one",
+    ),
+    "signal": (
+        "Ctrl-C or SIGTERM, at any moment",
+        "status 130 or 143 and one message; no half file, and the same command goes on",
+    ),
+    "killed": (
+        "SIGKILL, at any moment",
+        "no half file; the same command goes on, and nothing is run twice",
+    ),
+    "not finite": (
+        "The loss becomes infinite or no number",
+        "the run stops at once, names batch and learning rate and what to try, and is recorded as "
+        "failed",
+    ),
+    "memory full": (
+        "The memory of the device is full",
+        "status 1 with what to lower, and the peak",
+    ),
+    "read-only": (
+        "A folder cannot be written to",
+        "status 1, before anything is computed",
+    ),
+    "names": (
+        "A folder's name has spaces and non-ASCII characters",
+        "works",
+    ),
+    "line ends": (
+        "The system ends lines in another way (Windows)",
+        "CSV files end them by `\\n` everywhere",
+    ),
+    "encoding": (
+        "The locale is not UTF-8, or output is piped to a file",
+        "works; what the encoding lacks is printed as an escape",
+    ),
+    "closed pipe": (
+        "The reader of the output goes away",
+        "status 1 with one message",
+    ),
+    "flags": (
+        "Flags are wrong, or wrong together",
+        "status 2 and one sentence, before anything is downloaded",
+    ),
+    "messages": (
+        "A message is empty, very long, or holds any Unicode or the text of a special token",
+        "read as the text it is; plain and fast path agree",
+    ),
+    "broken record": (
+        "A record is broken or of another version",
+        "named and left out",
+    ),
+    "damaged cache": (
+        "Hidden states on the disk are damaged, cut short, or of something else",
+        "computed again",
+    ),
+}
+
+
+def marked_tests() -> dict[str, list[str]]:
+    """The names of the tests that carry each fault's name."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for decorator in getattr(node, "decorator_list", []):
+                if ast.unparse(decorator).startswith("pytest.mark.fault("):
+                    for argument in decorator.args:
+                        found.setdefault(argument.value, []).append(f"{path.name}::{node.name}")
+    return found
+
+
+def faults_table() -> str:
+    """The table of docs/faults.md."""
+    tests = marked_tests()
+    lines = ["| fault | what happens | tests |", "| --- | --- | --- |"]
+    lines += [
+        f"| {fault} | {outcome} | {'<br>'.join(f'`{name}`' for name in tests.get(key, []))} |"
+        for key, (fault, outcome) in FAULTS.items()
+    ]
+    return "\n".join(lines) + "\n"
