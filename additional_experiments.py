@@ -16,6 +16,11 @@ experiments; Almeida & Hidalgo 2011, "SMS Spam Collection", doi 10.24432/C5CC84;
 "LoRA"; Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA".
 """
 
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from command_line import take_over
+
+    take_over()
+
 import hashlib
 import math
 import platform
@@ -41,6 +46,7 @@ except ImportError:  # Windows
     resource = None
 
 from baselines import BASELINES
+from command_line import one_line_errors
 from experiment_flags import (
     ELSEWHERE,
     TRAINABLE,
@@ -61,6 +67,7 @@ from experiment_records import (
     source_digest,
     write_record,
 )
+from gpt_checkpoint import load_gpt2_checkpoint
 from gpt_classifier import GPTClassifier, make_trainable
 from gpt_classifier import LinearWithLoRA as LinearWithLoRA
 from gpt_classifier import LinearWithLoRAMerged as LinearWithLoRAMerged
@@ -69,7 +76,6 @@ from gpt_classifier import replace_linear_with_lora as replace_linear_with_lora
 from gpt_download import (
     CHECKPOINTS,
     download_and_load_gpt2,
-    load_gpt2_checkpoint,
     load_gpt2_tokenizer,
     sha256_of,
 )
@@ -164,7 +170,6 @@ def run_experiment(settings: Settings, memo: dict[str, Any] | None = None) -> Re
     clock = Clock()
     device = pick_device(settings.device)
     datasets = load_datasets(settings)
-    check_steps(settings, len(datasets.train))
     model = build_classifier(settings).to(device)
     parameters = count_parameters(model)
     print(describe_run(settings, parameters, datasets, device))
@@ -262,6 +267,24 @@ def run_baseline(settings: Settings) -> Result:
     return Result(History(), correct, predicted[-1], labels[-1], in_training, clock.seconds)
 
 
+def run(settings: Settings, memo: dict[str, Any] | None = None) -> Result:
+    """Runs an experiment or a baseline, whichever the settings ask for.
+
+    Raises:
+        MemoryError: when the memory of the device is full; the message says what to lower.
+    """
+    try:
+        return run_baseline(settings) if settings.baseline else run_experiment(settings, memo)
+    except RuntimeError as error:  # torch has a type for the GPU's memory only
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            peak = peak_memory_mib(pick_device(settings.device))
+            raise MemoryError(
+                f"the memory of the device is full, {peak:,.0f} MiB at the peak: lower "
+                f"--batch_size or --context_length, or take a smaller --model_size ({error})"
+            ) from error
+        raise
+
+
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """Returns a context in which matrix products take operands of that precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
@@ -284,7 +307,7 @@ def load_datasets(settings: Settings) -> Splits:
 
     Raises:
         OSError: when the messages or the tokenizer cannot be had.
-        ValueError: when they are not the published ones, or too long for the model.
+        ValueError: when they are not the published ones.
     """
     longest = settings.model_config["context_length"]
     limits = {"longest_training_example": None, "model_context_length": longest}
@@ -295,13 +318,7 @@ def load_datasets(settings: Settings) -> Splits:
         files, tokenizer = demo_splits(), demo_tokenizer()
     else:
         files, tokenizer = prepare_splits(settings.data_dir), load_gpt2_tokenizer()
-    datasets = create_datasets(files, tokenizer, limit, settings.no_padding)
-    if datasets.train.max_length > longest:
-        raise ValueError(
-            f"the longest training message has {datasets.train.max_length} tokens, the model's "
-            f"context {longest}: add --context_length {longest}"
-        )
-    return datasets
+    return create_datasets(files, tokenizer, limit, settings.no_padding)
 
 
 def pick_device(name: str) -> torch.device:
@@ -309,21 +326,6 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-def check_steps(settings: Settings, messages: int) -> None:
-    """Raises ValueError unless the training messages give a batch, and the steps asked for."""
-    batches = messages // settings.batch_size
-    steps = settings.num_epochs * math.ceil(batches / settings.accumulation_steps)
-    if batches == 0:
-        raise ValueError(
-            f"--batch_size {settings.batch_size} exceeds the {messages:,} training messages"
-        )
-    if settings.max_steps is not None and settings.max_steps > steps:
-        raise ValueError(
-            f"--max_steps {settings.max_steps} exceeds the {steps} steps of --num_epochs "
-            f"{settings.num_epochs}: raise --num_epochs or lower --max_steps"
-        )
 
 
 def describe_model(settings: Settings) -> str:
@@ -484,7 +486,7 @@ def now() -> str:
 def run_and_record(settings: Settings, memo: dict[str, Any] | None) -> None:
     """Runs one seed and leaves its record, unless there is one already."""
     if settings.demo:  # is shown, not recorded
-        result = run_baseline(settings) if settings.baseline else run_experiment(settings)
+        result = run(settings)
         print(describe_result(settings, result.correct, pick_device(settings.device)))
         return
     settings.output_dir.mkdir(parents=True, exist_ok=True)
@@ -497,8 +499,8 @@ def run_and_record(settings: Settings, memo: dict[str, Any] | None) -> None:
         return
     device = pick_device(settings.device)
     try:
-        result = run_baseline(settings) if settings.baseline else run_experiment(settings, memo)
-    except (OSError, ValueError, RuntimeError) as error:
+        result = run(settings, memo)
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
         if not is_finished(path):
             failed = record | {"status": FAILED, "date": now(), "error": str(error)}
             write_record(settings.output_dir, failed)
@@ -512,23 +514,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the experiments that the flags describe; ends with status 1 on what goes wrong."""
     settings = parse_args(argv)
     memo: dict[str, Any] | None = {} if settings.num_seeds > 1 else None
-    try:
+    with one_line_errors("additional_experiments.py", settings.debug):
         for seed in range(settings.seed, settings.seed + settings.num_seeds):
             run_and_record(replace(settings, seed=seed), memo)
-    except (OSError, ValueError) as error:
-        if settings.debug:
-            raise
-        sys.exit(f"additional_experiments.py: error: {error}")
-    except torch.OutOfMemoryError as error:
-        if settings.debug:
-            raise
-        sys.exit(
-            "additional_experiments.py: error: the device's memory is full; lower --batch_size or "
-            f"--context_length, or take a smaller model ({error})"
-        )
-    except KeyboardInterrupt:
-        print("Interrupted. What is recorded stays; the same command goes on.", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import torch
 
 from baselines import BASELINES
 from experiment_records import ROWS
-from gpt_download import read_gpt2_settings
+from gpt_checkpoint import read_gpt2_settings
 
 # ------------------------------------------------------------------------------------- settings
 
@@ -39,6 +39,7 @@ MODEL_SIZES = {
     "gpt2-xl (1558M)": {"emb_dim": 1600, "n_layers": 48, "n_heads": 25},
 }
 PAD_TOKEN_ID = 50256  # the last of GPT-2's vocabulary
+TRAINING = {False: (1045, 120), True: (251, 80)}  # by --demo: messages, tokens of the longest
 DEMO_FLAGS = ["--model_size", TINY, "--weights", "random"]
 TRAINABLE = {  # --trainable_layers, and how a run says it
     "all": "everything",
@@ -253,7 +254,11 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     parser = build_parser()
     settings = read_flags(parser, argv)
     model_size_given = parser.parse_args(argv, argparse.Namespace(model_size=None)).model_size
-    if problem := find_conflict(settings, model_size_given is not None):
+    try:
+        problem = find_conflict(settings, model_size_given is not None)
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        problem = str(error)
+    if problem:
         parser.error(problem)
     return settings
 
@@ -331,15 +336,42 @@ def find_misfit(settings: Settings) -> str | None:
         config = settings.model_config
     except (OSError, ValueError) as error:
         return f"--weights: {error}"
-    length, longest = settings.context_length, config["context_length"]
-    if config["vocab_size"] <= PAD_TOKEN_ID:
-        return (
-            f"--weights: the checkpoint knows {config['vocab_size']} tokens, GPT-2's tokenizer "
-            f"{PAD_TOKEN_ID + 1}: use a checkpoint of GPT-2's vocabulary"
-        )
-    if isinstance(length, int) and length > longest:
-        return f"--context_length {length} exceeds the model's {longest}: use {longest} or less"
-    return None
+    flag, vocabulary, longest = settings, config["vocab_size"], config["context_length"]
+    messages, tokens = TRAINING[flag.demo]
+    steps = flag.num_epochs * math.ceil(messages // flag.batch_size / flag.accumulation_steps)
+    takes_longest = flag.context_length == "longest_training_example" and not flag.no_padding
+    misfits = (
+        (
+            vocabulary <= PAD_TOKEN_ID,
+            f"--weights: the checkpoint knows {vocabulary} tokens, GPT-2's tokenizer "
+            f"{PAD_TOKEN_ID + 1}: use a checkpoint of GPT-2's vocabulary",
+        ),
+        (
+            isinstance(flag.context_length, int) and flag.context_length > longest,
+            f"--context_length {flag.context_length} exceeds the model's {longest}: use {longest} "
+            "or less",
+        ),
+        (
+            takes_longest and tokens > longest,
+            f"the longest training message has {tokens} tokens, the model's context {longest}: "
+            f"add --context_length {longest}",
+        ),
+        (
+            flag.batch_size > messages,
+            f"--batch_size {flag.batch_size} exceeds the {messages:,} training messages",
+        ),
+        (
+            flag.max_steps is not None and flag.max_steps > steps,
+            f"--max_steps {flag.max_steps} exceeds the {steps} steps of --num_epochs "
+            f"{flag.num_epochs}: raise --num_epochs or lower --max_steps",
+        ),
+        (
+            flag.lora_rank > 4 * config["emb_dim"],
+            f"--lora_rank {flag.lora_rank} exceeds the model's widest layer: use "
+            f"{4 * config['emb_dim']} or less",
+        ),
+    )
+    return next((message for is_so, message in misfits if is_so), None)
 
 
 def device_is_available(name: str) -> bool:

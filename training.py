@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+ADVICE = "try a smaller --lora_alpha, another --seed or --precision float32"
+
 
 @dataclass
 class History:
@@ -60,12 +62,18 @@ def calc_loss_loader(
 def predict(
     loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Returns the probabilities (N, K) and labels (N,) of messages, in a new pass, on the CPU."""
+    """Returns the probabilities (N, K) and labels (N,) of messages, in a new pass, on the CPU.
+
+    Raises:
+        ValueError: when a probability is no number.
+    """
     probabilities, labels = [], []
     for inputs, lengths, some_labels in itertools.islice(loader, num_batches):
         logits = model(inputs.to(device), lengths.to(device))  # (B, K)
         probabilities.append(torch.softmax(logits, dim=-1).cpu())
         labels.append(some_labels)
+        if not probabilities[-1].isfinite().all():
+            raise ValueError(f"the logits are no longer finite: {ADVICE}")
     return torch.cat(probabilities), torch.cat(labels)
 
 
@@ -97,6 +105,16 @@ def evaluate_model(
     losses = [calc_loss_loader(each, model, device, eval_iter, ignore_index) for each in loaders]
     model.train()
     return losses
+
+
+def check_finite(losses: Sequence[float], batch: int, optimizer: torch.optim.Optimizer) -> None:
+    """Raises ValueError where a loss is infinite or no number."""
+    for loss in losses:
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss became {loss} at batch {batch}, with a learning rate of "
+                f"{optimizer.param_groups[0]['lr']}: {ADVICE}"
+            )
 
 
 def train_classifier_simple(
@@ -142,12 +160,7 @@ def train_classifier_simple(
         model.train()
         for index, batch in enumerate(train_loader, start=1):
             loss = calc_loss_batch(batch, model, device, ignore_index)
-            if not math.isfinite(loss.item()):
-                raise ValueError(
-                    f"the loss became {loss.item()} at batch {seen}, with a learning rate of "
-                    f"{optimizer.param_groups[0]['lr']}: try a smaller LoRA factor, other seeds "
-                    "or --precision float32"
-                )
+            check_finite([loss.item()], seen, optimizer)
             (loss / accumulation_steps).backward()
             if index % accumulation_steps == 0 or index == len(train_loader):
                 optimizer.step()
@@ -155,6 +168,7 @@ def train_classifier_simple(
                 steps += 1
             if seen % eval_freq == 0:
                 losses = evaluate_model(model, loaders, device, eval_iter, ignore_index)
+                check_finite(losses, seen, optimizer)
                 history.losses.append((seen, *losses))
                 tqdm.write(
                     f"Ep {epoch} (Step {seen:06d}): "

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from checkpoints import write_checkpoint
 
 import additional_experiments
-from additional_experiments import build_classifier, main, run_experiment
-from experiment_flags import TINY, Settings, build_parser, parse_args, row_of
+from additional_experiments import build_classifier, load_datasets, main, run_experiment
+from experiment_flags import TINY, TRAINING, Settings, build_parser, parse_args, row_of
 from experiment_records import ROWS
 from training import (
     calc_accuracy_loader,
@@ -84,6 +84,10 @@ def test_every_flag_but_row_is_a_setting():
         (["--average", "embeddings"], ["did you mean --average_embeddings?"]),
         (["--trainable_layer=all"], ["did you mean --trainable_layers?"]),
         (["lora"], ["unknown: lora", "--help"]),
+        (["--demo", "--max_steps", "156"], ["--max_steps 156", "the 155 steps of --num_epochs 5"]),
+        (["--batch_size", "1046"], ["--batch_size 1046 exceeds the 1,045 training messages"]),
+        (["--lora_rank", "3073"], ["--lora_rank 3073", "use 3072 or less"]),
+        (["--data_dir", "a" * 5000], ["too long"]),
         (
             ["--model_size", "gpt2-xl (1558M)--trainable_layers", "all"],
             ["a space is missing between 'gpt2-xl (1558M)' and '--trainable_layers'"],
@@ -101,7 +105,8 @@ def test_wrong_flags_end_with_status_2_and_one_sentence(flags, words, capsys):
 
 def test_a_checkpoint_brings_its_own_size(tmp_path, capsys):
     path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
-    config = parse_args(["--weights", str(path), "--context_length", "32"]).model_config
+    short = ["--weights", str(path), "--context_length", "32"]
+    config = parse_args(short).model_config
     assert config == {
         "vocab_size": 50257, "context_length": 32, "emb_dim": 192, "n_layers": 2, "n_heads": 3,
         "drop_rate": 0.0, "qkv_bias": True,
@@ -110,7 +115,10 @@ def test_a_checkpoint_brings_its_own_size(tmp_path, capsys):
         with pytest.raises(SystemExit):
             parse_args(["--weights", str(path), *more])
         assert more[0] in capsys.readouterr().err
-    assert parse_args(["--row", "6", "--weights", str(path)]).model_config == config
+    with pytest.raises(SystemExit):
+        parse_args(["--weights", str(path)])
+    assert "has 120 tokens, the model's context 32: add --context" in capsys.readouterr().err
+    assert parse_args([*short, "--row", "6"]).model_config == config
 
 
 def test_a_checkpoint_without_the_padding_token_is_refused(tmp_path, capsys):
@@ -144,13 +152,15 @@ def test_random_weights_follow_the_seed_and_every_head_starts_alike(tmp_path):
     assert same
     assert not other
     path = write_checkpoint(tmp_path / "some.safetensors", SHORT | {"n_embd": 128})
-    loaded = build_classifier(parse_args(["--weights", str(path), "--seed", "1"]))
+    loaded = build_classifier(
+        parse_args(["--weights", str(path), "--seed", "1", "--context_length", "9"])
+    )
     assert torch.equal(loaded.out_head.weight, models[0].out_head.weight)
 
 
 def test_a_checkpoint_is_loaded_into_the_classifier(tmp_path):
     path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
-    model = build_classifier(parse_args(["--weights", str(path)]))
+    model = build_classifier(parse_args(["--weights", str(path), "--context_length", "9"]))
     assert not any(p.is_meta for p in (*model.parameters(), *model.buffers()))
     assert model.tok_emb.weight.std() == pytest.approx(0.12, abs=0.01)
     assert model(torch.zeros(2, 5, dtype=torch.long), torch.tensor([5, 3])).shape == (2, 2)
@@ -254,21 +264,15 @@ def test_max_steps_are_optimiser_steps(accumulation_steps):
 # --------------------------------------------------------------------------------- one experiment
 
 
-def test_more_steps_than_the_epochs_have_are_refused():
-    with pytest.raises(ValueError, match="--max_steps 156 exceeds the 155 steps of --num_epochs 5"):
-        run_experiment(tiny_settings("--max_steps", "156"))
+def test_what_the_flags_know_of_the_training_messages_is_so():
+    datasets = load_datasets(tiny_settings())
+    assert TRAINING[True] == (len(datasets.train), datasets.train.max_length)
 
 
-def test_a_batch_beyond_the_training_messages_is_refused():
-    with pytest.raises(ValueError, match="--batch_size 252 exceeds the 251 training messages"):
-        run_experiment(tiny_settings("--batch_size", "252"))
-
-
-def test_a_model_whose_context_is_shorter_than_the_messages_is_refused(tmp_path):
-    path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
-    settings = dataclasses.replace(parse_args(["--weights", str(path)]), demo=True)
-    with pytest.raises(ValueError, match="add --context_length 32"):
-        run_experiment(settings)
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_what_the_flags_know_of_the_real_training_messages_is_so(real_data_dir):
+    datasets = load_datasets(parse_args(["--data_dir", str(real_data_dir)]))
+    assert TRAINING[False] == (len(datasets.train), datasets.train.max_length)
 
 
 def test_a_run_says_what_it_does_and_what_it_found(capsys):
@@ -318,23 +322,31 @@ def test_an_error_is_one_message_and_status_1_unless_the_traceback_is_wanted(
         main(["--data_dir", str(tmp_path), "--debug"])
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "words"),
-    [
-        (torch.OutOfMemoryError("CUDA"), None, "lower --batch_size"),
-        (KeyboardInterrupt(), 130, "the same command goes on"),
-    ],
-)
-def test_what_stops_a_run_is_told_without_a_traceback(error, status, words, monkeypatch, capsys):
-    def stop(*_):
-        raise error
+def run_out_on_the_gpu(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(additional_experiments, "run_and_record", stop)
+
+def run_out_on_the_cpu(*_):
+    torch.empty(2**45)
+
+
+@pytest.mark.parametrize("run_out", [run_out_on_the_gpu, run_out_on_the_cpu])
+@pytest.mark.fault("memory full")
+def test_full_memory_is_told_with_the_peak_and_what_to_lower(run_out, monkeypatch):
+    monkeypatch.setattr(additional_experiments, "run_experiment", run_out)
     with pytest.raises(SystemExit) as exit_:
         main(["--demo"])
-    told = str(exit_.value.code) + capsys.readouterr().err
-    assert words in told
-    assert status in (None, exit_.value.code)
+    assert re.search(
+        r"memory of the device is full, [\d,]+ MiB at the peak: lower --batch_size or "
+        r"--context_length, or take a smaller --model_size \(.*memory",
+        str(exit_.value.code),
+    )
+
+
+def test_a_mistake_in_the_code_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(additional_experiments, "run_experiment", lambda *_: torch.ones(2).item())
+    with pytest.raises(RuntimeError, match="cannot be converted to Scalar"):
+        main(["--demo"])
 
 
 def test_the_peak_of_memory_is_a_plausible_figure():

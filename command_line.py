@@ -1,0 +1,71 @@
+"""How a script behaves toward the shell: signals, the output's encoding, errors in one line.
+
+    take_over()                            # before slow imports
+    with one_line_errors("script.py"):     # around the work
+        ...
+
+Knows nothing of what the scripts do.
+"""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+STOPPED = "\nStopped. What is recorded stays; the same command goes on.\n"
+WAYS_OUT = {
+    errno.ENOSPC: "free some space, and start it again",
+    errno.EDQUOT: "free some space, and start it again",
+    errno.EFBIG: "raise the limit on the size of files, and start it again",
+    errno.EACCES: "run it where it may write, or name other folders",
+    errno.EPERM: "run it where it may write, or name other folders",
+    errno.EROFS: "run it where it may write, or name other folders",
+}
+
+
+def take_over() -> None:
+    """Leaves in order on SIGINT and SIGTERM, and prints lines at once, whatever is in them.
+
+    What the encoding of the output lacks is printed as an escape.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+
+
+def stop(number: int, _: Any) -> NoReturn:
+    """Leaves with status 128 + the signal's number, after all clean-ups; a second one, at once."""
+    signal.signal(number, lambda number, _: os._exit(128 + number))
+    os.write(2, STOPPED.encode())  # print could be interrupting itself
+    sys.exit(128 + number)
+
+
+@contextmanager
+def one_line_errors(program: str, debug: bool = False) -> Iterator[None]:
+    """Ends the program with status 1 and one message on what goes wrong within a `with`.
+
+    Args:
+        program: what the message begins with.
+        debug: lets the error through, with its traceback.
+    """
+    try:
+        yield
+        sys.stdout.flush()  # a reader that went away, or a full disk, is told here or never
+    except (OSError, ValueError, MemoryError) as error:
+        if debug:
+            raise
+        give_up_output()
+        way_out = WAYS_OUT.get(getattr(error, "errno", None))
+        sys.exit(f"{program}: error: {error}{f': {way_out}' if way_out else ''}")
+
+
+def give_up_output() -> None:
+    """Lets what can no longer be printed vanish, which would be a second error at the exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
