@@ -14,8 +14,14 @@ Sources: Wilson 1927, J. Am. Stat. Assoc. 22; McNemar 1947, Psychometrika 12; Ho
 Stat. 6. Intervals and binomial tests are SciPy's.
 """
 
+if __name__ == "__main__":  # before the imports below, which take seconds
+    from command_line import take_over
+
+    take_over()
+
 import argparse
 import csv
+import io
 import json
 import math
 import sys
@@ -26,7 +32,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from command_line import one_line_errors
 from experiment_records import FINISHED, ROWS, SIZES, published_count, read_records
+from gpt_download import write_whole
 
 LEVEL = 0.05  # of a test; intervals hold 95 %
 BASE = 1  # the row that the others are held against
@@ -453,7 +461,6 @@ def plot(groups: dict[str, list[dict[str, Any]]], folder: Path) -> list[Path]:
 
     All are told apart without colour, and no axis of shares is cut below what is shown.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Callable[..., Any]] = {
         "test_accuracy": draw_accuracies,
         "time_and_accuracy": draw_times,
@@ -462,9 +469,10 @@ def plot(groups: dict[str, list[dict[str, Any]]], folder: Path) -> list[Path]:
         figures["curves"] = draw_curves
     paths = []
     for name, draw in figures.items():
-        figure = draw(groups)
+        picture = io.BytesIO()
+        draw(groups).savefig(picture, format="png", dpi=150, bbox_inches="tight")
         paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=150, bbox_inches="tight")
+        write_whole(paths[-1], picture.getvalue())
     return paths
 
 
@@ -608,6 +616,35 @@ def read_texts(path: Path) -> list[str] | None:
         return [row.get("Text", "") for row in csv.DictReader(file)]
 
 
+def find_groups(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Returns the groups of a folder's records, and says on stderr what is left out.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    records, problems = read_records(folder)
+    for problem in problems:
+        print(f"Left out: {problem}", file=sys.stderr)
+    if groups := group_records(records):
+        return groups
+    raise ValueError(
+        f"no finished record of a row in {folder}: run additional_experiments.py first, or name "
+        "the folder by --results"
+    )
+
+
+def find_group(groups: dict[str, list[dict[str, Any]]], word: str) -> list[dict[str, Any]]:
+    """Returns the records that a word of the command line stands for: a row, or a baseline.
+
+    Raises:
+        ValueError: when there are none.
+    """
+    name = f"row {int(word):02d}" if word.isdecimal() else f"baseline {word}"
+    if name in groups:
+        return groups[name]
+    raise ValueError(f"no record of {name}; there are {', '.join(groups)}")
+
+
 def write_summaries(
     summaries: Sequence[Summary], csv_file: Path | None, json_file: Path | None
 ) -> None:
@@ -621,50 +658,32 @@ def write_summaries(
         for s in summaries
     ]
     if csv_file:
-        with csv_file.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(csv_file, table.getvalue().encode())
     if json_file:
-        json_file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_whole(json_file, (json.dumps(rows, indent=1) + "\n").encode())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints what is asked for; ends with status 1 where the records do not hold it."""
     arguments = parse_args(argv)
-    if arguments.published:
-        print(published_table())
-        return
-    records, problems = read_records(arguments.results)
-    for problem in problems:
-        print(f"Left out: {problem}", file=sys.stderr)
-    groups = group_records(records)
-    if not groups:
-        sys.exit(
-            f"compare_experiments.py: error: no finished record of a row in {arguments.results}: "
-            "run additional_experiments.py first, or name the folder by --results"
-        )
-    if arguments.rows:
-        names = [f"row {int(r):02d}" if r.isdecimal() else f"baseline {r}" for r in arguments.rows]
-        missing = [name for name in names if name not in groups]
-        if missing:
-            sys.exit(
-                f"compare_experiments.py: error: no record of {' or '.join(missing)} in "
-                f"{arguments.results}; there are {', '.join(groups)}"
-            )
-        try:
-            print(compare_pair(*(groups[name] for name in names), read_texts(arguments.test_csv)))
-        except ValueError as error:
-            sys.exit(f"compare_experiments.py: error: {error}")
-        return
-    summaries = summarise(groups)
-    print("\n".join([summary_table(summaries), "", *notes(groups)]))
-    try:
+    with one_line_errors("compare_experiments.py"):
+        if arguments.published:
+            print(published_table())
+            return
+        groups = find_groups(arguments.results)
+        if arguments.rows:
+            pair = [find_group(groups, word) for word in arguments.rows]
+            print(compare_pair(*pair, read_texts(arguments.test_csv)))
+            return
+        summaries = summarise(groups)
+        print("\n".join([summary_table(summaries), "", *notes(groups)]))
         write_summaries(summaries, arguments.csv, arguments.json)
         for path in plot(groups, arguments.plot) if arguments.plot else []:
             print(f"Drawn: {path}")
-    except OSError as error:
-        sys.exit(f"compare_experiments.py: error: {error}")
 
 
 if __name__ == "__main__":

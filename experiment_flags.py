@@ -165,7 +165,11 @@ def model_size(text: str) -> str:
 
 def weights(text: str) -> str:
     """Returns `pretrained`, `random`, or the path of a checkpoint that exists."""
-    if text not in ("pretrained", "random") and not Path(text).is_file():
+    try:
+        is_known = text in ("pretrained", "random") or Path(text).is_file()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not is_known:
         raise argparse.ArgumentTypeError(
             f"must be pretrained, random, or the path of a .safetensors file, got {text!r}"
         )

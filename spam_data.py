@@ -11,6 +11,7 @@ same form, for where there is no network.
 Source: Almeida & Hidalgo 2011, "SMS Spam Collection", doi 10.24432/C5CC84, CC BY 4.0.
 """
 
+import csv
 import hashlib
 import io
 import random
@@ -83,12 +84,26 @@ def split_messages(messages: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def to_csv(messages: pd.DataFrame) -> str:
     """Returns the messages as CSV, the same on every system."""
-    return messages.to_csv(index=False, lineterminator="\n")
+    # A carriage return ends a line when it is read, but is not quoted of itself.
+    has_return = messages["Text"].str.contains("\r").any()
+    quoting = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+    return messages.to_csv(index=False, lineterminator="\n", quoting=quoting)
 
 
 def read_messages(csv_file: str | Path | io.StringIO) -> pd.DataFrame:
-    """Returns the messages of a CSV file with their labels; every text is the text it is."""
-    return pd.read_csv(csv_file, dtype={"Text": str}, keep_default_na=False)
+    """Returns the messages of a CSV file with their labels; every text is the text it is.
+
+    Raises:
+        ValueError: when it has no messages, or lacks a column, or a label is neither 0 nor 1.
+    """
+    messages = pd.read_csv(csv_file, dtype={"Text": str}, keep_default_na=False)
+    if missing := {"Label", "Text"} - set(messages):
+        raise ValueError(f"{csv_file} lacks the column {' and '.join(sorted(missing))}")
+    others = messages.loc[~messages["Label"].isin([0, 1]), "Label"]
+    if len(others) or not len(messages):
+        found = f"{others.iloc[0]!r} in message {others.index[0]}" if len(others) else "no message"
+        raise ValueError(f"{csv_file} has {found}, expected labels 0 and 1")
+    return messages
 
 
 class SpamDataset(Dataset):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from checkpoints import MINIATURE_SHA256, write_checkpoint
@@ -25,6 +26,10 @@ SMALL_CONFIG = {
     "drop_rate": 0.0,
     "qkv_bias": True,
 }
+
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
