@@ -39,7 +39,7 @@ from torch.utils.data import Dataset
 import gpt_classifier
 import previous_chapters
 from gpt_classifier import GPTClassifier, LinearWithLoRA
-from gpt_download import sha256_of
+from gpt_download import naming, sha256_of
 from previous_chapters import LayerNorm, TransformerBlock
 from spam_data import SpamDataset, Splits
 
@@ -464,7 +464,7 @@ def cached_values(
                 if file.read() == digest_of(path.name, values):
                     return values
         part = path.with_name(path.name + ".part")  # of an interrupted run, if there is one
-        with part.open("w+b") as file:
+        with naming(part), part.open("w+b") as file:
             values = mapped(file, shape, dtype)
             fill(values)
             file.seek(size)

@@ -101,7 +101,7 @@ def read_messages(csv_file: str | Path | io.StringIO) -> pd.DataFrame:
         raise ValueError(f"{csv_file} lacks the column {' and '.join(sorted(missing))}")
     others = messages.loc[~messages["Label"].isin([0, 1]), "Label"]
     if len(others) or not len(messages):
-        found = f"{others.iloc[0]!r} in message {others.index[0]}" if len(others) else "no message"
+        found = f"{others.iloc[0]} in message {others.index[0]}" if len(others) else "no message"
         raise ValueError(f"{csv_file} has {found}, expected labels 0 and 1")
     return messages
 

@@ -16,6 +16,7 @@ from training import (
     calc_accuracy_loader,
     calc_loss_batch,
     calc_loss_loader,
+    predict,
     train_classifier_simple,
 )
 
@@ -62,6 +63,7 @@ def test_every_flag_but_row_is_a_setting():
     assert flags == {field.name for field in dataclasses.fields(Settings)}
 
 
+@pytest.mark.fault("flags")
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -212,6 +214,12 @@ def test_accuracy_counts_every_message_and_loss_averages_batches():
     )
 
 
+def test_probabilities_that_are_no_numbers_are_told():
+    batch = torch.full((2, 2), torch.nan), torch.ones(2, dtype=torch.long), torch.zeros(2)
+    with pytest.raises(ValueError, match="no longer finite: try"):
+        predict([batch], Logits(), CPU)
+
+
 class Recorder(torch.optim.SGD):
     """Notes the gradient at each step, and moves nothing."""
 
@@ -310,6 +318,7 @@ def test_where_the_settings_equal_a_row_the_published_accuracies_stand_beside():
     assert re.search(r"Test\s+95\.00% \(285 of 300\)\s+95\.00% \(285 of 300\)", text)
 
 
+@pytest.mark.fault("wrong bytes")
 def test_an_error_is_one_message_and_status_1_unless_the_traceback_is_wanted(
     capsys, tmp_path, monkeypatch
 ):

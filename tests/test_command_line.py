@@ -54,6 +54,7 @@ def test_a_wrong_flag_ends_before_anything_is_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.fault("offline")
 def test_without_a_network_the_way_out_is_named(tmp_path):
     run = run_script(cwd=tmp_path, HF_HUB_OFFLINE="1")
     assert (run.returncode, run.stdout) == (1, "")

@@ -240,6 +240,7 @@ def results(tmp_path):
     return tmp_path / "results"
 
 
+@pytest.mark.fault("broken record")
 def test_the_table_names_what_it_left_out(results, capsys):
     (results / "broken.json").write_text("{")
     main(["--results", str(results)])

@@ -154,6 +154,31 @@ def test_a_failed_run_is_marked_and_run_again(run, monkeypatch, tmp_path):
     assert "Ep 1" in printed
 
 
+@pytest.mark.parametrize(
+    ("flags", "learning_rate"),
+    [(["--trainable_layers", "lora", "--lora_alpha", "3e38"], 5e-5), (["--max_steps", "1"], 1e38)],
+    ids=["at first", "after the last step"],
+)
+@pytest.mark.fault("not finite")
+def test_a_loss_that_is_no_number_stops_the_run_and_is_no_result(
+    flags, learning_rate, run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(additional_experiments, "LEARNING_RATE", learning_rate)
+    with pytest.raises(SystemExit) as exit_:
+        run(*flags)
+    (record,), _ = read_records(tmp_path / "results")
+    assert record["status"] == FAILED
+    assert str(exit_.value.code).endswith(record["error"])
+    assert (
+        record["error"]
+        .replace("inf", "nan")
+        .startswith(
+            f"the loss became nan at batch 0, with a learning rate of {learning_rate}: try a smaller "
+            "--lora_alpha"
+        )
+    )
+
+
 def test_an_interrupted_run_leaves_no_record(run, monkeypatch, tmp_path):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -215,6 +240,7 @@ def test_a_baseline_is_recorded_like_a_row(run):
 # ------------------------------------------------------------------------- processes of their own
 
 
+@pytest.mark.fault("at once")
 @pytest.mark.slow
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_two_processes_share_one_prefix_and_find_what_one_alone_does(
@@ -247,6 +273,7 @@ LOOPS = [  # rows, seeds, and after how many seconds the loop is killed, time af
 ]
 
 
+@pytest.mark.fault("killed")
 @pytest.mark.parametrize(("rows", "seeds", "moments"), LOOPS)
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_a_loop_that_is_killed_and_started_again_loses_and_repeats_nothing(

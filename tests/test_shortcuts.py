@@ -294,6 +294,7 @@ def take_from_another(path):
     path.write_bytes(other.read_bytes())
 
 
+@pytest.mark.fault("damaged cache")
 @pytest.mark.parametrize("damage", [cut_short, flip_a_bit, take_from_another])
 def test_a_damaged_file_of_hidden_states_is_computed_again(damage, tmp_path):
     expected, _ = hidden_states(tmp_path)
@@ -304,6 +305,7 @@ def test_a_damaged_file_of_hidden_states_is_computed_again(damage, tmp_path):
     assert hidden_states(tmp_path)[1] == 0
 
 
+@pytest.mark.fault("damaged cache")
 def test_an_interrupted_run_leaves_nothing_that_the_next_trips_over(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shortcuts, "digest_of", lambda *_: 1 / 0)

@@ -1,4 +1,5 @@
 import io
+import os
 
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from spam_data import (
     demo_splits,
     demo_tokenizer,
     prepare_splits,
+    read_messages,
     split_messages,
     to_csv,
 )
@@ -131,6 +133,27 @@ def test_any_text_is_read_back_as_the_text_it_is(text):
     dataset = dataset_of(text, "x")
     tokens = dataset.tokens[0, : dataset.lengths[0]].tolist()
     assert bytes(tokens).decode() == text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("Label,Text\n0,a\n2,b\n", "has 2 in message 1, expected labels 0 and 1"),
+        ("Label,Text\nham,a\n", "has ham in message 0"),
+        ("Label,Text\n", "has no message"),
+        ("Class,Text\n0,a\n", "lacks the column Label"),
+    ],
+)
+def test_a_csv_of_something_else_is_told(content, words):
+    with pytest.raises(ValueError, match=words):
+        read_messages(io.StringIO(content))
+
+
+@pytest.mark.parametrize("linesep", ["\n", "\r\n", "\r"])
+@pytest.mark.fault("line ends")
+def test_lines_of_a_csv_end_alike_on_every_system(linesep, monkeypatch):
+    monkeypatch.setattr(os, "linesep", linesep)
+    assert to_csv(pd.DataFrame({"Label": [0, 1], "Text": ["a", "b"]})) == "Label,Text\n0,a\n1,b\n"
 
 
 def test_an_item_is_the_pair_of_the_book_and_a_batch_has_lengths_too():

@@ -1,0 +1,286 @@
+"""Faults from outside, done for real to a process of its own; and the table of all of them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Answer
+from faults import FAULTS, faults_table, marked_tests
+from records import make_record
+from test_gpt_download import zipped
+
+from command_line import STOPPED
+from experiment_records import FAILED, read_records, write_record
+from spam_data import demo_messages, to_csv
+
+FOLDER = Path(__file__).parents[1]
+SCRIPT, COMPARISON = FOLDER / "additional_experiments.py", FOLDER / "compare_experiments.py"
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="has no POSIX signals")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="has no /sys and no /dev/full")
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def start(*command, cwd, stdout=subprocess.PIPE, **environment):
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env=os.environ | environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process, timeout=120):
+    """Exit status, output and errors of a process, once it ends."""
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def wait_for(process, line):
+    """Reads a process's output up to a line that begins so."""
+    for read in process.stdout:
+        if read.startswith(line):
+            return
+    raise AssertionError(process.stderr.read())
+
+
+# ------------------------------------------------------------------------------------- the table
+
+
+def test_every_fault_has_a_test_and_every_mark_its_fault():
+    assert marked_tests().keys() == FAULTS.keys()
+
+
+def test_the_table_in_the_documentation_is_that_of_the_tests():
+    text = (FOLDER / "docs" / "faults.md").read_text(encoding="utf-8")
+    assert text.endswith(f"\n\n{faults_table()}")
+
+
+# --------------------------------------------------------------------------------------- signals
+
+
+def assert_stopped(process, number):
+    status, _, errors = ended(process)
+    assert (status, errors) == (128 + number, STOPPED)
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", [0.2, 1.0, "training"])
+@pytest.mark.fault("signal")
+def test_a_signal_ends_the_run_in_order(number, moment, tmp_path):
+    process = start(SCRIPT, "--demo", "--num_epochs", "1000", cwd=tmp_path)
+    if moment == "training":
+        wait_for(process, "Ep 1 ")
+    else:
+        time.sleep(moment)
+    process.send_signal(number)
+    assert_stopped(process, number)
+
+
+@POSIX
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_ends_the_run_in_order(number, tmp_path):
+    for tenth in range(2, 42, 2):
+        process = start(SCRIPT, "--demo", "--num_epochs", "1000", cwd=tmp_path)
+        time.sleep(tenth / 10)
+        process.send_signal(number)
+        assert_stopped(process, number)
+
+
+@POSIX
+@pytest.mark.usefixtures("real_tokenizer_files")
+@pytest.mark.fault("signal")
+@pytest.mark.fault("killed")
+def test_after_any_signal_the_same_command_goes_on(real_data, miniature, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "SMSSpamCollection").symlink_to(real_data / "SMSSpamCollection")
+    command = [SCRIPT, "--weights", miniature, "--data_dir", data, "--num_epochs", 1]
+    command += ["--num_seeds", 3, "--cache_dir", tmp_path / "cache"]
+    for number, line in [
+        (signal.SIGKILL, "Model"),  # then come the hidden states
+        (signal.SIGTERM, "Ep 1 "),
+        (signal.SIGKILL, "Recorded"),
+        (signal.SIGINT, "Recorded: "),
+    ]:
+        process = start(*command, cwd=tmp_path)
+        wait_for(process, line)
+        process.send_signal(number)
+        assert ended(process)[0] == (-number if number == signal.SIGKILL else 128 + number)
+        records, problems = read_records(tmp_path / "results")
+        assert not problems
+        assert {record["status"] for record in records} <= {"finished"}
+    assert ended(start(*command, cwd=tmp_path))[0] == 0
+    records, _ = read_records(tmp_path / "results")
+    assert [record["seed"] for record in records] == [123, 124, 125]
+    status, out, _ = ended(start(*command, cwd=tmp_path))
+    assert (status, out.count("Recorded already")) == (0, 3)
+
+
+# ----------------------------------------------------------------------------------- two at once
+
+DRIVER = """
+import sys
+from dataclasses import replace
+import additional_experiments, spam_data
+address, *flags = sys.argv[1:]
+spam_data.SMS_SPAM_COLLECTION = replace(spam_data.SMS_SPAM_COLLECTION, addresses=(address,))
+additional_experiments.main(flags)
+"""
+
+
+@pytest.mark.usefixtures("real_tokenizer_files")
+@pytest.mark.fault("at once")
+def test_two_runs_at_once_in_an_empty_folder_both_end_right(real_data, miniature, tmp_path, server):
+    messages = (real_data / "SMSSpamCollection").read_bytes()
+    address = server.serve("zip", Answer(zipped({"SMSSpamCollection": messages})))
+    flags = ["--weights", miniature, "--max_steps", 2, "--cache_dir", "cache"]
+    two = [
+        start("-c", DRIVER, address, *flags, cwd=tmp_path,
+              HF_ENDPOINT=server.url, PYTHONPATH=str(FOLDER))
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in two:
+        status, out, errors = ended(process)
+        assert (status, errors) == (0, "")
+        assert "Test accuracy: " in out
+    assert len(server.asked) == 1
+    records, problems = read_records(tmp_path / "results")
+    assert (len(records), problems) == (1, [])
+
+
+# ------------------------------------------------------------------------------ folders and disks
+
+
+@LINUX
+@pytest.mark.fault("read-only")
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_run(tmp_path):
+    process = start(SCRIPT, "--output_dir", "/sys/results", cwd=tmp_path)
+    status, out, errors = ended(process)
+    assert (status, out) == (1, "")
+    assert re.fullmatch(r".*: error: .*'/sys/results': run it where it may write.*\n", errors)
+
+
+@LINUX
+@pytest.mark.fault("read-only")
+def test_the_demo_runs_where_nothing_can_be_written():
+    status, out, errors = ended(start(SCRIPT, "--demo", "--max_steps", 1, cwd="/sys"))
+    assert (status, errors) == (0, "")
+    assert "Test accuracy: " in out
+
+
+FULL = """
+import resource, sys
+import {module}
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+{module}.main(sys.argv[2:])
+"""
+
+
+@POSIX
+@pytest.mark.parametrize("size", [0, 50_000, 500_000], ids=["record", "splits", "hidden states"])
+@pytest.mark.usefixtures("real_tokenizer_files")
+@pytest.mark.fault("disk full")
+def test_a_full_disk_is_told_with_the_file(size, real_data, miniature, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "SMSSpamCollection").symlink_to(real_data / "SMSSpamCollection")
+    flags = ["--weights", miniature, "--data_dir", "data", "--cache_dir", "cache"]
+    process = start("-c", FULL.format(module="additional_experiments"), size, *flags,
+                    cwd=tmp_path, PYTHONPATH=str(FOLDER))  # fmt: skip
+    status, _, errors = ended(process)
+    assert status == 1
+    assert re.fullmatch(r".*: error: .*File too large: '.*': raise the limit.*\n", errors)
+    assert not list(tmp_path.rglob("*.hidden"))
+    records, problems = read_records(tmp_path / "results")
+    assert all(record["status"] == FAILED for record in records)
+    assert not problems
+
+
+@LINUX
+@pytest.mark.fault("disk full")
+def test_output_to_a_full_disk_is_told(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        process = start(SCRIPT, "--demo", "--max_steps", 1, cwd=tmp_path, stdout=full)
+        status, _, errors = ended(process)
+    assert status == 1
+    assert errors == (
+        "additional_experiments.py: error: [Errno 28] No space left on device: free some space, "
+        "and start it again\n"
+    )
+
+
+@pytest.mark.fault("disk full")
+@POSIX
+def test_a_figure_or_a_table_for_which_there_is_no_room_leaves_the_earlier_one(tmp_path):
+    write_record(tmp_path / "results", make_record(4))
+    for flag, name in (("--csv", "t.csv"), ("--json", "t.json"), ("--plot", "test_accuracy.png")):
+        (tmp_path / name).write_text("earlier")
+        target = "." if flag == "--plot" else name
+        process = start("-c", FULL.format(module="compare_experiments"), 50, flag, target,
+                        cwd=tmp_path, PYTHONPATH=str(FOLDER))  # fmt: skip
+        status, _, errors = ended(process)
+        assert (status, "File too large" in errors, name in errors) == (1, True, True)
+        assert (tmp_path / name).read_text() == "earlier"
+
+
+@pytest.mark.parametrize("environment", [{}, ASCII], ids=["UTF-8", "ASCII"])
+@pytest.mark.usefixtures("real_tokenizer_files")
+@pytest.mark.fault("names")
+@pytest.mark.fault("encoding")
+def test_names_that_are_not_ascii_work_in_any_locale(environment, real_data, miniature, tmp_path):
+    folder = tmp_path / "Größe und 空白"
+    folder.mkdir()
+    (folder / "gewichte ß.safetensors").symlink_to(miniature)
+    (folder / "SMSSpamCollection").symlink_to(real_data / "SMSSpamCollection")
+    flags = ["--data_dir", folder, "--weights", folder / "gewichte ß.safetensors"]
+    flags += ["--cache_dir", folder / "zwei tausend", "--max_steps", 1]
+    status, out, errors = ended(start(SCRIPT, *flags, cwd=folder, **environment))
+    assert (status, errors) == (0, "")
+    assert "Test accuracy: " in out
+    records, problems = read_records(folder / "results")
+    assert (len(records), problems) == (1, [])
+
+
+# ----------------------------------------------------------------------------------------- output
+
+
+@pytest.mark.fault("encoding")
+def test_what_an_encoding_lacks_is_printed_as_an_escape(tmp_path):
+    for seed in (123, 124):
+        write_record(tmp_path / "results", make_record(1, seed=seed))
+        write_record(tmp_path / "results", make_record(4, seed=seed, wrong=[1]))
+    texts = demo_messages(6, 6).assign(Text="£ 空", Label=0)
+    (tmp_path / "test.csv").write_text(to_csv(texts), encoding="utf-8")
+    for flags, words in (([], "mean \\xb1 sd"), (["1", "4", "--test_csv", "test.csv"], "\\u7a7a")):
+        process = start(COMPARISON, *flags, cwd=tmp_path, PYTHONIOENCODING="ascii")
+        status, out, errors = ended(process)
+        assert (status, errors) == (0, "")
+        assert words in out
+
+
+@POSIX
+@pytest.mark.fault("closed pipe")
+def test_a_reader_that_goes_away_ends_the_run_with_one_message(tmp_path):
+    with start(SCRIPT, "--demo", cwd=tmp_path) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 1
+    assert errors == "additional_experiments.py: error: [Errno 32] Broken pipe\n"
+
+
+@POSIX
+@pytest.mark.fault("encoding")
+def test_lines_are_there_for_a_pipe_at_once(tmp_path):
+    process = start(SCRIPT, "--demo", "--num_epochs", "1000", cwd=tmp_path)
+    wait_for(process, "Ep 1 ")  # which would come at the end, were it kept back
+    process.kill()
+    process.communicate()
