@@ -173,8 +173,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_no_result(
         record["error"]
         .replace("inf", "nan")
         .startswith(
-            f"the loss became nan at batch 0, with a learning rate of {learning_rate}: try a smaller "
-            "--lora_alpha"
+            f"the loss became nan at batch 0, with a learning rate of {learning_rate}: try a "
+            "smaller --lora_alpha"
         )
     )
 
