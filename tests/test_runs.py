@@ -169,14 +169,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_no_result(
     (record,), _ = read_records(tmp_path / "results")
     assert record["status"] == FAILED
     assert str(exit_.value.code).endswith(record["error"])
-    assert (
-        record["error"]
-        .replace("inf", "nan")
-        .startswith(
-            f"the loss became nan at batch 0, with a learning rate of {learning_rate}: try a "
-            "smaller --lora_alpha"
-        )
-    )
+    told = f"the loss became nan at batch 0, with a learning rate of {learning_rate}: try a smaller"
+    assert record["error"].replace("inf", "nan").startswith(told)
 
 
 def test_an_interrupted_run_leaves_no_record(run, monkeypatch, tmp_path):
