@@ -1,19 +1,26 @@
 """What the README says is what the code and the records say.
 
-PYTHONPATH=. python tests/test_readme.py     # writes the tables into the README again
+PYTHONPATH=. python tests/test_readme.py     # writes these and docs/faults.md again
 """
 
+import contextlib
 import importlib.util
+import io
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from faults import faults_table
 
+import compare_experiments
+from compare_experiments import group_records, summarise
 from experiment_flags import build_parser, parse_args
-from experiment_records import ROWS
+from experiment_records import ROWS, SIZES, published_count, read_records
 
 README = Path(__file__).parents[1] / "README.md"
+FAULTS = README.parent / "docs" / "faults.md"
+RECORDS = README.parent / "docs" / "records"
 TRAJECTORIES = (1, 2, 3, 4, 5, 10, 11, 13, 14, 15, 16, 17, 18, 19)  # as in test_golden.py
 
 
@@ -43,9 +50,19 @@ def benchmark_table():
     return module.table(module.load_records()) + "\n"
 
 
+def records_table():
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        compare_experiments.main(["--results", str(RECORDS)])
+    return printed.getvalue()
+
+
 MADE_BY = "made by PYTHONPATH=. python tests/test_readme.py from"
 TABLES = {
     f"<!-- table: {MADE_BY} the published rows -->\n": published_table,
+    "<!-- records: printed by python compare_experiments.py --results docs/records -->\n": (
+        records_table
+    ),
     f"<!-- benchmark: {MADE_BY} benchmarks/records -->\n": benchmark_table,
 }
 
@@ -63,14 +80,33 @@ def test_the_tables_of_the_readme_are_what_the_rows_and_the_records_make():
     assert text == replace_tables(text)
 
 
-def test_row_10_at_full_size_is_what_the_run_printed():
+def test_what_is_said_of_row_10_is_what_its_records_hold():
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    runs = group_records(read_records(RECORDS)[0])["row 10"]
+    (s,) = summarise({"row 10": runs})
+    published = published_count(s.published_percent, s.total) / s.total
+    assert s.seeds == 3
+    assert all(run["model"] == "gpt2-small (124M), random weights" for run in runs)
+    within = "lies within" if s.lowest <= published <= s.highest else "lies outside"
+    assert (
+        f"The published {s.published_percent:.2f} {within} what three seeds found, "
+        f"{100 * s.lowest:.2f} to {100 * s.highest:.2f}" in text
+    )
+    for (split, published), in_words in zip(
+        zip(SIZES, ROWS[10][1:4], strict=True), ("training", "validation", "test"), strict=True
+    ):
+        right, total = runs[0]["correct"][split]
+        assert f"{in_words} {right:,} of {total:,} ({published_count(published, total):,})" in text
+
+
+def test_what_is_said_of_row_10_on_the_plain_path_is_what_the_run_printed():
     printed = (README.parent / "docs" / "row_10_full_size.txt").read_text(encoding="utf-8")
     final = printed[printed.index("Training completed") :]
     minutes = re.search(r"in (\d+\.\d)\d minutes", final)[1]
-    shares = [re.search(rf"^{w} accuracy: (.*)%$", final, re.MULTILINE)[1] for w in
+    counts = [re.search(rf"{split} .*\(([\d,]+) of [\d,]+\)$", final, re.MULTILINE)[1] for split in
               ("Training", "Validation", "Test")]  # fmt: skip
-    line = f"| here, CPU, plain path | {' | '.join(shares)} | {minutes} min |"
-    assert line in README.read_text(encoding="utf-8")
+    line = f"{counts[0]}, {counts[1]} and {counts[2]} in {minutes} minutes"
+    assert line in " ".join(README.read_text(encoding="utf-8").split())
 
 
 def test_the_rows_said_to_follow_their_trajectory_are_those_that_are_tested():
@@ -99,3 +135,5 @@ def test_every_flag_is_in_the_readme_or_the_table():
 
 if __name__ == "__main__":
     README.write_text(replace_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    before, _, _ = FAULTS.read_text(encoding="utf-8").partition("| fault |")
+    FAULTS.write_text(before + faults_table(), encoding="utf-8")
