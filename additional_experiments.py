@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,6 +138,9 @@ def load_params(settings: Settings) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------ one experiment
 
+MEMORY_IS_FULL = (  # what torch's errors say then, on one device or another
+    "can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
+)  # fmt: skip
 LEARNING_RATE = 5e-5
 WEIGHT_DECAY = 0.1
 
@@ -275,8 +279,8 @@ def run(settings: Settings, memo: dict[str, Any] | None = None) -> Result:
     """
     try:
         return run_baseline(settings) if settings.baseline else run_experiment(settings, memo)
-    except RuntimeError as error:  # torch has a type for the GPU's memory only
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    except (RuntimeError, MemoryError) as error:  # torch has a type for CUDA's memory only
+        if isinstance(error, MemoryError) or any(words in str(error) for words in MEMORY_IS_FULL):
             peak = peak_memory_mib(pick_device(settings.device))
             raise MemoryError(
                 f"the memory of the device is full, {peak:,.0f} MiB at the peak: lower "
@@ -503,7 +507,8 @@ def run_and_record(settings: Settings, memo: dict[str, Any] | None) -> None:
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         if not is_finished(path):
             failed = record | {"status": FAILED, "date": now(), "error": str(error)}
-            write_record(settings.output_dir, failed)
+            with suppress(OSError):  # the first error is the one to tell
+                write_record(settings.output_dir, failed)
         raise
     print(describe_result(settings, result.correct, device))
     finished = finish_record(record, result, peak_memory_mib(device))

@@ -12,35 +12,43 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 STOPPED = "\nStopped. What is recorded stays; the same command goes on.\n"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WAYS_OUT = {
     errno.ENOSPC: "free some space, and start it again",
     errno.EDQUOT: "free some space, and start it again",
     errno.EFBIG: "raise the limit on the size of files, and start it again",
-    errno.EACCES: "run it where it may write, or name other folders",
-    errno.EPERM: "run it where it may write, or name other folders",
-    errno.EROFS: "run it where it may write, or name other folders",
+    errno.EACCES: "see to its permissions, or name another folder",
+    errno.EPERM: "see to its permissions, or name another folder",
+    errno.EROFS: "name a folder that can be written to",
 }
 
 
 def take_over() -> None:
     """Leaves in order on SIGINT and SIGTERM, and prints lines at once, whatever is in them.
 
-    What the encoding of the output lacks is printed as an escape.
+    What the encoding of the output lacks is printed as an escape. A signal that is ignored, as in
+    a shell's background jobs, stays so.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # None where the shell closed it
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
 def stop(number: int, _: Any) -> NoReturn:
     """Leaves with status 128 + the signal's number, after all clean-ups; a second one, at once."""
-    signal.signal(number, lambda number, _: os._exit(128 + number))
-    os.write(2, STOPPED.encode())  # print could be interrupting itself
+    for each in SIGNALS:
+        signal.signal(each, lambda number, _: os._exit(128 + number))
+    with suppress(OSError):  # who reads may be gone
+        os.write(2, STOPPED.encode())  # print could be interrupting itself
     sys.exit(128 + number)
 
 
@@ -54,18 +62,8 @@ def one_line_errors(program: str, debug: bool = False) -> Iterator[None]:
     """
     try:
         yield
-        sys.stdout.flush()  # a reader that went away, or a full disk, is told here or never
     except (OSError, ValueError, MemoryError) as error:
         if debug:
             raise
-        give_up_output()
         way_out = WAYS_OUT.get(getattr(error, "errno", None))
         sys.exit(f"{program}: error: {error}{f': {way_out}' if way_out else ''}")
-
-
-def give_up_output() -> None:
-    """Lets what can no longer be printed vanish, which would be a second error at the exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

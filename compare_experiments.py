@@ -35,6 +35,7 @@ from scipy import stats
 from command_line import one_line_errors
 from experiment_records import FINISHED, ROWS, SIZES, published_count, read_records
 from gpt_download import write_whole
+from spam_data import read_messages
 
 LEVEL = 0.05  # of a test; intervals hold 95 %
 BASE = 1  # the row that the others are held against
@@ -610,10 +611,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def read_texts(path: Path) -> list[str] | None:
     """Returns the texts of a CSV of messages, None where there is no file."""
-    if not path.is_file():
-        return None
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row.get("Text", "") for row in csv.DictReader(file)]
+    return read_messages(path)["Text"].tolist() if path.is_file() else None
 
 
 def find_groups(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -662,9 +660,18 @@ def write_summaries(
         writer = csv.DictWriter(table, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(csv_file, table.getvalue().encode())
+        write_file(csv_file, table.getvalue())
     if json_file:
-        write_whole(json_file, (json.dumps(rows, indent=1) + "\n").encode())
+        write_file(json_file, json.dumps(rows, indent=1) + "\n")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, but a device or a link, such as /dev/stdout, as it is."""
+    is_file = path.is_file() and not path.is_symlink()
+    if is_file or not path.exists():
+        write_whole(path, text.encode())
+    else:
+        path.write_text(text, encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -124,7 +124,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        line = message.replace("\n", "\\n")
+        self.exit(2, f"{self.prog}: error: {line}\n")
 
 
 def whole_number(minimum: int, maximum: int = 2**63 - 1) -> Any:

@@ -121,7 +121,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_bytes())
-    except ValueError as error:  # not JSON, not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested without end
         raise ValueError(f"{path} is no record: {error}") from error
     if problem := find_problem(record):
         raise ValueError(f"{path} is no record: {problem}")
@@ -159,14 +159,21 @@ def find_problem(record: Any) -> str | None:
             return f"{name} is missing"
         if not isinstance(record[name], kind):
             return f"{name} is {type(record[name]).__name__}"
-    if record["status"] == FINISHED:
-        if not all(isinstance(values, list) for values in record["test"].values()):
-            return "test has something else than lists"
-        lengths = {len(values) for values in record["test"].values()}
-        if set(record["test"]) != {"labels", "predictions", "p_spam", "in_training"}:
-            return f"test has {', '.join(record['test'])}"
-        if len(lengths) != 1:
-            return "test has lists of different lengths"
+    if record["row"] is not None and record["row"] not in ROWS:
+        return f"row {record['row']} is none of the table"
+    return find_wrong_result(record) if record["status"] == FINISHED else None
+
+
+def find_wrong_result(record: dict[str, Any]) -> str | None:
+    """Returns what is wrong with the results of a finished record, or None."""
+    if "train" not in record["seconds"] or "device" not in record["environment"]:
+        return "seconds lack train, or the environment lacks the device"
+    if not all(isinstance(values, list) for values in record["test"].values()):
+        return "test has something else than lists"
+    if set(record["test"]) != {"labels", "predictions", "p_spam", "in_training"}:
+        return f"test has {', '.join(record['test'])}"
+    if len({len(values) for values in record["test"].values()}) != 1:
+        return "test has lists of different lengths"
     return None
 
 
@@ -176,9 +183,9 @@ def find_problem(record: Any) -> str | None:
 def source_digest() -> str:
     """Returns a digest of the source files beside this one, so that edited code runs anew."""
     modules = (
-        "additional_experiments", "baselines", "experiment_flags", "experiment_records",
-        "gpt_checkpoint", "gpt_classifier", "gpt_download", "previous_chapters", "shortcuts",
-        "spam_data", "training",
+        "additional_experiments", "baselines", "command_line", "experiment_flags",
+        "experiment_records", "gpt_checkpoint", "gpt_classifier", "gpt_download",
+        "previous_chapters", "shortcuts", "spam_data", "training",
     )  # fmt: skip
     folder = Path(__file__).parent
     return " ".join(sha256_of(folder / f"{module}.py") for module in modules)

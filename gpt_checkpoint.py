@@ -27,7 +27,7 @@ DROPPED = re.compile(rf"(transformer\.)?h\.\d+\.attn\.(masked_)?bias|{re.escape(
 def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, Any]]:
     """Returns a GPT-2 checkpoint's settings and its weights in the book's layout.
 
-    The arrays are views of the mapped file: what is not read costs no memory.
+    The arrays are views of the mapped file: the system can take their memory back.
 
     Args:
         path: a `.safetensors` file with the tensor names of the hub, with or without the prefix

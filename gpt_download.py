@@ -24,7 +24,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -100,7 +100,11 @@ def hub_cache() -> Path:
     """Returns the folder where Hugging Face's own tools keep what they downloaded."""
     cache_home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("HF_HOME", f"{cache_home}/huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE", f"{home}/hub")).expanduser()
+    path = Path(os.environ.get("HF_HUB_CACHE", f"{home}/hub"))
+    try:
+        return path.expanduser()
+    except RuntimeError:  # a user without a home has no cache
+        return path
 
 
 # model size: repository, revision, SHA-256 and bytes of its model.safetensors
@@ -131,17 +135,19 @@ CHECKPOINTS = {
     ),
 }
 
-# name on the hub, name in tiktoken's cache (the SHA-1 of tiktoken's own address), SHA-256
+# name on the hub, name in tiktoken's cache (the SHA-1 of tiktoken's own address), SHA-256, bytes
 TOKENIZER_FILES = (
     (
         "vocab.json",
         "6c7ea1a7e38e3a7f062df639a5b80947f075ffe6",
         "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+        1_042_301,
     ),
     (
         "merges.txt",
         "6d1cbeee0f20b3d9449abfede4726ed8212e3aee",
         "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+        456_318,
     ),
 )
 
@@ -235,8 +241,9 @@ def find(file: RemoteFile, folder: Path) -> Path | None:
             check_digest(path, file.sha256)
             return path
     for path in file.copies:
-        if path.is_file() and sha256_of(path) == file.sha256:
-            return path
+        with suppress(OSError):  # another user's
+            if path.is_file() and sha256_of(path) == file.sha256:
+                return path
     return None
 
 
@@ -441,8 +448,8 @@ def load_gpt2_tokenizer(models_dir: str | Path = "gpt2") -> tiktoken.Encoding:
     """
     repository, revision, *_ = CHECKPOINTS["124M"]
     paths = {}
-    for name, cached_name, sha256 in TOKENIZER_FILES:
-        file = hub_file(repository, revision, name, sha256)
+    for name, cached_name, sha256, size in TOKENIZER_FILES:
+        file = hub_file(repository, revision, name, sha256, size)
         file = replace(file, copies=(tiktoken_cache() / cached_name, *file.copies))
         paths[name] = str(fetch(file, Path(models_dir) / "tokenizer"))
     with no_tiktoken_cache():

@@ -13,12 +13,12 @@ FAULTS = {
         "file by hand",
     ),
     "slow": (
-        "An address sends hardly anything, or nothing",
+        "An address sends hardly anything of the file, or nothing",
         "it is given up, and the next one is asked",
     ),
     "endless": (
         "An address sends more than the file can have",
-        "it is given up at that size",
+        "it is given up at that size, or at 16 GiB where the size is not known",
     ),
     "plain http": (
         "An address is not https, or redirects to one that is not",
@@ -71,7 +71,7 @@ FAULTS = {
         "status 1 with the file's name; earlier files stay whole, and there is no half one",
     ),
     "signal": (
-        "Ctrl-C or SIGTERM, at any moment",
+        "Ctrl-C or SIGTERM, at any moment after Python itself has started",
         "status 130 or 143 and one message; no half file, and the same command goes on",
     ),
     "killed": (
@@ -80,12 +80,11 @@ FAULTS = {
     ),
     "not finite": (
         "The loss becomes infinite or no number",
-        "the run stops at once, names batch and learning rate and what to try, and is recorded as "
-        "failed",
+        "the run stops, names batch, learning rate and what to try, and is recorded as failed",
     ),
     "memory full": (
         "The memory of the device is full",
-        "status 1 with what to lower, and the peak",
+        "status 1 with what to lower, and the peak (but where Linux itself ends the process)",
     ),
     "read-only": (
         "A folder cannot be written to",

@@ -257,6 +257,16 @@ def test_losses_are_seen_after_every_50_batches_counted_over_the_run():
     assert [epoch for epoch, *_ in history.accuracies] == [1, 2, 3]
 
 
+@pytest.mark.fault("not finite")
+def test_a_loss_that_is_no_number_names_its_batch():
+    batches = [batch_of([0, 1], seed=i) for i in range(7)]
+    inputs, *rest = batches[5]
+    spoiled = [*batches[:5], (inputs * torch.nan, *rest), batches[6]]
+    model = Logits()
+    with pytest.raises(ValueError, match=r"nan at batch 5, with a learning rate of 0\.0: try"):
+        train_classifier_simple(model, spoiled, batches, Recorder(model), CPU, num_epochs=1)
+
+
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 def test_max_steps_are_optimiser_steps(accumulation_steps):
     batches = [batch_of([0, 1], seed=i) for i in range(7)]

@@ -2,6 +2,7 @@ import csv
 import itertools
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -243,9 +244,11 @@ def results(tmp_path):
 @pytest.mark.fault("broken record")
 def test_the_table_names_what_it_left_out(results, capsys):
     (results / "broken.json").write_text("{")
+    (results / "nested.json").write_text("[" * 200_000)
     main(["--results", str(results)])
     captured = capsys.readouterr()
     assert "broken.json is no record" in captured.err
+    assert "nested.json is no record" in captured.err
     assert "row 16" in captured.out
     assert "95.00 (91.9 to 96.9)" in captured.out
     assert "baseline majority" in captured.out
@@ -265,6 +268,16 @@ def test_the_figures_are_drawn(results, tmp_path):
     main(["--results", str(results), "--plot", str(tmp_path / "figures")])
     for name in ("curves", "test_accuracy", "time_and_accuracy"):
         assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no /dev")
+def test_a_table_can_be_written_to_the_output_and_through_a_link(results, tmp_path, capfd):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("earlier")
+    main(["--results", str(results), "--json", "/dev/stdout", "--csv", str(tmp_path / "link.csv")])
+    assert '"name": "row 16"' in capfd.readouterr().out
+    assert (tmp_path / "link.csv").is_symlink()
+    assert "row 16" in (tmp_path / "t.csv").read_text()
 
 
 @pytest.mark.parametrize(

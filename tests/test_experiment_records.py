@@ -52,6 +52,9 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     [
         ({"version": 2}, "version 2, expected 1"),
         ({"seed": "123"}, "seed is str"),
+        ({"row": 20}, "row 20 is none of the table"),
+        ({"seconds": {}}, "seconds lack train"),
+        ({"environment": {}}, "the environment lacks the device"),
         ({"losses": None}, "losses is NoneType"),
         ({"test": {"labels": []}}, "test has labels"),
         (

@@ -109,7 +109,7 @@ def test_after_any_signal_the_same_command_goes_on(real_data, miniature, tmp_pat
         (signal.SIGKILL, "Model"),  # then come the hidden states
         (signal.SIGTERM, "Ep 1 "),
         (signal.SIGKILL, "Recorded"),
-        (signal.SIGINT, "Recorded: "),
+        (signal.SIGINT, "Recorded"),
     ]:
         process = start(*command, cwd=tmp_path)
         wait_for(process, line)
@@ -145,7 +145,7 @@ def test_two_runs_at_once_in_an_empty_folder_both_end_right(real_data, miniature
     flags = ["--weights", miniature, "--max_steps", 2, "--cache_dir", "cache"]
     two = [
         start("-c", DRIVER, address, *flags, cwd=tmp_path,
-              HF_ENDPOINT=server.url, PYTHONPATH=str(FOLDER))
+              HF_ENDPOINT=server.url, PYTHONPATH=str(FOLDER), OMP_NUM_THREADS="1")
         for _ in range(2)
     ]  # fmt: skip
     for process in two:
@@ -161,12 +161,24 @@ def test_two_runs_at_once_in_an_empty_folder_both_end_right(real_data, miniature
 
 
 @LINUX
+@pytest.mark.usefixtures("real_tokenizer_files")
 @pytest.mark.fault("read-only")
-def test_a_folder_that_cannot_be_written_to_is_told_before_the_run(tmp_path):
-    process = start(SCRIPT, "--output_dir", "/sys/results", cwd=tmp_path)
-    status, out, errors = ended(process)
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_run(miniature, real_data_dir):
+    flags = ["--weights", miniature, "--data_dir", real_data_dir]
+    status, out, errors = ended(start(SCRIPT, *flags, cwd="/sys"))
     assert (status, out) == (1, "")
-    assert re.fullmatch(r".*: error: .*'/sys/results': run it where it may write.*\n", errors)
+    assert re.fullmatch(r".*: error: .*'results': (see to its|name a folder) .*\n", errors)
+
+
+@LINUX
+@pytest.mark.usefixtures("real_tokenizer_files")
+@pytest.mark.fault("read-only")
+def test_a_run_needs_its_own_folders_only(miniature, real_data_dir, tmp_path):
+    flags = ["--weights", miniature, "--data_dir", real_data_dir, "--max_steps", 1]
+    process = start(SCRIPT, *flags, "--output_dir", tmp_path / "results", cwd="/sys")
+    status, out, errors = ended(process)
+    assert (status, errors) == (0, "")
+    assert "Recorded: " in out
 
 
 @LINUX
@@ -280,7 +292,40 @@ def test_a_reader_that_goes_away_ends_the_run_with_one_message(tmp_path):
 @POSIX
 @pytest.mark.fault("encoding")
 def test_lines_are_there_for_a_pipe_at_once(tmp_path):
-    process = start(SCRIPT, "--demo", "--num_epochs", "1000", cwd=tmp_path)
+    process = start(SCRIPT, "--demo", "--num_epochs", "20", cwd=tmp_path)
     wait_for(process, "Ep 1 ")  # which would come at the end, were it kept back
+    time.sleep(0.5)
+    assert process.poll() is None
     process.kill()
     process.communicate()
+
+
+@POSIX
+@pytest.mark.fault("closed pipe")
+def test_a_run_without_any_output_does_its_work(tmp_path):
+    command = f"exec {sys.executable} {SCRIPT} --demo --max_steps 1 >&- 2>&-"
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, timeout=120, check=True)
+
+
+@POSIX
+@pytest.mark.fault("signal")
+def test_a_signal_after_the_reader_has_gone_keeps_its_status(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, SCRIPT, "--demo", "--num_epochs", "1000"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        process.stderr.close()
+        time.sleep(3)
+        process.terminate()
+    assert process.returncode == 143
+
+
+@POSIX
+@pytest.mark.fault("signal")
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    command = f"trap '' INT; exec {sys.executable} {SCRIPT} --demo --max_steps 1"
+    with subprocess.Popen(["sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert b"Test accuracy: " in process.stdout.read()
+    assert process.returncode == 0

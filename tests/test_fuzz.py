@@ -51,7 +51,6 @@ SWITCHES = (
     "--average_embeddings", "--no_padding", "--disable_causal_mask", "--no_shortcuts",
     "--overwrite", "--debug",
 )  # fmt: skip
-FOLDERS = ("--data_dir", "--output_dir", "--cache_dir")
 
 
 @st.composite
@@ -82,8 +81,16 @@ def check_command_line(flags):
         assert (status, out, err.count("\n")) == (2, "", 1)
 
 
+DEMO = ["--demo", "--max_steps", "2"]
+
+
 @given(command_lines())
-@settings(max_examples=8)
+@settings(max_examples=6)
+@example([*DEMO, "--trainable_layers", "lora", "--precision", "bfloat16", "--no_shortcuts"])
+@example([*DEMO, "--row", "15"])
+@example([*DEMO, "--row", "19", "--trainable_token_pos", "flexible", "--disable_causal_mask"])
+@example([*DEMO, "--context_length", "1", "--ignore_index", "0"])
+@example([*DEMO, "--row", "6"])
 @pytest.mark.fault("flags")
 def test_valid_flags_run_or_are_refused_with_status_2(flags):
     check_command_line(flags)
@@ -101,6 +108,7 @@ WORDS = st.text(max_size=8) | st.sampled_from(FLAGS) | st.sampled_from(["1", "-1
 
 
 @given(st.lists(WORDS, max_size=5), st.sampled_from(FLAGS), st.text())
+@example(["two\nlines"], "--demo", "--demo")
 @example([], "--num_epochs", "9" * 5000)
 @example([], "--context_length", "9" * 5000)
 @example([], "--weights", "a" * 5000)

@@ -147,6 +147,18 @@ def test_a_corrupt_file_in_the_hubs_cache_is_passed_over(server, tmp_path, folde
     assert cached.read_bytes() == SPOILED
 
 
+def test_a_cache_that_may_not_be_looked_into_is_passed_over(server, folder, monkeypatch):
+    def refuse(path):
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    is_file = Path.is_file
+    monkeypatch.setattr(Path, "is_file", refuse)
+    file = remote(server.serve("file", Answer(CONTENT)), copies=(Path("locked"),))
+    assert fetch(file, folder).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize(
     ("variables", "cache"),
     [
@@ -493,6 +505,13 @@ def test_a_zip_without_the_right_member_is_refused(archive, server, folder):
     assert names_in(folder) == set()
 
 
+@pytest.mark.fault("address")
+def test_a_web_page_in_place_of_a_zip_is_named(server, folder):
+    address = server.serve("zip", Answer(b"<html>Sign in", headers=HTML))
+    with pytest.raises(DownloadError, match=f"{address}: serves 13 bytes of text/html, expected a"):
+        fetch(remote(address, zip_member="messages"), folder)
+
+
 @pytest.mark.fault("zip")
 def test_an_oversized_member_is_read_one_byte_too_far_and_no_further(tmp_path):
     archive = place(tmp_path / "zip", zipped({"messages": bytes(10_000_000)}))
@@ -608,7 +627,7 @@ def test_the_tokenizer_is_fetched_from_the_hub_or_its_mirror(
     repository, revision, *_ = CHECKPOINTS["124M"]
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setattr(gpt_download, "PIECE", 1 << 20)
-    for name, cached_name, _ in TOKENIZER_FILES:
+    for name, cached_name, *_ in TOKENIZER_FILES:
         content = (real_data / "tiktoken" / cached_name).read_bytes()
         server.serve(f"{repository}/resolve/{revision}/{name}", Answer(content))
     assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
@@ -625,7 +644,7 @@ def test_tiktokens_cache_and_its_variable_stay_as_they_were(
     monkeypatch.delenv("TIKTOKEN_CACHE_DIR")
     if cache is not None:
         monkeypatch.setenv("TIKTOKEN_CACHE_DIR", cache)
-    for name, cached_name, _ in TOKENIZER_FILES:
+    for name, cached_name, *_ in TOKENIZER_FILES:
         place(folder / "tokenizer" / name, (real_data / "tiktoken" / cached_name).read_bytes())
     load_gpt2_tokenizer(folder)
     assert os.environ.get("TIKTOKEN_CACHE_DIR") == cache
