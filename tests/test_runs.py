@@ -261,7 +261,7 @@ LOOPS = [  # rows, seeds, and after how many seconds the loop is killed, time af
     pytest.param(
         (1, 2, 3, 4, 5, 10, 11, 13, 14, 15, 16, 17, 18, 19),
         3,
-        (60, 100, 140),
+        (40, 60, 80),
         marks=pytest.mark.by_hand,
     ),
 ]
