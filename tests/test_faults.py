@@ -25,6 +25,14 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="has no /sys and no /
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Lets processes be interrupted even where these tests run as a background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def start(*command, cwd, stdout=subprocess.PIPE, **environment):
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
