@@ -65,5 +65,14 @@ def one_line_errors(program: str, debug: bool = False) -> Iterator[None]:
     except (OSError, ValueError, MemoryError) as error:
         if debug:
             raise
+        give_up_output()
         way_out = WAYS_OUT.get(getattr(error, "errno", None))
         sys.exit(f"{program}: error: {error}{f': {way_out}' if way_out else ''}")
+
+
+def give_up_output() -> None:
+    """Lets what can no longer be printed vanish, which would be a second error at the exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
