@@ -277,9 +277,9 @@ def test_an_address_that_is_too_slow_is_given_up(answer, server, folder, monkeyp
 
 @pytest.mark.fault("slow")
 def test_what_comes_slowly_but_surely_is_waited_for(server, folder, monkeypatch):
-    monkeypatch.setattr(gpt_download, "PATIENCE", 0.2)
+    monkeypatch.setattr(gpt_download, "PATIENCE", 1)
     monkeypatch.setattr(gpt_download, "PIECE", 20)
-    address = server.serve("file", Answer(CONTENT[:500], trickle_seconds=0.02))
+    address = server.serve("file", Answer(CONTENT[:500], trickle_seconds=0.04))
     file = remote(address, sha256=sha256(CONTENT[:500]), size=500)
     assert fetch(file, folder).read_bytes() == CONTENT[:500]
     assert len(server.asked) == 1
