@@ -320,9 +320,10 @@ def test_lines_are_there_for_a_pipe_at_once(tmp_path):
     flags = ["--context_length", "model_context_length", "--no_shortcuts"]  # a slow first step
     process = start(SCRIPT, "--demo", *flags, cwd=tmp_path)
     first = os.read(process.stdout.fileno(), 1 << 16)  # all that was written until then
+    process.kill()
+    process.communicate()
     assert first.startswith(b"Demo: ")
     assert b"Ep 1 " not in first
-    process.communicate()
 
 
 @POSIX
