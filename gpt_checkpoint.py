@@ -127,7 +127,7 @@ def stored_names(file: Any) -> dict[str, str]:
         ValueError: when a tensor is there with and without the prefix `transformer.`.
     """
     names: dict[str, str] = {}
-    for stored in file.keys():  # noqa: SIM118 (no dictionary)
+    for stored in list(file.keys()):
         name = stored.removeprefix("transformer.")
         if DROPPED.fullmatch(stored):
             continue

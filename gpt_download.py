@@ -283,7 +283,8 @@ def obtain(file: RemoteFile, address: str, part: Path, destination: Path) -> Non
 class HttpsOnly(HTTPAdapter):
     """Takes the place of what would ask an address that is not https, or is redirected to one."""
 
-    def send(self, request: requests.PreparedRequest, **_: Any) -> NoReturn:  # noqa: D102
+    def send(self, request: requests.PreparedRequest, **_: Any) -> NoReturn:
+        """Refuses the request."""
         raise requests.exceptions.InvalidSchema(f"{request.url} is not https")
 
 
