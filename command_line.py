@@ -52,6 +52,14 @@ def stop(number: int, _: Any) -> NoReturn:
     sys.exit(128 + number)
 
 
+def give_up_output() -> None:
+    """Lets what can no longer be printed vanish, which would be a second error at the exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def one_line_errors(program: str, debug: bool = False) -> Iterator[None]:
     """Ends the program with status 1 and one message on what goes wrong within a `with`.
@@ -68,11 +76,3 @@ def one_line_errors(program: str, debug: bool = False) -> Iterator[None]:
         give_up_output()
         way_out = WAYS_OUT.get(getattr(error, "errno", None))
         sys.exit(f"{program}: error: {error}{f': {way_out}' if way_out else ''}")
-
-
-def give_up_output() -> None:
-    """Lets what can no longer be printed vanish, which would be a second error at the exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
