@@ -36,19 +36,23 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import shortcuts
-from additional_experiments import (
-    LEARNING_RATE,
-    WEIGHT_DECAY,
+from additional_experiments import LEARNING_RATE, WEIGHT_DECAY
+from experiments.data.datasets import Splits, create_loaders
+from experiments.devices import (
     autocast,
-    build_classifier,
+    choose_kernels,
     device_name,
-    load_datasets,
+    keep_freed_memory,
     set_precision,
 )
-from experiment_flags import Settings, parse_args
-from spam_data import Splits, create_loaders
-from training import calc_loss_batch
+from experiments.flags import parse_args
+from experiments.preparation import build_classifier, load_datasets
+from experiments.settings import Settings
+from experiments.shortcuts.hidden_states import run_prefix
+from experiments.shortcuts.model import ShortcutClassifier
+from experiments.shortcuts.needed import distinct_messages, needed_lengths
+from experiments.shortcuts.switch import take_shortcuts
+from experiments.training import calc_loss_batch
 
 RECORDS = Path(__file__).parent / "records"
 CPU = torch.device("cpu")
@@ -104,17 +108,17 @@ class Way:
     """One of the two ways, with the times of its batches."""
 
     def __init__(self, settings: Settings, model: nn.Module, datasets: Splits) -> None:
-        set_precision(model, settings.precision, CPU)
+        set_precision(model, settings.machine.precision, CPU)
         self.model = model
-        loaders = create_loaders(datasets, settings.batch_size)
+        loaders = create_loaders(datasets, settings.training.batch_size)
         self.batches = {"train": batches_of(loaders.train), "eval": batches_of(loaders.validation)}
         self.optimizer = torch.optim.AdamW(
             [p for p in model.parameters() if p.requires_grad],
             lr=LEARNING_RATE,
             weight_decay=WEIGHT_DECAY,
-            fused=not settings.no_shortcuts,
+            fused=not settings.machine.no_shortcuts,
         )
-        self.accumulation_steps = settings.accumulation_steps
+        self.accumulation_steps = settings.training.accumulation_steps
         self.seconds: dict[str, list[float]] = {"train": [], "eval": []}
 
     def train(self) -> None:
@@ -157,58 +161,66 @@ class Way:
         return batches["train"] * each + batches["eval"] * evaluation.get_total_flops()
 
 
-def flop_of_prefix(model: shortcuts.ShortcutClassifier, settings: Settings) -> float:
+def datasets_of(settings: Settings) -> Splits:
+    """Returns the data sets of a run."""
+    return load_datasets(settings.reading, settings.network.config["context_length"])
+
+
+def flop_of_prefix(model: ShortcutClassifier, settings: Settings) -> float:
     """Returns the operations of the whole frozen prefix: what its last batch has, a token."""
     if model.depth is None:
         return 0.0
-    plain, datasets = build_classifier(settings), load_datasets(settings)
-    needed = Splits(*(shortcuts.needed_lengths(plain, dataset) for dataset in datasets))
-    messages, _ = shortcuts.distinct_messages(needed, datasets)
+    plain, datasets = build_classifier(settings.network, settings.seed), datasets_of(settings)
+    needed = Splits(*(needed_lengths(plain, dataset) for dataset in datasets))
+    messages, _ = distinct_messages(needed, datasets)
     some = messages[-8:]
     values = torch.empty(sum(len(m) for m in some), model.pos_emb.weight.shape[1])
     with FlopCounterMode(display=False) as counter:
-        shortcuts.run_prefix(model, some, model.depth, values)
+        run_prefix(model, some, model.depth, values)
     return counter.get_total_flops() / len(values) * sum(len(m) for m in messages)
 
 
 def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str, Any]:
     """Returns the record of one row."""
     settings = parse_args(["--row", str(row), *flags])
-    plainly = replace(settings, no_shortcuts=True, precision="float32")
-    datasets = load_datasets(settings)
+    machine = replace(settings.machine, no_shortcuts=True, precision="float32")
+    plainly = replace(settings, machine=machine)
+    datasets = datasets_of(settings)
     empty = own_memory()
     torch.backends.mkldnn.matmul.fp32_precision = "none"
     with peak_memory() as plain_memory:
-        plain = Way(plainly, build_classifier(plainly), datasets)
+        plain = Way(plainly, build_classifier(plainly.network, plainly.seed), datasets)
         plain.measure(1)
 
     ctypes.CDLL(None).malloc_trim(0)  # what the plain way has freed goes back to the system
     before = own_memory()
-    kernels = shortcuts.choose_kernels(CPU)
-    shortcuts.keep_freed_memory()
+    kernels = choose_kernels(CPU)
+    keep_freed_memory()
     with peak_memory() as fast_memory:
-        model = build_classifier(settings)
+        model = build_classifier(settings.network, settings.seed)
         started = time.perf_counter()
-        with autocast(settings.precision, CPU):
-            taken = shortcuts.take_shortcuts(model, datasets)
+        with autocast(settings.machine.precision, CPU):
+            taken = take_shortcuts(model, datasets)
         prefix_seconds = time.perf_counter() - started
         fast = Way(settings, taken.model, taken.datasets)
         fast.measure(1)
     for _ in range(rounds):
         torch.backends.mkldnn.matmul.fp32_precision = "none"
         plain.measure(count)
-        shortcuts.choose_kernels(CPU)
+        choose_kernels(CPU)
         fast.measure(count)
 
-    train_batches = settings.num_epochs * (len(datasets.train) // settings.batch_size)
-    evaluations = math.ceil(train_batches / EVAL_FREQ) + settings.num_epochs
+    train_batches = settings.training.num_epochs * (
+        len(datasets.train) // settings.training.batch_size
+    )
+    evaluations = math.ceil(train_batches / EVAL_FREQ) + settings.training.num_epochs
     batches = {"train": train_batches, "eval": EVAL_BATCHES * evaluations}
     plain_seconds, fast_seconds = plain.total(batches), fast.total(batches, prefix_seconds)
     flop = fast.flop(batches) + flop_of_prefix(taken.model, settings)
-    best = best_product(settings.precision)
+    best = best_product(settings.machine.precision)
     return {
         "row": row,
-        "precision": settings.precision,
+        "precision": settings.machine.precision,
         "kernels": kernels,
         "plain_seconds": plain_seconds,  # lower quartile, median, upper quartile, as the next
         "fast_seconds": fast_seconds,

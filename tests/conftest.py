@@ -14,7 +14,7 @@ import pytest
 import torch
 from checkpoints import MINIATURE_SHA256, write_checkpoint
 
-from gpt_download import sha256_of
+from experiments.files import sha256_of
 
 DATA_VARIABLE = "SPAM_TEST_DATA"
 SMALL_CONFIG = {

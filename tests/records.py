@@ -1,6 +1,6 @@
 """Made-up records for tests."""
 
-from experiment_records import FINISHED, VERSION
+from experiments.records import FINISHED, VERSION
 
 
 def make_record(row=1, seed=123, wrong=(), total=12, **more):

@@ -1,7 +1,7 @@
-import dataclasses
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,10 +9,15 @@ import torch.nn.functional as F
 from checkpoints import write_checkpoint
 
 import additional_experiments
-from additional_experiments import build_classifier, load_datasets, main, run_experiment
-from experiment_flags import TINY, TRAINING, Settings, build_parser, parse_args, row_of
-from experiment_records import ROWS
-from training import (
+from additional_experiments import main, run_experiment
+from experiments.data.sizes import LONGEST_MESSAGE, sizes_of
+from experiments.descriptions import describe_result
+from experiments.devices import peak_memory_mib
+from experiments.flags import build_parser, parse_args, row_of
+from experiments.preparation import build_classifier, load_datasets
+from experiments.rows import ROWS
+from experiments.settings import TINY
+from experiments.training import (
     calc_accuracy_loader,
     calc_loss_batch,
     calc_loss_loader,
@@ -27,11 +32,12 @@ SHORT = {"n_vocab": 50257, "n_ctx": 32, "n_embd": 192, "n_head": 3, "n_layer": 2
 
 
 def test_the_defaults_are_the_published_ones():
-    settings = parse_args([])
+    settings = SimpleNamespace(**parse_args([]).flat)
     assert (settings.model_size, settings.weights) == ("gpt2-small (124M)", "pretrained")
     assert (settings.trainable_layers, settings.trainable_token_pos) == ("last_block", "last")
     assert (settings.context_length, settings.ignore_index) == ("longest_training_example", -100)
-    assert (settings.lora_rank, settings.lora_alpha, settings.scaling) == (8, 8, 8)
+    assert (settings.lora_rank, settings.lora_alpha) == (8, 8)
+    assert parse_args([]).network.scaling == 8
     assert (settings.num_epochs, settings.batch_size, settings.accumulation_steps) == (5, 8, 1)
     switches = ("average_embeddings", "no_padding", "disable_causal_mask", "demo", "debug")
     assert not any(getattr(settings, name) for name in switches)
@@ -40,27 +46,30 @@ def test_the_defaults_are_the_published_ones():
 
 @pytest.mark.parametrize("number", ROWS)
 def test_a_row_is_known_by_its_settings(number):
-    settings = parse_args(["--row", str(number)])
-    assert row_of(settings) == number
-    assert row_of(dataclasses.replace(settings, seed=7, device="cpu", data_dir=Path("x"))) == number
-    assert row_of(dataclasses.replace(settings, max_steps=3)) is None
-    assert row_of(dataclasses.replace(settings, num_epochs=4)) is None
+    row = ["--row", str(number)]
+    assert row_of(parse_args(row)) == number
+    elsewhere = ["--seed", "7", "--device", "cpu", "--data_dir", "x"]
+    assert row_of(parse_args([*row, *elsewhere])) == number
+    assert row_of(parse_args([*row, "--max_steps", "3"])) is None
+    assert row_of(parse_args([*row, "--num_epochs", "4"])) is None
 
 
 def test_flags_beside_a_row_win():
-    settings = parse_args(["--lora_rank", "4", "--row", "11"])
+    settings = parse_args(["--lora_rank", "4", "--row", "11"]).network
     assert (settings.trainable_layers, settings.lora_rank, settings.lora_alpha) == ("lora", 4, 16)
 
 
 def test_every_flag_is_read_somewhere():
-    source = "".join(path.read_text() for path in Path(__file__).parents[1].glob("*.py"))
-    for field in dataclasses.fields(Settings):
-        assert f"settings.{field.name}" in source or f"self.{field.name}" in source, field.name
+    folder = Path(__file__).parents[1]
+    paths = [folder / "additional_experiments.py", *(folder / "experiments").rglob("*.py")]
+    source = "".join(path.read_text() for path in paths)
+    for name in parse_args([]).flat:
+        assert re.search(rf"\w\.{name}\b", source), name
 
 
 def test_every_flag_but_row_is_a_setting():
     flags = {action.dest for action in build_parser()._actions} - {"help", "row"}
-    assert flags == {field.name for field in dataclasses.fields(Settings)}
+    assert flags == set(parse_args([]).flat)
 
 
 @pytest.mark.fault("flags")
@@ -108,7 +117,7 @@ def test_wrong_flags_end_with_status_2_and_one_sentence(flags, words, capsys):
 def test_a_checkpoint_brings_its_own_size(tmp_path, capsys):
     path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
     short = ["--weights", str(path), "--context_length", "32"]
-    config = parse_args(short).model_config
+    config = parse_args(short).network.config
     assert config == {
         "vocab_size": 50257, "context_length": 32, "emb_dim": 192, "n_layers": 2, "n_heads": 3,
         "drop_rate": 0.0, "qkv_bias": True,
@@ -120,7 +129,7 @@ def test_a_checkpoint_brings_its_own_size(tmp_path, capsys):
     with pytest.raises(SystemExit):
         parse_args(["--weights", str(path)])
     assert "has 120 tokens, the model's context 32: add --context" in capsys.readouterr().err
-    assert parse_args([*short, "--row", "6"]).model_config == config
+    assert parse_args([*short, "--row", "6"]).network.config == config
 
 
 def test_a_checkpoint_without_the_padding_token_is_refused(tmp_path, capsys):
@@ -136,7 +145,7 @@ def test_a_checkpoint_without_the_padding_token_is_refused(tmp_path, capsys):
 )
 def test_lora_scaling_is_alpha_in_one_of_three_ways(name, scaling):
     flags = ["--lora_rank", "9", "--lora_alpha", "12", "--lora_scaling", name]
-    assert parse_args(flags).scaling == pytest.approx(scaling)
+    assert parse_args(flags).network.scaling == pytest.approx(scaling)
 
 
 # ----------------------------------------------------------------------------------------- model
@@ -146,15 +155,19 @@ def tiny_settings(*flags):
     return parse_args(["--demo", *flags])
 
 
+def classifier_of(settings):
+    return build_classifier(settings.network, settings.seed)
+
+
 def test_random_weights_follow_the_seed_and_every_head_starts_alike(tmp_path):
-    models = [build_classifier(tiny_settings("--seed", seed)) for seed in ("1", "1", "2")]
+    models = [classifier_of(tiny_settings("--seed", seed)) for seed in ("1", "1", "2")]
     same, other = (
         torch.equal(models[0].tok_emb.weight, model.tok_emb.weight) for model in models[1:]
     )
     assert same
     assert not other
     path = write_checkpoint(tmp_path / "some.safetensors", SHORT | {"n_embd": 128})
-    loaded = build_classifier(
+    loaded = classifier_of(
         parse_args(["--weights", str(path), "--seed", "1", "--context_length", "9"])
     )
     assert torch.equal(loaded.out_head.weight, models[0].out_head.weight)
@@ -162,7 +175,7 @@ def test_random_weights_follow_the_seed_and_every_head_starts_alike(tmp_path):
 
 def test_a_checkpoint_is_loaded_into_the_classifier(tmp_path):
     path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
-    model = build_classifier(parse_args(["--weights", str(path), "--context_length", "9"]))
+    model = classifier_of(parse_args(["--weights", str(path), "--context_length", "9"]))
     assert not any(p.is_meta for p in (*model.parameters(), *model.buffers()))
     assert model.tok_emb.weight.std() == pytest.approx(0.12, abs=0.01)
     assert model(torch.zeros(2, 5, dtype=torch.long), torch.tensor([5, 3])).shape == (2, 2)
@@ -283,14 +296,15 @@ def test_max_steps_are_optimiser_steps(accumulation_steps):
 
 
 def test_what_the_flags_know_of_the_training_messages_is_so():
-    datasets = load_datasets(tiny_settings())
-    assert TRAINING[True] == (len(datasets.train), datasets.train.max_length)
+    datasets = load_datasets(tiny_settings().reading, 1024)
+    assert list(sizes_of(demo=True).values()) == [len(dataset) for dataset in datasets]
 
 
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_what_the_flags_know_of_the_real_training_messages_is_so(real_data_dir):
-    datasets = load_datasets(parse_args(["--data_dir", str(real_data_dir)]))
-    assert TRAINING[False] == (len(datasets.train), datasets.train.max_length)
+    datasets = load_datasets(parse_args(["--data_dir", str(real_data_dir)]).reading, 1024)
+    assert list(sizes_of(demo=False).values()) == [len(dataset) for dataset in datasets]
+    assert datasets.train.max_length == LONGEST_MESSAGE
 
 
 def test_a_run_says_what_it_does_and_what_it_found(capsys):
@@ -323,7 +337,7 @@ def test_training_accuracy_is_over_whole_batches_and_the_others_over_all():
 
 def test_where_the_settings_equal_a_row_the_published_accuracies_stand_beside():
     correct = {"train": (1005, 1040), "validation": (148, 149), "test": (285, 300)}
-    text = additional_experiments.describe_result(parse_args([]), correct, CPU)
+    text = describe_result(correct, 100, row_of(parse_args([])), demo=False)
     assert "Row 1 as published, and here:" in text
     assert re.search(r"Test\s+95\.00% \(285 of 300\)\s+95\.00% \(285 of 300\)", text)
 
@@ -369,5 +383,5 @@ def test_a_mistake_in_the_code_keeps_its_traceback(monkeypatch):
 
 
 def test_the_peak_of_memory_is_a_plausible_figure():
-    peak = additional_experiments.peak_memory_mib(CPU)
+    peak = peak_memory_mib(CPU)
     assert math.isnan(peak) or 50 < peak < 100_000

@@ -1,9 +1,16 @@
 import pytest
 import torch
 
-from additional_experiments import run_baseline
-from baselines import PENALTY, bag_of_words, majority, words_of
-from experiment_flags import parse_args
+from experiments.baselines import (
+    PENALTY,
+    PREDICTORS,
+    bag_of_words,
+    majority,
+    run_baseline,
+    words_of,
+)
+from experiments.flags import parse_args
+from experiments.settings import BASELINES
 
 TEXTS = ["win a prize now", "free prize", "see you at five", "are you home", "call to win"]
 LABELS = [1, 1, 0, 0, 1]
@@ -41,14 +48,18 @@ def test_bag_of_words_is_at_the_minimum_of_its_loss():
 
 @pytest.mark.parametrize("baseline", ["majority", "bag_of_words"])
 def test_a_baseline_runs_on_the_demos_messages(baseline):
-    result = run_baseline(parse_args(["--demo", "--baseline", baseline]))
+    result = run_baseline(baseline, parse_args(["--demo"]).reading)
     correct, total = result.correct["test"]
     assert len(result.p_spam) == len(result.labels) == len(result.in_training) == total
     assert correct == ((result.p_spam > 0.5).long() == result.labels).sum()
 
 
 def test_words_alone_tell_most_of_the_real_messages(real_data_dir):
-    flags = ["--baseline", "bag_of_words", "--data_dir", str(real_data_dir)]
-    result = run_baseline(parse_args(flags))
+    flags = ["--data_dir", str(real_data_dir)]
+    result = run_baseline("bag_of_words", parse_args(flags).reading)
     assert result.correct["test"] == (287, 300)  # as the README has it
     assert sum(result.in_training) == 36
+
+
+def test_the_flag_knows_each_baseline():
+    assert tuple(PREDICTORS) == BASELINES

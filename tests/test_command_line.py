@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiment_flags import TINY
-from experiment_records import ROWS
+from experiments.rows import ROWS
+from experiments.settings import TINY
 
 SCRIPT = Path(__file__).parents[1] / "additional_experiments.py"
 

@@ -9,24 +9,20 @@ import numpy as np
 import pytest
 from records import make_record
 
-import compare_experiments
-from compare_experiments import (
+from compare_experiments import main
+from experiments.comparison.pairs import QUESTIONS, compare_pair
+from experiments.comparison.statistics import (
     bootstrap_interval,
-    compare_pair,
-    group_records,
     holm,
-    main,
     mcnemar,
-    notes,
     pairing_limits,
-    published_verdicts,
-    summarise,
-    summary_table,
     t_interval,
     verdict,
     wilson_interval,
 )
-from experiment_records import write_record
+from experiments.comparison.summaries import group_records, summarise
+from experiments.comparison.tables import notes, published_verdicts, summary_table
+from experiments.records import write_record
 
 # ------------------------------------------------------------------------------------- statistics
 
@@ -209,7 +205,7 @@ def test_stand_ins_and_a_missing_row_1_are_said():
 def test_a_pair_shows_its_question_its_test_and_the_messages_that_differ():
     groups = group_records(some_records())
     text = compare_pair(groups["row 01"], groups["row 16"], [f"text {i}" for i in range(12)])
-    assert text.startswith(compare_experiments.QUESTIONS[16])
+    assert text.startswith(QUESTIONS[16])
     assert "Only row 01 right: 2; only row 16 right: 1; exact McNemar p = 1" in text
     assert "mean -4.17" in text  # (9 - 10 + 11 - 11) / 24
     listed = [line for line in text.splitlines() if "P(spam)" in line]

@@ -14,9 +14,10 @@ from faults import FAULTS, faults_table, marked_tests
 from records import make_record
 from test_gpt_download import zipped
 
-from command_line import STOPPED
-from experiment_records import FAILED, read_records, write_record
-from spam_data import demo_messages, to_csv
+from experiments.command_line import STOPPED
+from experiments.data.demo import demo_messages
+from experiments.data.messages import to_csv
+from experiments.records import FAILED, read_records, write_record
 
 FOLDER = Path(__file__).parents[1]
 SCRIPT, COMPARISON = FOLDER / "additional_experiments.py", FOLDER / "compare_experiments.py"
@@ -155,9 +156,10 @@ def test_after_any_signal_the_same_command_goes_on(real_data, miniature, tmp_pat
 DRIVER = """
 import sys
 from dataclasses import replace
-import additional_experiments, spam_data
+import additional_experiments
+from experiments.data import messages
 address, *flags = sys.argv[1:]
-spam_data.SMS_SPAM_COLLECTION = replace(spam_data.SMS_SPAM_COLLECTION, addresses=(address,))
+messages.SMS_SPAM_COLLECTION = replace(messages.SMS_SPAM_COLLECTION, addresses=(address,))
 additional_experiments.main(flags)
 """
 

@@ -15,12 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from additional_experiments import main
-from baselines import BASELINES
-from experiment_flags import MODEL_SIZES, TRAINABLE, build_parser, parse_args
-from experiment_records import ROWS
-from gpt_classifier import GPTClassifier, make_trainable
-from shortcuts import take_shortcuts
-from spam_data import Splits, create_datasets, create_loaders, demo_tokenizer, to_csv
+from experiments.classifier import GPTClassifier, make_trainable
+from experiments.data.datasets import Splits, create_datasets, create_loaders
+from experiments.data.demo import demo_tokenizer
+from experiments.data.messages import to_csv
+from experiments.flags import build_parser, parse_args
+from experiments.rows import ROWS
+from experiments.settings import BASELINES, MODEL_SIZES, TRAINABLE
+from experiments.shortcuts.switch import take_shortcuts
 
 # ----------------------------------------------------------------------------------- command line
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from additional_experiments import run_experiment
-from experiment_flags import TINY, parse_args
-from experiment_records import ROWS
+from experiments.flags import parse_args
+from experiments.rows import ROWS
+from experiments.settings import TINY
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_trajectories.json").read_text())
 QUICK = {"plain": ["1"], "short": ["1", "2", "3", "16", "17", "18"]}  # the others are slow

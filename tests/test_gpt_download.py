@@ -20,17 +20,16 @@ from conftest import Answer
 from safetensors.torch import save
 
 import gpt_download
+from experiments import downloads
+from experiments.downloads import DownloadError, RemoteFile, fetch, read_member
+from experiments.files import write_whole
+from experiments.hub import hub_cache
 from gpt_download import (
     CHECKPOINTS,
     TOKENIZER_FILES,
-    DownloadError,
-    RemoteFile,
     download_and_load_gpt2,
-    fetch,
     hub_file,
     load_gpt2_tokenizer,
-    read_member,
-    write_whole,
 )
 
 CONTENT = random.Random(0).randbytes(10_000)
@@ -50,8 +49,8 @@ TEXTS = [
 @pytest.fixture(autouse=True)
 def quick_and_alone(monkeypatch, tmp_path, server):
     """Retries cost no time, pieces are small, no cache is seen, and the server may speak http."""
-    monkeypatch.setattr(gpt_download, "RETRIES", 1)
-    monkeypatch.setattr(gpt_download, "PIECE", PIECE)
+    monkeypatch.setattr(downloads, "RETRIES", 1)
+    monkeypatch.setattr(downloads, "PIECE", PIECE)
     for name in ("HF_HUB_OFFLINE", "HF_HOME", "DATA_GYM_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_ENDPOINT", server.url)
@@ -173,7 +172,7 @@ def test_the_hubs_cache_lies_where_its_own_tools_put_it(variables, cache, monkey
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert gpt_download.hub_cache() == Path(cache)
+    assert hub_cache() == Path(cache)
 
 
 # ----------------------------------------------------------------------------------- downloads
@@ -267,8 +266,8 @@ def test_when_the_first_address_fails_the_second_is_used(answer, size, server, f
 )
 @pytest.mark.fault("slow")
 def test_an_address_that_is_too_slow_is_given_up(answer, server, folder, monkeypatch):
-    monkeypatch.setattr(gpt_download, "TIMEOUT", (1, 0.4))
-    monkeypatch.setattr(gpt_download, "PATIENCE", 0.4)
+    monkeypatch.setattr(downloads, "TIMEOUT", (1, 0.4))
+    monkeypatch.setattr(downloads, "PATIENCE", 0.4)
     first, second = server.serve("first", answer), server.serve("second", Answer(CONTENT))
     started = time.monotonic()
     assert fetch(remote(first, second), folder).read_bytes() == CONTENT
@@ -277,8 +276,8 @@ def test_an_address_that_is_too_slow_is_given_up(answer, server, folder, monkeyp
 
 @pytest.mark.fault("slow")
 def test_what_comes_slowly_but_surely_is_waited_for(server, folder, monkeypatch):
-    monkeypatch.setattr(gpt_download, "PATIENCE", 1)
-    monkeypatch.setattr(gpt_download, "PIECE", 20)
+    monkeypatch.setattr(downloads, "PATIENCE", 1)
+    monkeypatch.setattr(downloads, "PIECE", 20)
     address = server.serve("file", Answer(CONTENT[:500], trickle_seconds=0.04))
     file = remote(address, sha256=sha256(CONTENT[:500]), size=500)
     assert fetch(file, folder).read_bytes() == CONTENT[:500]
@@ -288,7 +287,7 @@ def test_what_comes_slowly_but_surely_is_waited_for(server, folder, monkeypatch)
 @pytest.mark.parametrize("zip_member", [None, "messages"])
 @pytest.mark.fault("endless")
 def test_an_address_that_sends_too_much_is_given_up(zip_member, server, folder, monkeypatch):
-    monkeypatch.setattr(gpt_download, "ZIP_OVERHEAD", 100)
+    monkeypatch.setattr(downloads, "ZIP_OVERHEAD", 100)
     endless = Answer(zipped({"messages": CONTENT}) + bytes(10_000_000), tell_length=False)
     address = server.serve("file", endless)
     with pytest.raises(DownloadError, match=f"{address}: serves more than 10[01]00 bytes"):
@@ -380,7 +379,7 @@ def test_a_proxy_that_refuses_is_named(server, folder, monkeypatch):
 def test_a_download_beyond_the_disk_is_told_and_resumed_once_there_is_room(server, folder):
     script = (
         "import pathlib, resource, sys\n"
-        "from gpt_download import RemoteFile, fetch\n"
+        "from experiments.downloads import RemoteFile, fetch\n"
         "address, sha256, folder = sys.argv[1:]\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "try:\n"
@@ -402,19 +401,19 @@ def test_a_download_beyond_the_disk_is_told_and_resumed_once_there_is_room(serve
 def test_a_download_that_is_killed_is_resumed(server, folder):
     script = (
         "import pathlib, sys\n"
-        "from gpt_download import RemoteFile, fetch\n"
+        "from experiments.downloads import RemoteFile, fetch\n"
         "address, sha256, folder = sys.argv[1:]\n"
         "fetch(RemoteFile(('file',), sha256, (address,)), pathlib.Path(folder))\n"
     )
     big = random.Random(1).randbytes(1_000_000)
     address = server.serve("file", Answer(big, cut=500_000, trickle_seconds=1e-6), Answer(big))
     process = start_python(script, address, sha256(big), folder)
-    while gpt_download.size_of(folder / "file.part") < 50_000:
+    while downloads.size_of(folder / "file.part") < 50_000:
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.communicate()
-    kept = gpt_download.size_of(folder / "file.part")
+    kept = downloads.size_of(folder / "file.part")
     assert names_in(folder) == {"file.part"}
 
     server.asked.clear()
@@ -427,7 +426,7 @@ def test_a_download_that_is_killed_is_resumed(server, folder):
 def test_two_processes_at_once_download_once_and_both_end_right(server, folder):
     script = (
         "import pathlib, sys\n"
-        "from gpt_download import RemoteFile, fetch\n"
+        "from experiments.downloads import RemoteFile, fetch\n"
         "address, sha256, folder = sys.argv[1:]\n"
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
@@ -563,7 +562,7 @@ def test_write_whole_writes_the_content_and_nothing_beside_it(tmp_path):
 def test_when_the_disk_is_full_the_earlier_file_stays_and_nothing_beside_it(tmp_path):
     script = (
         "import pathlib, resource, sys\n"
-        "from gpt_download import write_whole\n"
+        "from experiments.files import write_whole\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "try:\n"
         "    write_whole(pathlib.Path(sys.argv[1]), bytes(10_000))\n"
@@ -581,7 +580,7 @@ def test_when_the_disk_is_full_the_earlier_file_stays_and_nothing_beside_it(tmp_
 def test_a_file_is_whole_whenever_its_writer_is_killed(tmp_path):
     script = (
         "import pathlib, sys\n"
-        "from gpt_download import write_whole\n"
+        "from experiments.files import write_whole\n"
         "for byte in range(1_000_000):\n"
         "    write_whole(pathlib.Path(sys.argv[1]), bytes([byte % 256]) * 5_000_000)\n"
         "    print(byte, flush=True)\n"
@@ -626,7 +625,7 @@ def test_the_tokenizer_is_fetched_from_the_hub_or_its_mirror(
 ):
     repository, revision, *_ = CHECKPOINTS["124M"]
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setattr(gpt_download, "PIECE", 1 << 20)
+    monkeypatch.setattr(downloads, "PIECE", 1 << 20)
     for name, cached_name, *_ in TOKENIZER_FILES:
         content = (real_data / "tiktoken" / cached_name).read_bytes()
         server.serve(f"{repository}/resolve/{revision}/{name}", Answer(content))

@@ -14,9 +14,10 @@ import pytest
 from faults import faults_table
 
 import compare_experiments
-from compare_experiments import group_records, summarise
-from experiment_flags import build_parser, parse_args
-from experiment_records import ROWS, SIZES, published_count, read_records
+from experiments.comparison.summaries import group_records, summarise
+from experiments.flags import build_parser, parse_args
+from experiments.records import read_records
+from experiments.rows import ROWS, SIZES, published_count
 
 README = Path(__file__).parents[1] / "README.md"
 FAULTS = README.parent / "docs" / "faults.md"

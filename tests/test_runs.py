@@ -9,15 +9,19 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from checkpoints import write_checkpoint
 
 import additional_experiments
-import shortcuts
 from additional_experiments import main
-from compare_experiments import group_records, summarise, summary_table
-from experiment_flags import TINY, design_of, parse_args
-from experiment_records import FAILED, FINISHED, read_records
-from spam_data import demo_splits, demo_tokenizer
+from experiments import preparation, results
+from experiments.comparison.summaries import group_records, summarise
+from experiments.comparison.tables import summary_table
+from experiments.data.demo import demo_splits, demo_tokenizer
+from experiments.flags import design_of, parse_args
+from experiments.records import FAILED, FINISHED, read_records
+from experiments.settings import TINY
+from experiments.shortcuts import hidden_states
 
 SCRIPT = Path(__file__).parents[1] / "additional_experiments.py"
 SMALL = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 3}
@@ -26,8 +30,8 @@ SMALL = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 3
 @pytest.fixture
 def made_up_data(monkeypatch):
     """Lets a run find made-up messages where the real ones would be."""
-    monkeypatch.setattr(additional_experiments, "prepare_splits", lambda _: demo_splits())
-    monkeypatch.setattr(additional_experiments, "load_gpt2_tokenizer", demo_tokenizer)
+    monkeypatch.setattr(preparation, "prepare_splits", lambda _: demo_splits())
+    monkeypatch.setattr(preparation, "load_gpt2_tokenizer", demo_tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +93,7 @@ def test_other_settings_are_another_run(run, flags):
 def test_edited_code_and_other_weights_run_anew(run, monkeypatch, small):
     run()
     with monkeypatch.context() as patch:
-        patch.setattr(additional_experiments, "source_digest", lambda: "edited")
+        patch.setattr(results, "source_digest", lambda: "edited")
         assert len(run()[0]) == 2
     content = small.read_bytes()
     try:
@@ -102,7 +106,7 @@ def test_edited_code_and_other_weights_run_anew(run, monkeypatch, small):
 @pytest.mark.usefixtures("made_up_data")
 def test_random_and_pretrained_weights_are_different_runs():
     digests = {
-        additional_experiments.begin_record(parse_args(["--row", row]))["digest"]
+        results.begin_record(parse_args(["--row", row]), torch.device("cpu"))["digest"]
         for row in ("1", "5", "6", "10", "16")
     }
     assert len(digests) == 5
@@ -187,8 +191,8 @@ def test_an_interrupted_run_leaves_no_record(run, monkeypatch, tmp_path):
 
 
 def count_prefixes(monkeypatch):
-    runs, run_prefix = [], shortcuts.run_prefix
-    monkeypatch.setattr(shortcuts, "run_prefix", lambda *a: runs.append(1) or run_prefix(*a))
+    runs, run_prefix = [], hidden_states.run_prefix
+    monkeypatch.setattr(hidden_states, "run_prefix", lambda *a: runs.append(1) or run_prefix(*a))
     return runs
 
 

@@ -10,11 +10,24 @@ import torch
 from helpers import assert_equal, randomise
 from torch import nn
 
-import shortcuts
-from gpt_classifier import GPTClassifier, LoRALayer, make_trainable
-from shortcuts import take_shortcuts
-from spam_data import Splits, create_datasets, create_loaders, to_csv
-from training import calc_loss_batch
+from experiments.classifier import GPTClassifier, make_trainable
+from experiments.data.datasets import Splits, create_datasets, create_loaders
+from experiments.data.messages import to_csv
+from experiments.devices import choose_kernels
+from experiments.lora import LoRALayer
+from experiments.shortcuts import (
+    disk,
+    layers,
+)
+from experiments.shortcuts import (
+    hidden_states as hidden_states_of,
+)
+from experiments.shortcuts import (
+    needed as what_is_needed,
+)
+from experiments.shortcuts.model import ShortcutClassifier
+from experiments.shortcuts.switch import take_shortcuts
+from experiments.training import calc_loss_batch
 
 CPU = torch.device("cpu")
 PAD = 96
@@ -166,12 +179,12 @@ def test_both_paths_share_parameters_and_keys():
 @pytest.mark.parametrize("set_to_none", [True, False])
 def test_a_trained_embeddings_gradient_is_the_plain_one_step_after_step(set_to_none):
     plain, short = (torch.nn.Parameter(torch.randn(9, 4)) for _ in range(2))
-    lasting = shortcuts.LastingGradient(short)
+    lasting = layers.LastingGradient(short)
     for tokens in torch.tensor([[[1, 2], [2, 2]], [[3, 1], [8, 0]], [[2, 7], [7, 7]]]):
         factor = torch.randn(2, 2, 4)
         for _ in range(2):  # accumulated
             (factor * torch.nn.functional.embedding(tokens, plain)).sum().backward()
-            (factor * shortcuts.LookUp.apply(short, tokens, lasting)).sum().backward()
+            (factor * layers.LookUp.apply(short, tokens, lasting)).sum().backward()
         assert_equal(short.grad, plain.grad, tolerance=1e-6)
         for parameter in (plain, short):
             if set_to_none:
@@ -210,14 +223,16 @@ def test_a_prefix_that_is_trained_after_all_is_told():
 )
 def test_only_what_the_logits_depend_on_is_needed(position, average, no_mask, expected):
     dataset = datasets_of().train
-    needed = shortcuts.needed_lengths(classifier("last_block", position, average, no_mask), dataset)
+    needed = what_is_needed.needed_lengths(
+        classifier("last_block", position, average, no_mask), dataset
+    )
     assert needed[[2, 1, 3]].tolist() == expected
 
 
 def test_equal_messages_are_computed_once():
     datasets = datasets_of()
     lengths = Splits(*(dataset.lengths for dataset in datasets))
-    messages, which = shortcuts.distinct_messages(lengths, datasets)
+    messages, which = what_is_needed.distinct_messages(lengths, datasets)
     texts = [tuple(tokens.tolist()) for tokens in messages]
     assert len(texts) == len(set(texts))
     assert [len(text) for text in texts] == sorted(len(text) for text in texts)
@@ -233,13 +248,13 @@ def hidden_states(cache_dir=None, layers="last_block", conditions=""):
     """Returns the hidden states of the test's messages, and how often the prefix was run."""
     model, datasets = classifier(layers, "flexible"), datasets_of()
     lengths = Splits(*(dataset.lengths for dataset in datasets))
-    messages, _ = shortcuts.distinct_messages(lengths, datasets)
-    short = shortcuts.ShortcutClassifier(model, 2)
+    messages, _ = what_is_needed.distinct_messages(lengths, datasets)
+    short = ShortcutClassifier(model, 2)
     runs = []
-    run_prefix = shortcuts.run_prefix
+    run_prefix = hidden_states_of.run_prefix
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shortcuts, "run_prefix", lambda *a: runs.append(1) or run_prefix(*a))
-        hidden = shortcuts.compute_hidden_states(short, messages, 2, cache_dir, conditions)
+        patch.setattr(hidden_states_of, "run_prefix", lambda *a: runs.append(1) or run_prefix(*a))
+        hidden = hidden_states_of.compute_hidden_states(short, messages, 2, cache_dir, conditions)
     return hidden.values.clone(), len(runs)
 
 
@@ -261,9 +276,9 @@ def test_hidden_states_of_other_conditions_are_not_taken(tmp_path):
 @pytest.mark.parametrize("change", ["weights", "tokens", "depth", "heads", "mask"])
 def test_the_key_covers_what_the_hidden_states_depend_on(change):
     messages = [torch.tensor([1, 2]), torch.tensor([3])]
-    model = shortcuts.ShortcutClassifier(classifier("last_block"), 2)
-    before = shortcuts.prefix_key(model, messages, 2, "")
-    assert shortcuts.prefix_key(deepcopy(model), messages, 2, "") == before
+    model = ShortcutClassifier(classifier("last_block"), 2)
+    before = disk.prefix_key(model, messages, 2, "")
+    assert disk.prefix_key(deepcopy(model), messages, 2, "") == before
     depth = 2
     if change == "weights":
         model.trf_blocks[1].att.W_key.bias.data[0] += 1e-3
@@ -275,7 +290,7 @@ def test_the_key_covers_what_the_hidden_states_depend_on(change):
         model.trf_blocks[0].att.num_heads = 2
     else:
         model.trf_blocks[0].att.disable_causal_mask = True
-    assert shortcuts.prefix_key(model, messages, depth, "") != before
+    assert disk.prefix_key(model, messages, depth, "") != before
 
 
 def cut_short(path):
@@ -308,7 +323,7 @@ def test_a_damaged_file_of_hidden_states_is_computed_again(damage, tmp_path):
 @pytest.mark.fault("damaged cache")
 def test_an_interrupted_run_leaves_nothing_that_the_next_trips_over(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shortcuts, "digest_of", lambda *_: 1 / 0)
+        patch.setattr(disk, "digest_of", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             hidden_states(tmp_path)
     assert not list(tmp_path.glob("*.hidden"))
@@ -318,7 +333,7 @@ def test_an_interrupted_run_leaves_nothing_that_the_next_trips_over(tmp_path):
 
 def test_what_exceeds_its_share_of_memory_lies_in_a_file_without_a_name(monkeypatch, tmp_path):
     expected, _ = hidden_states()
-    monkeypatch.setattr(shortcuts, "MEMORY_SHARE", 0)
+    monkeypatch.setattr(hidden_states_of, "MEMORY_SHARE", 0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     model = classifier("last_block", "flexible")
     taken = take_shortcuts(model, datasets_of())
@@ -344,7 +359,7 @@ def test_a_cached_run_has_the_trajectory_of_one_without(layers, tmp_path):
 def test_the_kernels_that_are_chosen_keep_float32s_digits():
     before = torch.backends.mkldnn.matmul.fp32_precision
     try:
-        shortcuts.choose_kernels(torch.device("cpu"))
+        choose_kernels(torch.device("cpu"))
         a, b = torch.randn(300, 400), torch.randn(400, 500)
         exact = a.double() @ b.double()
         assert (a @ b - exact).norm() / exact.norm() < 1e-6

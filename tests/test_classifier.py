@@ -7,12 +7,11 @@ from helpers import assert_equal, randomise
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from gpt_classifier import (
-    GPTClassifier,
+from experiments.classifier import GPTClassifier, make_trainable
+from experiments.lora import (
     LinearWithLoRA,
     LinearWithLoRAMerged,
     LoRALayer,
-    make_trainable,
     replace_linear_with_lora,
 )
 from previous_chapters import GPTModel

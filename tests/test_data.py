@@ -7,23 +7,18 @@ import tiktoken
 import torch
 from torch.utils.data import DataLoader
 
-import spam_data
-from gpt_download import sha256_of
-from spam_data import (
+from experiments.data import messages as spam_data
+from experiments.data.datasets import SpamDataset, Splits, create_datasets, create_loaders
+from experiments.data.demo import demo_messages, demo_splits, demo_tokenizer
+from experiments.data.messages import (
     SPLIT_SHA256,
-    SpamDataset,
-    Splits,
     balance_messages,
-    create_datasets,
-    create_loaders,
-    demo_messages,
-    demo_splits,
-    demo_tokenizer,
     prepare_splits,
     read_messages,
     split_messages,
     to_csv,
 )
+from experiments.files import sha256_of
 
 PAD = 50256
 

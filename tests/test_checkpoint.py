@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
-import gpt_checkpoint
-from gpt_checkpoint import load_gpt2_checkpoint
+from experiments.checkpoint.weights import load_gpt2_checkpoint
 
 TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
 
@@ -219,7 +218,7 @@ def test_a_truncated_file_is_refused(tensors, path):
 def test_arrays_are_mapped_not_read(miniature):
     script = (
         "import pathlib, re, sys, torch\n"
-        "from gpt_checkpoint import load_gpt2_checkpoint\n"
+        "from experiments.checkpoint.weights import load_gpt2_checkpoint\n"
         "def private():\n"
         "    status = pathlib.Path('/proc/self/status').read_text()\n"
         "    return 1024 * int(re.search(r'RssAnon:\\s+(\\d+) kB', status)[1])\n"
@@ -229,7 +228,7 @@ def test_arrays_are_mapped_not_read(miniature):
     )
     run = subprocess.run(
         [sys.executable, "-c", script, str(miniature)],
-        cwd=Path(gpt_checkpoint.__file__).parent,
+        cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         timeout=60,

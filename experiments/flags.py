@@ -1,131 +1,51 @@
-"""What a run is told: the flags, their defaults, and which row of the published table they make.
+"""From a command line to settings, and from settings to the row of the table that they make.
 
     settings = parse_args(["--row", "16", "--seed", "7"])
     row_of(settings)  # 16
 
 The published flags have the published defaults. What is wrong with a command line ends the program
-with status 2 and one sentence, before anything is downloaded.
+with status 2 and one sentence, before anything is downloaded; neither that nor `--help` waits for
+PyTorch.
 
 Source: Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", for
 `--lora_scaling rslora`.
 """
 
 import argparse
-import difflib
 import math
 import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import torch
+from experiments.command_line import Parser
+from experiments.data.sizes import LONGEST_MESSAGE, sizes_of
+from experiments.rows import ROWS
+from experiments.settings import (
+    BASELINES,
+    MODEL_SIZES,
+    TINY,
+    TRAINABLE,
+    Machine,
+    Network,
+    Output,
+    Reading,
+    Settings,
+    Training,
+)
 
-from baselines import BASELINES
-from experiment_records import ROWS
-from gpt_checkpoint import read_gpt2_settings
-
-# ------------------------------------------------------------------------------------- settings
-
-TINY = "gpt2-tiny (7M)"
-MODEL_SIZES = {
-    TINY: {"emb_dim": 128, "n_layers": 3, "n_heads": 2},
-    "gpt2-small (124M)": {"emb_dim": 768, "n_layers": 12, "n_heads": 12},
-    "gpt2-medium (355M)": {"emb_dim": 1024, "n_layers": 24, "n_heads": 16},
-    "gpt2-large (774M)": {"emb_dim": 1280, "n_layers": 36, "n_heads": 20},
-    "gpt2-xl (1558M)": {"emb_dim": 1600, "n_layers": 48, "n_heads": 25},
-}
 PAD_TOKEN_ID = 50256  # the last of GPT-2's vocabulary
-TRAINING = {False: (1045, 120), True: (251, 80)}  # by --demo: messages, tokens of the longest
 DEMO_FLAGS = ["--model_size", TINY, "--weights", "random"]
-TRAINABLE = {  # --trainable_layers, and how a run says it
-    "all": "everything",
-    "last_block": "the last block, the final norm and the head",
-    "last_two_blocks": "the last two blocks, the final norm and the head",
-    "last_layer": "the head",
-    "lora": "LoRA and the head",
-    "lora_alternative": "LoRA, merged, and the head",
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that a run is told; one field for each flag but `--row`, which only names others."""
-
-    model_size: str
-    weights: str  # pretrained, random, or the path of a checkpoint
-    trainable_layers: str
-    trainable_token_pos: str
-    average_embeddings: bool
-    context_length: str | int
-    lora_rank: int
-    lora_alpha: float
-    lora_scaling: str
-    no_padding: bool
-    num_epochs: int
-    batch_size: int
-    accumulation_steps: int
-    disable_causal_mask: bool
-    ignore_index: int
-    seed: int
-    device: str
-    data_dir: Path
-    precision: str
-    no_shortcuts: bool
-    cache_dir: Path | None
-    max_steps: int | None
-    baseline: str | None
-    num_seeds: int
-    output_dir: Path
-    overwrite: bool
-    demo: bool
-    debug: bool
-
-    @property
-    def checkpoint(self) -> Path | None:
-        """The local checkpoint that `--weights` names, if it names one."""
-        return None if self.weights in ("pretrained", "random") else Path(self.weights)
-
-    @property
-    def parameter_count(self) -> str:
-        """The model's size as the checkpoints are called, such as 124M."""
-        return self.model_size.partition("(")[2].rstrip(")")
-
-    @property
-    def model_config(self) -> dict[str, Any]:
-        """The book's dictionary for `GPTModel`, as the model's size or the checkpoint has it."""
-        config = {"vocab_size": 50257, "context_length": 1024, "drop_rate": 0.0, "qkv_bias": True}
-        if self.checkpoint is None:
-            return config | MODEL_SIZES[self.model_size]
-        found = read_gpt2_settings(self.checkpoint)
-        return config | {
-            "vocab_size": found["n_vocab"],
-            "context_length": found["n_ctx"],
-            "emb_dim": found["n_embd"],
-            "n_layers": found["n_layer"],
-            "n_heads": found["n_head"],
-        }
-
-    @property
-    def scaling(self) -> float:
-        """The factor of LoRA's update; plain alpha is what rows 11 and 12 were published with."""
-        divisor = {"alpha": 1, "alpha_over_rank": self.lora_rank, "rslora": self.lora_rank**0.5}
-        return self.lora_alpha / divisor[self.lora_scaling]
-
+PARTS = {
+    "network": Network, "reading": Reading, "training": Training, "machine": Machine,
+    "output": Output,
+}  # fmt: skip
 
 # --------------------------------------------------------------------------------------- parser
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the program with status 2."""
-        line = message.replace("\n", "\\n")
-        self.exit(2, f"{self.prog}: error: {line}\n")
 
 
 def whole_number(minimum: int, maximum: int = 2**63 - 1) -> Any:
@@ -272,79 +192,82 @@ def read_flags(parser: Parser, argv: list[str]) -> Settings:
     """Returns what flags say one by one, with those that `--row` and `--demo` stand for."""
     given, unknown = parser.parse_known_args(argv)
     if unknown:
-        parser.error(f"unknown: {' '.join(unknown)}{nearest_flag(parser, unknown)}")
+        parser.error(f"unknown: {' '.join(unknown)}{parser.nearest_flag(unknown)}")
     implied = shlex.split(ROWS[given.row].flags) if "row" in given else []
     implied += DEMO_FLAGS if given.demo else []
     values = vars(parser.parse_args(implied + argv))
-    return Settings(**{f.name: values[f.name] for f in fields(Settings)})
-
-
-def nearest_flag(parser: Parser, unknown: list[str]) -> str:
-    """Returns a hint at the flag that was probably meant, or nothing."""
-    flags = [name for action in parser._actions for name in action.option_strings]
-    wanted = next((word for word in unknown if word.startswith("-")), unknown[0])
-    near = difflib.get_close_matches("_".join(unknown), flags, n=1)
-    near = near or difflib.get_close_matches(wanted.partition("=")[0], flags, n=1)
-    return f"; did you mean {near[0]}?" if near else "; --help lists the flags"
+    parts = {
+        name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in PARTS.items()
+    }
+    alone = {name: values[name] for name in ("seed", "num_seeds", "baseline")}
+    return Settings(**parts, **alone)
 
 
 def find_conflict(settings: Settings, model_size_given: bool) -> str | None:
     """Returns what is wrong with the flags together and the way out, or None."""
-    flag, length = settings, settings.context_length
+    network, reading, machine = settings.network, settings.reading, settings.machine
+    folders = {
+        "data_dir": reading.data_dir,
+        "output_dir": settings.output.output_dir,
+        "cache_dir": machine.cache_dir,
+    }
     files = [
         f"--{name} {folder}"
-        for name in ("data_dir", "output_dir", "cache_dir")
-        if (folder := getattr(settings, name)) and folder.exists() and not folder.is_dir()
+        for name, folder in folders.items()
+        if folder and folder.exists() and not folder.is_dir()
     ]
     conflicts = (
         (
-            flag.demo and (flag.model_size != TINY or flag.weights != "random"),
+            reading.demo and (network.model_size != TINY or network.weights != "random"),
             "--demo runs the tiny random model: leave out --model_size and --weights",
         ),
         (
-            flag.checkpoint and model_size_given,
+            network.checkpoint and model_size_given,
             "--weights PATH brings its own size: leave out --model_size",
         ),
         (
-            flag.model_size == TINY and flag.weights == "pretrained",
+            network.model_size == TINY and network.weights == "pretrained",
             f'no weights were published for --model_size "{TINY}": add --weights random',
         ),
         (
-            flag.no_padding and flag.batch_size > 1,
+            reading.no_padding and settings.training.batch_size > 1,
             "--no_padding gives messages of different lengths, which make no batch: "
             "add --batch_size 1 (and --accumulation_steps for larger steps)",
         ),
         (
-            flag.no_padding and isinstance(length, int),
+            reading.no_padding and isinstance(reading.context_length, int),
             "--no_padding keeps every message's own length: leave out --context_length",
         ),
         (
-            flag.no_shortcuts and flag.cache_dir,
+            machine.no_shortcuts and machine.cache_dir,
             "--no_shortcuts has no hidden states to keep: leave out --cache_dir",
         ),
         (
-            flag.baseline and flag.num_seeds > 1,
+            settings.baseline and settings.num_seeds > 1,
             "--baseline is the same for every seed: leave out --num_seeds",
         ),
         (files, f"{' and '.join(files)} is a file: name a folder"),
         (
-            not device_is_available(flag.device),
-            f"--device {flag.device} is not available here: use --device cpu",
+            not device_is_available(machine.device),
+            f"--device {machine.device} is not available here: use --device cpu",
         ),
     )
-    return next((message for is_so, message in conflicts if is_so), None) or find_misfit(settings)
+    return next((message for is_so, message in conflicts if is_so), None) or find_misfit(
+        settings.network, settings.reading, settings.training
+    )
 
 
-def find_misfit(settings: Settings) -> str | None:
+def find_misfit(network: Network, reading: Reading, training: Training) -> str | None:
     """Returns what of the model does not fit the data or the flags and the way out, or None."""
     try:
-        config = settings.model_config
+        config = network.config
     except (OSError, ValueError) as error:
         return f"--weights: {error}"
-    flag, vocabulary, longest = settings, config["vocab_size"], config["context_length"]
-    messages, tokens = TRAINING[flag.demo]
-    steps = flag.num_epochs * math.ceil(messages // flag.batch_size / flag.accumulation_steps)
-    takes_longest = flag.context_length == "longest_training_example" and not flag.no_padding
+    vocabulary, longest = config["vocab_size"], config["context_length"]
+    length, messages = reading.context_length, sizes_of(reading.demo)["train"]
+    batches = messages // training.batch_size
+    steps = training.num_epochs * math.ceil(batches / training.accumulation_steps)
+    takes_longest = length == "longest_training_example" and not reading.no_padding
     misfits = (
         (
             vocabulary <= PAD_TOKEN_ID,
@@ -352,27 +275,26 @@ def find_misfit(settings: Settings) -> str | None:
             f"{PAD_TOKEN_ID + 1}: use a checkpoint of GPT-2's vocabulary",
         ),
         (
-            isinstance(flag.context_length, int) and flag.context_length > longest,
-            f"--context_length {flag.context_length} exceeds the model's {longest}: use {longest} "
-            "or less",
+            isinstance(length, int) and length > longest,
+            f"--context_length {length} exceeds the model's {longest}: use {longest} or less",
         ),
         (
-            takes_longest and tokens > longest,
-            f"the longest training message has {tokens} tokens, the model's context {longest}: "
-            f"add --context_length {longest}",
+            takes_longest and not reading.demo and longest < LONGEST_MESSAGE,
+            f"the longest training message has {LONGEST_MESSAGE} tokens, the model's context "
+            f"{longest}: add --context_length {longest}",
         ),
         (
-            flag.batch_size > messages,
-            f"--batch_size {flag.batch_size} exceeds the {messages:,} training messages",
+            training.batch_size > messages,
+            f"--batch_size {training.batch_size} exceeds the {messages:,} training messages",
         ),
         (
-            flag.max_steps is not None and flag.max_steps > steps,
-            f"--max_steps {flag.max_steps} exceeds the {steps} steps of --num_epochs "
-            f"{flag.num_epochs}: raise --num_epochs or lower --max_steps",
+            training.max_steps is not None and training.max_steps > steps,
+            f"--max_steps {training.max_steps} exceeds the {steps} steps of --num_epochs "
+            f"{training.num_epochs}: raise --num_epochs or lower --max_steps",
         ),
         (
-            flag.lora_rank > 4 * config["emb_dim"],
-            f"--lora_rank {flag.lora_rank} exceeds the model's widest layer: use "
+            network.lora_rank > 4 * config["emb_dim"],
+            f"--lora_rank {network.lora_rank} exceeds the model's widest layer: use "
             f"{4 * config['emb_dim']} or less",
         ),
     )
@@ -381,31 +303,27 @@ def find_misfit(settings: Settings) -> str | None:
 
 def device_is_available(name: str) -> bool:
     """Says whether torch can compute there."""
-    return {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(
-        name, lambda: True
-    )()
+    if name in ("auto", "cpu"):
+        return True
+    import torch  # seconds, which only those wait for who name a device
+
+    return {"cuda": torch.cuda, "mps": torch.backends.mps}[name].is_available()
 
 
 # ----------------------------------------------------------------------------------------- rows
 
-ELSEWHERE = (  # flags that change where and how a run is made, but not what it is
-    "seed", "num_seeds", "device", "data_dir", "output_dir", "cache_dir", "no_shortcuts",
-    "overwrite", "debug",
-)  # fmt: skip
-
 
 @cache
-def settings_of_rows() -> dict[int, Settings]:
-    """Returns the settings of each row."""
-    return {number: read_flags(build_parser(), ["--row", str(number)]) for number in ROWS}
+def identities_of_rows() -> dict[int, dict[str, Any]]:
+    """Returns what makes each row what it is."""
+    parser = build_parser()
+    return {number: read_flags(parser, ["--row", str(number)]).identity for number in ROWS}
 
 
 def row_of(settings: Settings) -> int | None:
     """Returns the number of the row that has these settings, whatever the seed and the device."""
-    for number, row in settings_of_rows().items():
-        if row == replace(settings, **{name: getattr(row, name) for name in ELSEWHERE}):
-            return number
-    return None
+    rows = identities_of_rows().items()
+    return next((number for number, row in rows if row == settings.identity), None)
 
 
 def design_of(settings: Settings) -> int | None:
@@ -414,8 +332,9 @@ def design_of(settings: Settings) -> int | None:
     A local checkpoint stands in for the published one of the size, and the tiny model, which has
     random weights, for the small one of row 10.
     """
-    if settings.checkpoint:
-        settings = replace(settings, weights="pretrained")
-    if settings.model_size == TINY:
-        settings = replace(settings, model_size="gpt2-small (124M)")
-    return None if settings.demo else row_of(settings)
+    network = settings.network
+    if network.checkpoint:
+        network = replace(network, weights="pretrained")
+    if network.model_size == TINY:
+        network = replace(network, model_size="gpt2-small (124M)")
+    return None if settings.reading.demo else row_of(replace(settings, network=network))

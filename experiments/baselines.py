@@ -1,5 +1,6 @@
 """Baselines that cost nothing: what no network is needed for.
 
+    result = run_baseline("bag_of_words", reading)
     p_spam = bag_of_words(train_texts, train_labels, [validation_texts, test_texts])
 
 Whoever finetunes 124 million parameters ought to know what counting words does in a second.
@@ -11,6 +12,12 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from experiments.data.messages import read_messages
+from experiments.preparation import find_files
+from experiments.results import Clock, Result
+from experiments.settings import Reading
+from experiments.training import History
 
 PENALTY = 1.0  # on half the squared weights, against the summed loss
 WORD = re.compile(r"\w+|[^\w\s]")
@@ -69,7 +76,24 @@ def words_of(text: str) -> set[str]:
     return set(WORD.findall(text.lower()))
 
 
-BASELINES: dict[str, Callable[..., list[Tensor]]] = {
+PREDICTORS: dict[str, Callable[..., list[Tensor]]] = {
     "majority": majority,
     "bag_of_words": bag_of_words,
 }
+
+
+def run_baseline(name: str, reading: Reading) -> Result:
+    """Runs a baseline on the same splits as a network."""
+    clock = Clock()
+    frames = {split: read_messages(file) for split, file in find_files(reading).items()}
+    texts = [frame["Text"].tolist() for frame in frames.values()]
+    labels = [torch.tensor(frame["Label"].to_numpy()) for frame in frames.values()]
+    clock.stop("load")
+    predicted = PREDICTORS[name](texts[0], labels[0].tolist(), texts)
+    clock.stop("train")
+    correct = {
+        split: (int(((p > 0.5).long() == y).sum()), len(y))
+        for split, p, y in zip(frames, predicted, labels, strict=True)
+    }
+    in_training = frames["test"]["Text"].isin(frames["train"]["Text"]).tolist()
+    return Result(History(), correct, predicted[-1], labels[-1], in_training, clock.seconds)

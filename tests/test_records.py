@@ -1,26 +1,24 @@
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from records import make_record
 
-import experiment_records
-from experiment_records import (
+from experiments import sources
+from experiments.records import (
     FAILED,
     FIELDS,
     RESULTS,
-    ROWS,
-    SIZES,
-    git_commit,
     is_finished,
-    published_count,
     read_record,
     read_records,
     record_path,
-    source_digest,
     write_record,
 )
+from experiments.rows import ROWS, SIZES, published_count
+from experiments.sources import FOLDER, git_commit, source_digest, source_files
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "record.md"
 
@@ -105,9 +103,14 @@ def test_published_percentages_are_counts_but_for_row_8s_validation():
 
 
 def test_the_digest_of_the_sources_covers_every_module_that_a_run_imports():
-    folder = Path(experiment_records.__file__).parent
-    modules = {path.stem for path in folder.glob("*.py")} - {"compare_experiments"}
-    assert len(source_digest().split()) == len(modules)
+    code = "import sys, additional_experiments; print(*(getattr(m, '__file__', None) for m in "
+    code += "sys.modules.values()), sep='\\n')"
+    run = subprocess.run([sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True,
+                         check=True)  # fmt: skip
+    imported = {Path(line) for line in run.stdout.splitlines() if line.startswith(str(FOLDER))}
+    ours = {path for path in imported if not path.is_relative_to(FOLDER / ".venv")}
+    assert ours <= set(source_files())
+    assert len(source_digest().split()) == len(source_files())
 
 
 def test_the_commit_is_that_of_the_repository(monkeypatch, tmp_path):
@@ -120,6 +123,6 @@ def test_the_commit_is_that_of_the_repository(monkeypatch, tmp_path):
     )
     if head.returncode == 0:
         assert git_commit().removesuffix("-dirty") == head.stdout.strip()
-    monkeypatch.setattr(experiment_records, "__file__", str(tmp_path / "module.py"))
+    monkeypatch.setattr(sources, "FOLDER", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_commit() is None

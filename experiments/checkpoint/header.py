@@ -1,74 +1,15 @@
-"""GPT-2 checkpoints: from a `.safetensors` file of the hub's tensor names to the book's arrays.
-
-    settings, params = load_gpt2_checkpoint("model.safetensors")
-    load_weights_into_gpt(model, params)
-
-A file is taken for what its header says once names, shapes and types are those of a GPT-2. Nothing
-in it is ever executed: the format holds numbers only, and no other format is read.
-
-Sources: the checkpoints of huggingface.co/openai-community (GPT-2, Radford et al. 2019) and the
-layout of safetensors (github.com/huggingface/safetensors).
-"""
+"""What a checkpoint's header tells: which network it is, and whether it is a GPT-2 at all."""
 
 import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 
 HEAD_WIDTH = 64  # in every GPT-2
 FLOATS = ("F32", "F16", "BF16", "F64")  # as what numbers may be stored; float32 comes out
 HEAD = "lm_head.weight"
 DROPPED = re.compile(rf"(transformer\.)?h\.\d+\.attn\.(masked_)?bias|{re.escape(HEAD)}")
-
-
-def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """Returns a GPT-2 checkpoint's settings and its weights in the book's layout.
-
-    The arrays are views of the mapped file: the system can take their memory back.
-
-    Args:
-        path: a `.safetensors` file with the tensor names of the hub, with or without the prefix
-            `transformer.`. Causal masks in it are dropped, and so is a head of the vocabulary,
-            which GPT-2 shares with its token embedding.
-
-    Returns:
-        The settings `n_vocab`, `n_ctx`, `n_embd`, `n_head` and `n_layer`, and the weights, such
-        as `params["blocks"][0]["attn"]["c_attn"]["w"]` of shape (C, 3C), in float32.
-
-    Raises:
-        ValueError: when the file is no such checkpoint; the tensor at fault is named.
-        OSError: when it cannot be read.
-    """
-    settings = read_gpt2_settings(path)
-    with safe_open(path, framework="pt") as file:
-        stored = stored_names(file)
-
-        def read(name: str) -> np.ndarray:
-            tensor = file.get_tensor(stored[name]).float()
-            if not torch.isfinite(tensor).all():
-                raise ValueError(f"{path}: {stored[name]} holds values that are not finite")
-            return tensor.numpy()
-
-        def layer(name: str, weight: str = "w") -> dict[str, np.ndarray]:
-            return {weight: read(f"{name}.weight"), "b": read(f"{name}.bias")}
-
-        params = {"wte": read("wte.weight"), "wpe": read("wpe.weight"), **layer("ln_f", "g")}
-        heads = [file.get_tensor(name).float() for name in set(file.keys()) & {HEAD}]
-        if heads and not np.array_equal(heads[0], params["wte"]):
-            raise ValueError(f"{path}: {HEAD} differs from wte.weight; in a GPT-2 they are one")
-        params["blocks"] = [
-            {
-                "ln_1": layer(f"h.{i}.ln_1", "g"),
-                "attn": {name: layer(f"h.{i}.attn.{name}") for name in ("c_attn", "c_proj")},
-                "ln_2": layer(f"h.{i}.ln_2", "g"),
-                "mlp": {name: layer(f"h.{i}.mlp.{name}") for name in ("c_fc", "c_proj")},
-            }
-            for i in range(settings["n_layer"])
-        ]
-    return settings, params
 
 
 def read_gpt2_settings(path: str | Path) -> dict[str, int]:
@@ -109,7 +50,7 @@ def read_gpt2_settings(path: str | Path) -> dict[str, int]:
 def read_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """Returns the shape of each tensor by its name on the hub, and its type as the file has it."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             headers = {ours: file.get_slice(name) for ours, name in stored_names(file).items()}
             shapes = {name: tuple(header.get_shape()) for name, header in headers.items()}
             kinds = {name: header.get_dtype() for name, header in headers.items()}

@@ -7,6 +7,8 @@
 Knows nothing of what the scripts do.
 """
 
+import argparse
+import difflib
 import errno
 import os
 import signal
@@ -26,6 +28,23 @@ WAYS_OUT = {
     errno.EPERM: "see to its permissions, or name another folder",
     errno.EROFS: "name a folder that can be written to",
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2."""
+        line = message.replace("\n", "\\n")
+        self.exit(2, f"{self.prog}: error: {line}\n")
+
+    def nearest_flag(self, unknown: list[str]) -> str:
+        """Returns a hint at the flag that was probably meant, or nothing."""
+        flags = [name for action in self._actions for name in action.option_strings]
+        wanted = next((word for word in unknown if word.startswith("-")), unknown[0])
+        near = difflib.get_close_matches("_".join(unknown), flags, n=1)
+        near = near or difflib.get_close_matches(wanted.partition("=")[0], flags, n=1)
+        return f"; did you mean {near[0]}?" if near else "; --help lists the flags"
 
 
 def take_over() -> None:

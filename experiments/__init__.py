@@ -1,0 +1,1 @@
+"""What the scripts tell their story with; docs/architecture.md says where what is."""

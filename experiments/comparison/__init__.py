@@ -1,0 +1,1 @@
+"""What follows from many runs: statistics, tables and figures of their records."""

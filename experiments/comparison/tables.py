@@ -1,0 +1,173 @@
+"""Tables: of the summaries, and of what the published figures alone can carry."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.comparison.statistics import (
+    LEVEL,
+    Interval,
+    holm,
+    pairing_limits,
+    wilson_interval,
+)
+from experiments.comparison.summaries import BASE, Summary
+from experiments.files import write_file
+from experiments.rows import ROWS, SIZES, published_count
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """Returns rows of cells, the first a heading, as a Markdown table that reads well as text."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [" | ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
+    lines.insert(1, " | ".join("-" * width for width in widths))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def percent_interval(interval: Interval) -> str:
+    """Returns an interval of shares in percent."""
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+
+
+# -------------------------------------------------------------------------------- the summaries
+
+
+def summary_table(summaries: Sequence[Summary]) -> str:
+    """Returns the summaries as Markdown, without the columns that none of them fills."""
+    rows = [
+        [
+            "run", "published, %", "first seed, %", "right", "95 % interval", "unseen, %", "seeds",
+            "mean ± sd, %", "range, %", "only row 1 right", "only this right", "p", "p (Holm)",
+            "against row 1", "training, s", "device",
+        ]
+    ]  # fmt: skip
+    for s in summaries:
+        published = ""
+        if s.published_percent is not None:
+            count = published_count(s.published_percent, SIZES["test"])
+            interval = percent_interval(wilson_interval(count, SIZES["test"]))
+            published = f"{s.published_percent:.2f} ({interval})"
+        several = s.seeds > 1
+        rows.append(
+            [
+                s.name,
+                published,
+                f"{s.right / s.total:.2%}".rstrip("%"),
+                f"{s.right} of {s.total}",
+                percent_interval(s.interval),
+                f"{100 * s.unseen_accuracy:.2f}",
+                str(s.seeds),
+                f"{100 * s.mean:.2f} ± {100 * s.deviation:.2f}" if several else "",
+                f"{100 * s.lowest:.2f} to {100 * s.highest:.2f}" if several else "",
+                "" if s.only_base is None else str(s.only_base),
+                "" if s.only_this is None else str(s.only_this),
+                "" if s.p_value is None else f"{s.p_value:.3g}",
+                "" if s.corrected_p_value is None else f"{s.corrected_p_value:.3g}",
+                s.verdict,
+                f"{s.train_seconds:.1f}",
+                s.device,
+            ]
+        )
+    filled = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
+    return markdown([[row[i] for i in filled] for row in rows])
+
+
+def notes(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Returns what a reader of the table has to know of these records."""
+    records = [record for group in groups.values() for record in group]
+    found = []
+    models = sorted({record["model"] for record in records if record["stands_in"]})
+    if models:
+        found.append(
+            "These are no runs of the published models. In their place: "
+            f"{'; '.join(models)}. The published figures are not theirs."
+        )
+    if any(record["row"] == 8 for record in records):
+        found.append("Row 8's published validation accuracy, 99.81 %, is no count of 149 messages.")
+    seen = {sum(record["test"]["in_training"]) for record in records}
+    found.append(
+        f"Unseen: without the {' or '.join(map(str, sorted(seen)))} test messages that are exact "
+        "copies of training messages. Training: with what is computed before it, without the final "
+        "accuracies."
+    )
+    if f"row {BASE:02d}" in groups:
+        found.append(
+            f"p: exact McNemar, at the first seed that a run shares with row {BASE}; Holm: "
+            "corrected over the rows shown."
+        )
+    else:
+        found.append(f"Row {BASE} is not among the records, so nothing is held against it.")
+    return found
+
+
+def write_summaries(
+    summaries: Sequence[Summary], csv_file: Path | None, json_file: Path | None
+) -> None:
+    """Writes the table for other programs; what is not known is empty, or null."""
+    rows = [
+        {
+            k: None if isinstance(v, float) and math.isnan(v) else v
+            for k, v in (s._asdict() | {"low": s.interval.low, "high": s.interval.high}).items()
+            if k != "interval"
+        }
+        for s in summaries
+    ]
+    if csv_file:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_file(csv_file, table.getvalue())
+    if json_file:
+        write_file(json_file, json.dumps(rows, indent=1) + "\n")
+
+
+# ------------------------------------------------------------------------ the published figures
+
+
+def published_verdicts() -> dict[int, str]:
+    """Returns what the published test accuracies alone say of each row against row 1."""
+    total = SIZES["test"]
+    right = {number: published_count(row.test_accuracy, total) for number, row in ROWS.items()}
+    others = [number for number in ROWS if number != BASE]
+    limits = {n: pairing_limits(right[BASE], right[n], total) for n in others}
+    at_worst = dict(zip(others, holm([limits[n].high for n in others]), strict=True))
+    verdicts = {}
+    for number in others:
+        word = "better" if right[number] > right[BASE] else "worse"
+        if at_worst[number] < LEVEL:
+            verdicts[number] = f"{word}, whatever the pairing"
+        elif limits[number].low >= LEVEL:
+            verdicts[number] = "not distinguishable, whatever the pairing"
+        else:
+            verdicts[number] = "depends on the pairing, which was not published"
+    return verdicts
+
+
+def published_table() -> str:
+    """Returns the published test accuracies with intervals and verdicts, as Markdown."""
+    rows = [["row", "flags", "test, %", "right of 300", "95 % interval", "against row 1"]]
+    verdicts = published_verdicts()
+    for number, row in ROWS.items():
+        count = published_count(row.test_accuracy, SIZES["test"])
+        rows.append(
+            [
+                str(number),
+                row.flags or "(none)",
+                f"{row.test_accuracy:.2f}",
+                str(count),
+                percent_interval(wilson_interval(count, SIZES["test"])),
+                verdicts.get(number, ""),
+            ]
+        )
+    notes = [
+        f"Row {number}'s {split} accuracy, {percent} %, is no count of {SIZES[split]} messages."
+        for number, row in ROWS.items()
+        for split, percent in zip(SIZES, row[1:4], strict=True)
+        if published_count(percent, SIZES[split]) is None
+    ]
+    return "\n".join([markdown(rows), "", *notes])

@@ -1,0 +1,106 @@
+"""The SMS Spam Collection: from its file to the published splits.
+
+    files = prepare_splits(Path("sms_spam_collection"))
+    messages = read_messages(files["test"])
+
+Of 5,572 messages, the 747 spam and as many ham are kept and split into 1,045 for training, 149 for
+validation and 300 for testing, always in the same way.
+
+Source: Almeida & Hidalgo 2011, "SMS Spam Collection", doi 10.24432/C5CC84, CC BY 4.0.
+"""
+
+import csv
+import hashlib
+import io
+from itertools import accumulate
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.data.sizes import split_sizes
+from experiments.downloads import RemoteFile, fetch
+from experiments.files import check_digest, write_whole
+
+SMS_SPAM_COLLECTION = RemoteFile(
+    names=("SMSSpamCollection", "SMSSpamCollection.tsv"),
+    sha256="7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d",
+    size=477_907,
+    zip_member="SMSSpamCollection",
+    addresses=(
+        "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
+        "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
+    ),
+)
+
+SPLIT_SHA256 = {
+    "train": "ec2895b026553ce06475815818c52cf44828af0605b07b257935a194e611195a",
+    "validation": "f92996ef2ae2ed6d6937e96bc7a3f739f2bae59b07d1babd7f3725e473f2d2bd",
+    "test": "f82216f37a6d785b52f99a84a3552dcc9835316018758c2117b2ca133e6c1409",
+}
+SPLIT_SEED = 123  # whatever --seed says
+
+
+def prepare_splits(data_dir: Path) -> dict[str, Path]:
+    """Returns the CSV files of the three splits, made from the SMS Spam Collection if need be.
+
+    Raises:
+        ValueError: when a CSV of that name is not the published one; it is left alone.
+        OSError: when the messages cannot be had or the files not be written.
+    """
+    paths = {name: data_dir / f"{name}.csv" for name in SPLIT_SHA256}
+    for name, path in paths.items():
+        if path.is_file():
+            check_digest(path, SPLIT_SHA256[name])
+    if not all(path.is_file() for path in paths.values()):
+        source = fetch(SMS_SPAM_COLLECTION, data_dir)
+        messages = pd.read_csv(source, sep="\t", header=None, names=["Label", "Text"])
+        for name, split in split_messages(balance_messages(messages)).items():
+            content = to_csv(split).encode()
+            if (actual := hashlib.sha256(content).hexdigest()) != SPLIT_SHA256[name]:
+                raise ValueError(
+                    f"pandas {pd.__version__} makes another {name} split than the published one "
+                    f"(SHA-256 {actual}, expected {SPLIT_SHA256[name]}): install the pandas of "
+                    "requirements.txt"
+                )
+            write_whole(paths[name], content)
+    return paths
+
+
+def balance_messages(messages: pd.DataFrame) -> pd.DataFrame:
+    """Returns as many ham as spam messages in random order, ham labelled 0 and spam 1."""
+    spam = messages[messages["Label"] == "spam"]
+    ham = messages[messages["Label"] == "ham"].sample(len(spam), random_state=SPLIT_SEED)
+    balanced = pd.concat([ham, spam]).sample(frac=1, random_state=SPLIT_SEED)
+    return balanced.assign(Label=balanced["Label"].map({"ham": 0, "spam": 1}))
+
+
+def split_messages(messages: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Returns 70 % of the messages, shuffled once more, for training, 10 % and 20 %."""
+    shuffled = messages.sample(frac=1, random_state=SPLIT_SEED)
+    sizes = split_sizes(len(shuffled))
+    ends = accumulate(sizes.values())
+    return {name: shuffled[end - sizes[name] : end] for name, end in zip(sizes, ends, strict=True)}
+
+
+def to_csv(messages: pd.DataFrame) -> str:
+    """Returns the messages as CSV, the same on every system."""
+    # A carriage return ends a line when it is read, but is not quoted of itself.
+    has_return = messages["Text"].str.contains("\r").any()
+    quoting = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+    return messages.to_csv(index=False, lineterminator="\n", quoting=quoting)
+
+
+def read_messages(csv_file: str | Path | io.StringIO) -> pd.DataFrame:
+    """Returns the messages of a CSV file with their labels; every text is the text it is.
+
+    Raises:
+        ValueError: when it has no messages, or lacks a column, or a label is neither 0 nor 1.
+    """
+    messages = pd.read_csv(csv_file, dtype={"Text": str}, keep_default_na=False)
+    if missing := {"Label", "Text"} - set(messages):
+        raise ValueError(f"{csv_file} lacks the column {' and '.join(sorted(missing))}")
+    others = messages.loc[~messages["Label"].isin([0, 1]), "Label"]
+    if len(others) or not len(messages):
+        found = f"{others.iloc[0]} in message {others.index[0]}" if len(others) else "no message"
+        raise ValueError(f"{csv_file} has {found}, expected labels 0 and 1")
+    return messages

@@ -1,0 +1,73 @@
+"""What a run prints: what it is about to do, and what it found beside what was published."""
+
+import platform
+
+import pandas as pd
+import tiktoken
+import torch
+
+from experiments.data.datasets import Splits
+from experiments.rows import ROWS, published_count
+from experiments.settings import TRAINABLE, Network, Reading
+
+SPLIT_NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
+
+
+def describe_run(
+    network: Network,
+    reading: Reading,
+    parameters: tuple[int, int],
+    datasets: Splits,
+    device: torch.device,
+) -> str:
+    """Returns what a run is about to do.
+
+    Args:
+        network: which network is built.
+        reading: which messages are read.
+        parameters: how many are trained, and in all.
+        datasets: of the three splits.
+        device: where it is computed.
+    """
+    config = network.config
+    trainable, total = parameters
+    length = "at their own lengths, up to" if reading.no_padding else "cut and padded to"
+    where = f"{device}" + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
+    lines = (
+        f"Model: {network.description}; {config['n_layers']} blocks of width "
+        f"{config['emb_dim']}, {config['n_heads']} heads",
+        f"Trainable: {TRAINABLE[network.trainable_layers]}; {trainable:,} of {total:,} parameters",
+        f"Data: {len(datasets.train):,} training, {len(datasets.validation):,} validation, "
+        f"{len(datasets.test):,} test messages, {length} {datasets.train.max_length} tokens",
+        f"Device: {where}",
+        f"Versions: Python {platform.python_version()}, torch {torch.__version__}, "
+        f"tiktoken {tiktoken.__version__}, pandas {pd.__version__}",
+    )
+    demo = "Demo: made-up messages and a tiny random model; its figures mean nothing about GPT-2."
+    return "\n".join((demo, *lines) if reading.demo else lines)
+
+
+def describe_result(
+    correct: dict[str, tuple[int, int]], peak_mib: float, row: int | None, demo: bool
+) -> str:
+    """Returns the final accuracies and the peak memory, and beside them what was published.
+
+    Args:
+        correct: messages told right in each split, and of how many.
+        peak_mib: the most memory held, in MiB.
+        row: the row of the table that the settings make, if any.
+        demo: whether the messages are made up.
+    """
+    lines = [f"{SPLIT_NAMES[name]} accuracy: {k / n:.2%}" for name, (k, n) in correct.items()]
+    lines.append(f"Peak memory: {peak_mib:,.0f} MiB")
+    if row:
+        lines.append(f"Row {row} as published, and here:")
+        for percent, (name, (k, n)) in zip(ROWS[row][1:4], correct.items(), strict=True):
+            count = published_count(percent, n) or "no count"
+            lines.append(
+                f"  {SPLIT_NAMES[name]:10} {percent:6.2f}% ({count} of {n:,})"
+                f"   {k / n:7.2%} ({k:,} of {n:,})"
+            )
+    if demo:
+        lines.append("This was the demo: these figures mean nothing about GPT-2.")
+    return "\n".join(lines)

@@ -1,0 +1,150 @@
+"""All that a run is told, grouped by subject; `flags.py` makes it of a command line."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.checkpoint.header import read_gpt2_settings
+
+TINY = "gpt2-tiny (7M)"
+MODEL_SIZES = {
+    TINY: {"emb_dim": 128, "n_layers": 3, "n_heads": 2},
+    "gpt2-small (124M)": {"emb_dim": 768, "n_layers": 12, "n_heads": 12},
+    "gpt2-medium (355M)": {"emb_dim": 1024, "n_layers": 24, "n_heads": 16},
+    "gpt2-large (774M)": {"emb_dim": 1280, "n_layers": 36, "n_heads": 20},
+    "gpt2-xl (1558M)": {"emb_dim": 1600, "n_layers": 48, "n_heads": 25},
+}
+TRAINABLE = {  # --trainable_layers, and how a run says it
+    "all": "everything",
+    "last_block": "the last block, the final norm and the head",
+    "last_two_blocks": "the last two blocks, the final norm and the head",
+    "last_layer": "the head",
+    "lora": "LoRA and the head",
+    "lora_alternative": "LoRA, merged, and the head",
+}
+
+BASELINES = ("majority", "bag_of_words")
+ELSEWHERE = (  # flags that change where and how a run is made, but not what it is
+    "seed", "num_seeds", "device", "data_dir", "output_dir", "cache_dir", "no_shortcuts",
+    "overwrite", "debug",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Network:
+    """Which network is built, and what of it is trained."""
+
+    model_size: str
+    weights: str  # pretrained, random, or the path of a checkpoint
+    trainable_layers: str
+    trainable_token_pos: str
+    average_embeddings: bool
+    disable_causal_mask: bool
+    lora_rank: int
+    lora_alpha: float
+    lora_scaling: str
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The local checkpoint that `--weights` names, if it names one."""
+        return None if self.weights in ("pretrained", "random") else Path(self.weights)
+
+    @property
+    def parameter_count(self) -> str:
+        """The model's size as the checkpoints are called, such as 124M."""
+        return self.model_size.partition("(")[2].rstrip(")")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The book's dictionary for `GPTModel`, as the model's size or the checkpoint has it."""
+        config = {"vocab_size": 50257, "context_length": 1024, "drop_rate": 0.0, "qkv_bias": True}
+        if self.checkpoint is None:
+            return config | MODEL_SIZES[self.model_size]
+        found = read_gpt2_settings(self.checkpoint)
+        return config | {
+            "vocab_size": found["n_vocab"],
+            "context_length": found["n_ctx"],
+            "emb_dim": found["n_embd"],
+            "n_layers": found["n_layer"],
+            "n_heads": found["n_head"],
+        }
+
+    @property
+    def scaling(self) -> float:
+        """The factor of LoRA's update; plain alpha is what rows 11 and 12 were published with."""
+        divisor = {"alpha": 1, "alpha_over_rank": self.lora_rank, "rslora": self.lora_rank**0.5}
+        return self.lora_alpha / divisor[self.lora_scaling]
+
+    @property
+    def description(self) -> str:
+        """The model's name and where its weights come from."""
+        if self.checkpoint:
+            return f"checkpoint {self.checkpoint.name}"
+        return f"{self.model_size}, {self.weights} weights"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which messages are read, and how they are cut."""
+
+    demo: bool
+    data_dir: Path
+    context_length: str | int
+    no_padding: bool
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the network is trained."""
+
+    num_epochs: int
+    batch_size: int
+    accumulation_steps: int
+    ignore_index: int
+    max_steps: int | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run is computed, and by which way."""
+
+    device: str
+    precision: str
+    no_shortcuts: bool
+    cache_dir: Path | None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a run lands, and what it shows."""
+
+    output_dir: Path
+    overwrite: bool
+    debug: bool
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run is told; each flag but `--row`, which only names others, has its field."""
+
+    network: Network
+    reading: Reading
+    training: Training
+    machine: Machine
+    output: Output
+    seed: int
+    num_seeds: int
+    baseline: str | None
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """The value of each flag by its name."""
+        values: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            values |= value if isinstance(value, dict) else {name: value}
+        return values
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes a run what it is, whatever its seed, and wherever and however it is made."""
+        return {name: value for name, value in self.flat.items() if name not in ELSEWHERE}

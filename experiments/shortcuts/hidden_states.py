@@ -1,0 +1,137 @@
+"""Hidden states of the frozen prefix: computed once for each distinct message, and looked up.
+
+hidden = compute_hidden_states(model, messages, depth, cache_dir)
+x = hidden.batch(numbers)  # (B, T, C)
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from experiments.devices import total_memory
+from experiments.shortcuts.disk import cached_values, mapped, prefix_key
+from experiments.shortcuts.layers import run_block
+from experiments.shortcuts.model import ShortcutClassifier
+
+PREFIX_TOKENS = 2048  # in one batch of the frozen prefix
+MEMORY_SHARE = 1 / 8  # of the machine's memory; larger hidden states go to a file
+
+
+@dataclass(frozen=True)
+class HiddenStates:
+    """The hidden states of every distinct message before one block.
+
+    They assume that embeddings and earlier blocks never change, that nothing is dropped out, and
+    the messages, mask, data type and kernels they were computed with.
+    """
+
+    depth: int  # blocks behind them
+    values: Tensor  # (tokens of all messages, C)
+    lengths: Tensor  # (M,), tokens of each message
+    place: str  # where they lie, in words
+
+    def batch(self, messages: Tensor) -> Tensor:
+        """Returns (B, T, C) for the numbers of some messages (B,), zeros after the shorter."""
+        lengths = self.lengths[messages]
+        x = self.values.new_zeros(len(messages), int(lengths.max()), self.values.shape[1])
+        ends = self.ends[messages]
+        for row, length, end in zip(x, lengths.tolist(), ends.tolist(), strict=True):
+            row[:length] = self.values[end - length : end]
+        return x
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """Where each message's tokens end, (M,)."""
+        return self.lengths.cumsum(0)
+
+
+def prefix_batches(messages: list[Tensor], is_causal: bool) -> Iterator[list[Tensor]]:
+    """Yields batches of messages, shortest first; without the mask, of one length each."""
+    batch: list[Tensor] = []
+    for tokens in messages:
+        is_full = (len(batch) + 1) * len(tokens) > PREFIX_TOKENS
+        if batch and (is_full or not (is_causal or len(tokens) == len(batch[0]))):
+            yield batch
+            batch = []
+        batch.append(tokens)
+    if batch:
+        yield batch
+
+
+@torch.no_grad()
+def run_prefix(
+    model: ShortcutClassifier, messages: list[Tensor], depth: int, values: Tensor
+) -> None:
+    """Fills `values` (tokens of all messages, C) with the hidden states before block `depth`."""
+    device = model.pos_emb.weight.device
+    filled = 0
+    for batch in prefix_batches(messages, not model.trf_blocks[0].att.disable_causal_mask):
+        tokens = nn.utils.rnn.pad_sequence(batch, batch_first=True)  # (B, T)
+        x = model.embed(tokens.to(device))  # (B, T, C)
+        for block in model.trf_blocks[:depth]:
+            x = run_block(block, x)
+        for row, of_message in zip(x, batch, strict=True):
+            values[filled : filled + len(of_message)] = row[: len(of_message)]
+            filled += len(of_message)
+
+
+def compute_hidden_states(
+    model: ShortcutClassifier,
+    messages: list[Tensor],
+    depth: int,
+    cache_dir: Path | None = None,
+    conditions: str = "",
+    memo: dict[str, HiddenStates] | None = None,
+) -> HiddenStates:
+    """Returns the hidden states of messages before block `depth`, from the cache if it has them.
+
+    Args:
+        model: whose embeddings and first blocks are run.
+        messages: the tokens of each.
+        depth: how many blocks are run.
+        cache_dir: where they are kept for the next run; None keeps nothing.
+        conditions: what else they depend on, such as precision and kernels.
+        memo: where the last are kept for the next call in this process.
+
+    Raises:
+        OSError: when a file is needed and cannot be written, say because the disk is full.
+    """
+    key = ""
+    if cache_dir is not None or memo is not None:
+        key = prefix_key(model, messages, depth, conditions)
+    if memo is not None:
+        if key not in memo:
+            memo.clear()  # first, so that two are never in memory
+            memo[key] = make_hidden_states(model, messages, depth, cache_dir, key)
+        return memo[key]
+    return make_hidden_states(model, messages, depth, cache_dir, key)
+
+
+def make_hidden_states(
+    model: ShortcutClassifier, messages: list[Tensor], depth: int, cache_dir: Path | None, key: str
+) -> HiddenStates:
+    """Returns hidden states, in memory, in a file without a name, or in the cache under a key."""
+    lengths = torch.tensor([len(tokens) for tokens in messages])
+    weight = model.pos_emb.weight
+    shape = (int(lengths.sum()), weight.shape[1])
+
+    def fill(values: Tensor) -> None:
+        run_prefix(model, messages, depth, values)
+
+    if cache_dir is not None:
+        path = cache_dir / f"{key}.hidden"
+        values = cached_values(path, shape, weight.dtype, fill)
+        return HiddenStates(depth, values, lengths, f"in {path}")
+    if math.prod(shape) * weight.itemsize <= MEMORY_SHARE * total_memory():
+        values, place = torch.empty(shape, dtype=weight.dtype), "in memory"
+    else:
+        with tempfile.TemporaryFile() as file:  # has no name: it goes when it is unmapped
+            values, place = mapped(file, shape, weight.dtype), "in a file that goes with the run"
+    fill(values)
+    return HiddenStates(depth, values, lengths, place)
