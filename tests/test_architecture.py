@@ -1,0 +1,129 @@
+"""Arrows point one way: every module imports only what stands below it in the table here.
+
+PYTHONPATH=. python tests/test_architecture.py     # writes the picture of docs/architecture.md
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "architecture.md"
+START, END = "<!-- modules: made by tests/test_architecture.py -->\n", "<!-- end of modules -->"
+
+LAYERS = {  # from top to bottom; within a line, too, a module imports only those after it
+    "scripts": "additional_experiments compare_experiments",
+    "an answer": "comparison.figures comparison.pairs comparison.tables comparison.summaries "
+    "comparison.statistics comparison.flags",
+    "a run": "baselines results descriptions preparation",
+    "the way": "shortcuts.switch shortcuts.hidden_states shortcuts.disk shortcuts.needed "
+    "shortcuts.model shortcuts.layers training",
+    "the network": "classifier lora devices",
+    "the messages": "data.datasets data.demo data.messages",
+    "the book's own": "gpt_download previous_chapters",
+    "what is told and known": "flags settings records sources rows",
+    "what all rests on": "checkpoint.weights checkpoint.header downloads hub files command_line "
+    "data.sizes",
+}
+MODULES = [name for line in LAYERS.values() for name in line.split()]
+
+
+def path_of(module):
+    inside = ROOT / "experiments" / f"{module.replace('.', '/')}.py"
+    return inside if inside.is_file() else ROOT / f"{module}.py"
+
+
+def tree_of(module):
+    return ast.parse(path_of(module).read_text(encoding="utf-8"))
+
+
+def imports_of(module):
+    """The modules of this project that one imports, and the names it takes from each."""
+    found = {}
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            names = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [(node.module, alias.name) for alias in node.names]
+        else:
+            continue
+        for source, name in names:
+            inside = f"{source}.{name}".removeprefix("experiments.")
+            if inside in MODULES:  # a module taken from its package
+                found.setdefault(inside, set())
+            elif (source := source.removeprefix("experiments.")) in MODULES:
+                found.setdefault(source, set()).add(name)
+    return found
+
+
+def defined_in(module):
+    """The names that a module's own statements bind, imports left aside."""
+    names = set()
+    for node in tree_of(module).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        for target in targets:
+            names |= (
+                {n.id for n in ast.walk(target) if isinstance(n, ast.Name)} if target else set()
+            )
+    return names
+
+
+def all_modules():
+    package = (path.relative_to(ROOT / "experiments") for path in ROOT.glob("experiments/**/*.py"))
+    inside = (".".join(path.with_suffix("").parts) for path in package)
+    return {name for name in inside if not name.endswith("__init__")} | {
+        path.stem for path in ROOT.glob("*.py")
+    }
+
+
+def test_the_table_names_every_module():
+    assert sorted(MODULES) == sorted(all_modules())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_stands_below_it(module):
+    below = MODULES[MODULES.index(module) + 1 :]
+    assert not imports_of(module).keys() - set(below)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_takes_each_name_from_where_it_is_defined(module):
+    for source, names in imports_of(module).items():
+        assert not names - {None} - defined_in(source), source
+
+
+@pytest.mark.parametrize("module", ["gpt_download", "previous_chapters"])
+def test_the_books_own_modules_know_no_flags_and_not_each_other(module):
+    assert not imports_of(module).keys() & {
+        "flags", "settings", "gpt_download", "previous_chapters",
+    }  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------- the picture
+
+
+def first_line(module):
+    return ast.get_docstring(tree_of(module)).partition("\n")[0].rstrip(".")
+
+
+def picture():
+    """Each layer with its modules and what they claim to hold, from top to bottom."""
+    width = max(map(len, MODULES))
+    lines = ["```text"]
+    for title, line in LAYERS.items():
+        lines += [f"── {title} ".ljust(width + 4, "─")]
+        lines += [f"  {name:{width}}  {first_line(name)}" for name in line.split()]
+    return "\n".join([*lines, "```", ""])
+
+
+def test_the_picture_in_the_documentation_is_that_of_the_modules():
+    assert START + picture() + END in DOCUMENT.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    before, rest = DOCUMENT.read_text(encoding="utf-8").split(START)
+    after = rest[rest.index(END) :]
+    DOCUMENT.write_text(before + START + picture() + after, encoding="utf-8")
