@@ -4,6 +4,8 @@ PYTHONPATH=. python tests/test_architecture.py     # writes the picture of docs/
 """
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,22 @@ def test_the_books_own_modules_know_no_flags_and_not_each_other(module):
     assert not imports_of(module).keys() & {
         "flags", "settings", "gpt_download", "previous_chapters",
     }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------ import time
+
+SLOW = {"torch", "numpy", "pandas", "scipy", "matplotlib", "tiktoken", "requests"}
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--no_such_flag"], ["--weights", __file__]])
+@pytest.mark.parametrize("script", LAYERS["scripts"].split())
+def test_help_and_wrong_flags_wait_for_no_slow_package(script, flags, tmp_path):
+    command = [sys.executable, "-X", "importtime", ROOT / f"{script}.py", *flags]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == (0 if flags == ["--help"] else 2)
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not imported & SLOW
 
 
 # -------------------------------------------------------------------------------------- the picture
