@@ -1,7 +1,7 @@
 """Times training with and without shortcuts, row by row, in one process on one machine.
 
     python benchmarks/shortcuts.py --rows 1 2 3 --weights random
-    python benchmarks/shortcuts.py --table        # the README's table, from the records
+    python benchmarks/shortcuts.py --table        # the table of docs/speed.md, from the records
 
 Whole plain runs take hours, so both ways are timed by the piece and added up: the median seconds
 of a training batch and of an evaluation batch, in rounds that alternate between the two ways, times

@@ -1,4 +1,7 @@
-"""The published trajectories, batch by batch, on real data and the miniature checkpoint."""
+"""The published trajectories, batch by batch, on real data and the miniature checkpoint.
+
+tests/golden_trajectories.md says where they come from, and why their limits are what they are.
+"""
 
 import json
 from pathlib import Path

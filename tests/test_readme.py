@@ -1,28 +1,45 @@
-"""What the README says is what the code and the records say.
+"""What the documentation says is what the code and the records say.
 
-PYTHONPATH=. python tests/test_readme.py     # writes these and docs/faults.md again
+PYTHONPATH=. python tests/test_readme.py     # writes its tables and docs/faults.md again
 """
 
 import contextlib
 import importlib.util
 import io
+import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 from faults import faults_table
 
 import compare_experiments
+from experiments.comparison import flags as comparison_flags
 from experiments.comparison.summaries import group_records, summarise
 from experiments.flags import build_parser, parse_args
 from experiments.records import read_records
 from experiments.rows import ROWS, SIZES, published_count
 
-README = Path(__file__).parents[1] / "README.md"
-FAULTS = README.parent / "docs" / "faults.md"
-RECORDS = README.parent / "docs" / "records"
+ROOT = Path(__file__).parents[1]
+README, DOCS = ROOT / "README.md", ROOT / "docs"
+FAULTS, RECORDS = DOCS / "faults.md", DOCS / "records"
+PAGES = [README, *sorted(DOCS.glob("*.md")), ROOT / "tests" / "golden_trajectories.md"]
 TRAJECTORIES = (1, 2, 3, 4, 5, 10, 11, 13, 14, 15, 16, 17, 18, 19)  # as in test_golden.py
+MOST_LINES = 200  # of the README, which is for strangers
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def words(path):
+    """A page's text with its lines joined, so that a sentence is found wherever it breaks."""
+    return " ".join(read(path).split())
+
+
+# ---------------------------------------------------------------------------------------- tables
 
 
 def published_table():
@@ -44,7 +61,7 @@ def published_table():
 
 
 def benchmark_table():
-    path = Path(__file__).parents[1] / "benchmarks" / "shortcuts.py"
+    path = ROOT / "benchmarks" / "shortcuts.py"
     spec = importlib.util.spec_from_file_location("benchmark_of_shortcuts", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -59,55 +76,25 @@ def records_table():
 
 
 MADE_BY = "made by PYTHONPATH=. python tests/test_readme.py from"
-TABLES = {
-    f"<!-- table: {MADE_BY} the published rows -->\n": published_table,
-    "<!-- records: printed by python compare_experiments.py --results docs/records -->\n": (
-        records_table
-    ),
-    f"<!-- benchmark: {MADE_BY} benchmarks/records -->\n": benchmark_table,
+PRINTED_BY = "printed by python compare_experiments.py --results docs/records"
+TABLES = {  # by page: the comment before each table, and what makes it
+    README: {f"<!-- table: {MADE_BY} the published rows -->\n": published_table},
+    DOCS / "measured.md": {f"<!-- records: {PRINTED_BY} -->\n": records_table},
+    DOCS / "speed.md": {f"<!-- benchmark: {MADE_BY} benchmarks/records -->\n": benchmark_table},
 }
 
 
-def replace_tables(text):
-    """The README with its tables made anew; each ends before the next comment."""
-    for start, make in TABLES.items():
+def replace_tables(text, tables):
+    """The page with its tables made anew; each ends before the next comment."""
+    for start, make in tables.items():
         before, rest = text.split(start)
         text = before + start + make() + rest[rest.index("<!--") :]
     return text
 
 
-def test_the_tables_of_the_readme_are_what_the_rows_and_the_records_make():
-    text = README.read_text(encoding="utf-8")
-    assert text == replace_tables(text)
-
-
-def test_what_is_said_of_row_10_is_what_its_records_hold():
-    text = " ".join(README.read_text(encoding="utf-8").split())
-    runs = group_records(read_records(RECORDS)[0])["row 10"]
-    (s,) = summarise({"row 10": runs})
-    published = published_count(s.published_percent, s.total) / s.total
-    assert s.seeds == 3
-    assert all(run["model"] == "gpt2-small (124M), random weights" for run in runs)
-    within = "lies within" if s.lowest <= published <= s.highest else "lies outside"
-    assert (
-        f"The published {s.published_percent:.2f} {within} what three seeds found, "
-        f"{100 * s.lowest:.2f} to {100 * s.highest:.2f}" in text
-    )
-    for (split, published), in_words in zip(
-        zip(SIZES, ROWS[10][1:4], strict=True), ("training", "validation", "test"), strict=True
-    ):
-        right, total = runs[0]["correct"][split]
-        assert f"{in_words} {right:,} of {total:,} ({published_count(published, total):,})" in text
-
-
-def test_what_is_said_of_row_10_on_the_plain_path_is_what_the_run_printed():
-    printed = (README.parent / "docs" / "row_10_full_size.txt").read_text(encoding="utf-8")
-    final = printed[printed.index("Training completed") :]
-    minutes = re.search(r"in (\d+\.\d)\d minutes", final)[1]
-    counts = [re.search(rf"{split} .*\(([\d,]+) of [\d,]+\)$", final, re.MULTILINE)[1] for split in
-              ("Training", "Validation", "Test")]  # fmt: skip
-    line = f"{counts[0]}, {counts[1]} and {counts[2]} in {minutes} minutes"
-    assert line in " ".join(README.read_text(encoding="utf-8").split())
+@pytest.mark.parametrize("page", TABLES, ids=lambda page: page.name)
+def test_the_tables_of_a_page_are_what_the_rows_and_the_records_make(page):
+    assert read(page) == replace_tables(read(page), TABLES[page])
 
 
 def test_the_rows_said_to_follow_their_trajectory_are_those_that_are_tested():
@@ -116,25 +103,126 @@ def test_the_rows_said_to_follow_their_trajectory_are_those_that_are_tested():
     assert tuple(int(row) for row in GOLDEN) == TRAJECTORIES
 
 
-def commands():
-    text = README.read_text(encoding="utf-8")
-    return re.findall(r"python additional_experiments\.py( .*)?$", text, flags=re.MULTILINE)
+# --------------------------------------------------------------------------------------- figures
 
 
-@pytest.mark.parametrize("command", commands())
-def test_every_command_of_the_readme_parses(command):
-    flags = command.partition("|")[0].replace("$row", "1")
-    parse_args(shlex.split(flags))
+def test_what_is_said_of_row_10_is_what_its_records_hold():
+    runs = group_records(read_records(RECORDS)[0])["row 10"]
+    (s,) = summarise({"row 10": runs})
+    published = published_count(s.published_percent, s.total) / s.total
+    assert s.seeds == 3
+    assert all(run["model"] == "gpt2-small (124M), random weights" for run in runs)
+    within = "lies within" if s.lowest <= published <= s.highest else "lies outside"
+    assert (
+        f"the published {s.published_percent:.2f} {within} what three seeds found, "
+        f"{100 * s.lowest:.2f} to {100 * s.highest:.2f}" in words(README)
+    )
+    for (split, published), in_words in zip(
+        zip(SIZES, ROWS[10][1:4], strict=True), ("training", "validation", "test"), strict=True
+    ):
+        right, total = runs[0]["correct"][split]
+        counts = f"{in_words} {right:,} of {total:,} ({published_count(published, total):,})"
+        assert counts in words(DOCS / "measured.md")
+
+
+def test_what_is_said_of_row_10_on_the_plain_path_is_what_the_run_printed():
+    printed = read(DOCS / "row_10_full_size.txt")
+    final = printed[printed.index("Training completed") :]
+    minutes = re.search(r"in (\d+\.\d)\d minutes", final)[1]
+    counts = [re.search(rf"{split} .*\(([\d,]+) of [\d,]+\)$", final, re.MULTILINE)[1] for split in
+              ("Training", "Validation", "Test")]  # fmt: skip
+    line = f"{counts[0]}, {counts[1]} and {counts[2]} in {minutes} minutes"
+    assert line in words(DOCS / "measured.md")
+
+
+def test_how_long_row_1_is_said_to_train_is_what_its_benchmark_found():
+    record = json.loads(read(ROOT / "benchmarks" / "records" / "row_01_float32.json"))
+    plain, fast = record["plain_seconds"][1], record["fast_seconds"][1]  # medians
+    assert record["machine"] == "cpu, Intel(R) Xeon(R) Processor, 2 threads"
+    assert (
+        f"trains in {fast:.0f} s on two cores of an Intel Xeon, and in {plain:.0f} s without"
+        in words(README)
+    )
+
+
+# ----------------------------------------------------------------------------- commands and links
+
+
+def test_a_stranger_has_no_more_to_read_than_fits():
+    assert len(read(README).splitlines()) <= MOST_LINES
+
+
+def blocks(page):
+    """The page's fenced blocks of shell commands."""
+    return re.findall(r"^```bash\n(.*?)^```", read(page), flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_first_two_blocks_are_one_line_each_that_sets_up_and_runs():
+    demo, tests, *_ = blocks(README)
+    for block, last in ((demo, "python additional_experiments.py --demo"), (tests, "pytest")):
+        assert block.count("\n") == 1
+        steps = block.strip().split(" && ")
+        assert steps[:2] == ["python3 -m venv .venv", ". .venv/bin/activate"]
+        assert steps[-1] == last
+
+
+def test_ci_runs_the_test_command_of_the_readme_as_it_is():
+    program = re.search(r"awk '(.*?)' README.md", read(ROOT / ".ci" / "run"))[1]
+    command = ["awk", program, README]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout == blocks(README)[1]
+
+
+def commands(script):
+    """The flags of each line that runs a script, up to what the shell does with its status."""
+    runs = rf"python {script}\.py([^|\n]*)"
+    return [
+        pytest.param(flags, id=f"{page.stem}:{flags.partition('#')[0].rstrip()}")
+        for page in PAGES
+        for flags in re.findall(runs, "".join(blocks(page)))
+    ]
+
+
+@pytest.mark.parametrize("flags", commands("additional_experiments"))
+def test_every_command_of_the_documentation_parses(flags, tmp_path, monkeypatch, miniature):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.safetensors").symlink_to(miniature)  # as docs/comparison.md has it made
+    parse_args(shlex.split(flags.replace("$row", "1"), comments=True))
+
+
+@pytest.mark.parametrize("flags", commands("compare_experiments"))
+def test_every_comparison_of_the_documentation_parses(flags):
+    comparison_flags.parse_args(shlex.split(flags, comments=True))
 
 
 def test_every_flag_is_in_the_readme_or_the_table():
-    text = README.read_text(encoding="utf-8")
     ordinary = {"--help", "-h", "--num_epochs", "--lora_rank", "--lora_alpha"}
     flags = {flag for action in build_parser()._actions for flag in action.option_strings}
-    assert not {flag for flag in flags - ordinary if flag not in text}
+    assert not {flag for flag in flags - ordinary if flag not in read(README)}
+
+
+def headings(path):
+    """The anchors that a page's headings have on the web."""
+    titles = re.findall(r"^#+ (.*)$", read(path), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page):
+    for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", read(page)):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in headings(target), link
+
+
+def test_the_readme_leads_to_every_page():
+    linked = re.findall(r"\]\((docs/\w+\.md)\)", read(README))
+    assert {README.parent / link for link in linked} == set(DOCS.glob("*.md"))
 
 
 if __name__ == "__main__":
-    README.write_text(replace_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
-    before, _, _ = FAULTS.read_text(encoding="utf-8").partition("| fault |")
+    for page, tables in TABLES.items():
+        page.write_text(replace_tables(read(page), tables), encoding="utf-8")
+    before, _, _ = read(FAULTS).partition("| fault |")
     FAULTS.write_text(before + faults_table(), encoding="utf-8")
