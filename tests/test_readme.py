@@ -145,6 +145,13 @@ def test_how_long_row_1_is_said_to_train_is_what_its_benchmark_found():
     )
 
 
+def test_row_11_under_the_later_scaling_is_row_11_as_the_readme_says():
+    flags = "--row 11 --lora_alpha 256"
+    assert f"`{flags}`, alpha times the rank, is row 11 again" in words(README)
+    later = parse_args([*flags.split(), "--lora_scaling", "alpha_over_rank"]).network
+    assert later.scaling == parse_args(["--row", "11"]).network.scaling
+
+
 # ----------------------------------------------------------------------------- commands and links
 
 
