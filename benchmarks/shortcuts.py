@@ -125,8 +125,8 @@ class Way:
         """Makes one optimiser step."""
         self.model.train()
         for _ in range(self.accumulation_steps):
-            batch = next(self.batches["train"])
-            (calc_loss_batch(batch, self.model, CPU) / self.accumulation_steps).backward()
+            *inputs, labels = next(self.batches["train"])
+            (calc_loss_batch(inputs, labels, self.model, CPU) / self.accumulation_steps).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -134,7 +134,8 @@ class Way:
     def eval(self) -> None:
         """Looks at one batch."""
         self.model.eval()
-        calc_loss_batch(next(self.batches["eval"]), self.model, CPU)
+        *inputs, labels = next(self.batches["eval"])
+        calc_loss_batch(inputs, labels, self.model, CPU)
 
     def measure(self, count: int) -> None:
         """Times some batches of both kinds, after one of each that does not count."""

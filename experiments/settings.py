@@ -20,7 +20,7 @@ TRAINABLE = {  # --trainable_layers, and how a run says it
     "last_two_blocks": "the last two blocks, the final norm and the head",
     "last_layer": "the head",
     "lora": "LoRA and the head",
-    "lora_alternative": "LoRA, merged, and the head",
+    "lora_alternative": "LoRA (merged by --no_shortcuts only) and the head",
 }
 
 BASELINES = ("majority", "bag_of_words")

@@ -3,9 +3,9 @@
     history = train_classifier_simple(model, train_loader, val_loader, optimizer, device, 5)
     probabilities, labels = predict(test_loader, model, device)
 
-A model is anything with `model(inputs, lengths)` giving logits (B, K); a loader gives batches of
-inputs, lengths (B,) and labels (B,). Nothing here knows what the inputs are, tokens or hidden
-states.
+A batch is what the model takes, and after it the labels (B,). Nothing here knows what that is:
+tokens (B, T), as the book's loaders have them for its `GPTModel`, or tokens or hidden states and
+lengths (B,), as ours have them for a classifier.
 
 Source: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6, whose names these
 are.
@@ -13,8 +13,9 @@ are.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,84 +28,123 @@ ADVICE = "try a smaller --lora_alpha, another --seed or --precision float32"
 
 @dataclass
 class History:
-    """What was seen while training; losses and accuracies are those of a few batches."""
+    """What was seen while training; losses and accuracies are those of a few batches.
+
+    Unpacks into the book's `train_losses, val_losses, train_accs, val_accs, examples_seen`.
+    """
 
     losses: list[tuple[int, float, float]] = field(default_factory=list)  # batch, train, validation
     accuracies: list[tuple[int, float, float]] = field(default_factory=list)  # epoch, the same
+    examples_seen: int = 0  # messages trained on, counted again in each epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yields the book's five results."""
+        for lines in (self.losses, self.accuracies):
+            yield [train for _, train, _ in lines]
+            yield [validation for _, _, validation in lines]
+        yield self.examples_seen
+
+
+def classify(model: nn.Module, inputs: Tensor | Sequence[Tensor], device: torch.device) -> Tensor:
+    """Returns the logits (B, K) of messages; those of the last token where a model gives all.
+
+    Args:
+        model: gives logits (B, K) or, as the book's GPT does, (B, T, K).
+        inputs: what it takes, one tensor or several.
+        device: where it is.
+    """
+    tensors = [inputs] if isinstance(inputs, Tensor) else inputs
+    logits = model(*(tensor.to(device) for tensor in tensors))  # (B, K) or (B, T, K)
+    return logits if logits.dim() == 2 else logits[:, -1]
 
 
 def calc_loss_batch(
-    batch: Sequence[Tensor], model: nn.Module, device: torch.device, ignore_index: int = -100
+    input_batch: Tensor | Sequence[Tensor],
+    target_batch: Tensor,
+    model: nn.Module,
+    device: torch.device,
+    ignore_index: int = -100,
 ) -> Tensor:
     """Returns the mean cross-entropy () of a batch over the labels that count, 0 if none does."""
-    inputs, lengths, labels = (tensor.to(device) for tensor in batch)
-    logits = model(inputs, lengths)  # (B, K)
+    labels = target_batch.to(device)  # (B,)
+    logits = classify(model, input_batch, device)  # (B, K)
     total = F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="sum")
     return total / (labels != ignore_index).sum().clamp(min=1)
 
 
 @torch.no_grad()
 def calc_loss_loader(
-    loader: DataLoader,
+    data_loader: DataLoader,
     model: nn.Module,
     device: torch.device,
     num_batches: int | None = None,
     ignore_index: int = -100,
 ) -> float:
-    """Returns the mean loss over the first batches of a new pass through a loader, or over all."""
-    batches = list(itertools.islice(loader, num_batches))
-    return sum(calc_loss_batch(b, model, device, ignore_index).item() for b in batches) / len(
-        batches
-    )
+    """Returns the mean loss over the first batches of a new pass, or over all; NaN over none.
+
+    As in the book, the model is in whichever mode it was.
+    """
+    losses = [
+        calc_loss_batch(inputs, labels, model, device, ignore_index).item()
+        for *inputs, labels in itertools.islice(data_loader, num_batches)
+    ]
+    return sum(losses) / len(losses) if losses else math.nan
 
 
 @torch.no_grad()
 def predict(
-    loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
+    data_loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Returns the probabilities (N, K) and labels (N,) of messages, in a new pass, on the CPU.
+
+    The model goes into evaluation mode, and stays there.
 
     Raises:
         ValueError: when a probability is no number.
     """
+    model.eval()
     probabilities, labels = [], []
-    for inputs, lengths, some_labels in itertools.islice(loader, num_batches):
-        logits = model(inputs.to(device), lengths.to(device))  # (B, K)
+    for *inputs, some_labels in itertools.islice(data_loader, num_batches):
+        logits = classify(model, inputs, device)  # (B, K)
         probabilities.append(torch.softmax(logits, dim=-1).cpu())
-        labels.append(some_labels)
+        labels.append(some_labels.cpu())
         if not probabilities[-1].isfinite().all():
             raise ValueError(f"the logits are no longer finite: {ADVICE}")
     return torch.cat(probabilities), torch.cat(labels)
 
 
 def count_correct(
-    loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
+    data_loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
 ) -> tuple[int, int]:
     """Returns how many messages are told right, and of how many, in a new pass."""
-    probabilities, labels = predict(loader, model, device, num_batches)
+    probabilities, labels = predict(data_loader, model, device, num_batches)
     return int((probabilities.argmax(dim=-1) == labels).sum()), len(labels)
 
 
 def calc_accuracy_loader(
-    loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
+    data_loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
 ) -> float:
     """Returns the share of messages told right, as `count_correct` counts them."""
-    correct, total = count_correct(loader, model, device, num_batches)
+    correct, total = count_correct(data_loader, model, device, num_batches)
     return correct / total
 
 
 def evaluate_model(
     model: nn.Module,
-    loaders: Sequence[DataLoader],
+    train_loader: DataLoader,
+    val_loader: DataLoader,
     device: torch.device,
     eval_iter: int,
     ignore_index: int = -100,
-) -> list[float]:
-    """Returns the mean loss over the first `eval_iter` batches of each loader."""
+) -> tuple[float, float]:
+    """Returns the mean loss over the first `eval_iter` batches of each; training mode is back."""
     model.eval()
-    losses = [calc_loss_loader(each, model, device, eval_iter, ignore_index) for each in loaders]
+    train_loss, val_loss = (
+        calc_loss_loader(loader, model, device, eval_iter, ignore_index)
+        for loader in (train_loader, val_loader)
+    )
     model.train()
-    return losses
+    return train_loss, val_loss
 
 
 def check_finite(losses: Sequence[float], batch: int, optimizer: torch.optim.Optimizer) -> None:
@@ -136,7 +176,7 @@ def train_classifier_simple(
     less would change the order of all later batches.
 
     Args:
-        model: `model(inputs, lengths)` gives logits (B, K).
+        model: gives logits as `classify` takes them.
         train_loader: batches to train on.
         val_loader: batches that are only looked at.
         optimizer: of the trainable parameters.
@@ -158,8 +198,8 @@ def train_classifier_simple(
     bar = tqdm(total=num_epochs * len(train_loader), desc="Training", unit="batch", disable=None)
     for epoch in range(1, num_epochs + 1):
         model.train()
-        for index, batch in enumerate(train_loader, start=1):
-            loss = calc_loss_batch(batch, model, device, ignore_index)
+        for index, (*inputs, labels) in enumerate(train_loader, start=1):
+            loss = calc_loss_batch(inputs, labels, model, device, ignore_index)
             check_finite([loss.item()], seen, optimizer)
             (loss / accumulation_steps).backward()
             if index % accumulation_steps == 0 or index == len(train_loader):
@@ -167,7 +207,7 @@ def train_classifier_simple(
                 optimizer.zero_grad()
                 steps += 1
             if seen % eval_freq == 0:
-                losses = evaluate_model(model, loaders, device, eval_iter, ignore_index)
+                losses = evaluate_model(model, *loaders, device, eval_iter, ignore_index)
                 check_finite(losses, seen, optimizer)
                 history.losses.append((seen, *losses))
                 tqdm.write(
@@ -175,11 +215,11 @@ def train_classifier_simple(
                     f"Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}"
                 )
             seen += 1
+            history.examples_seen += len(labels)
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
             bar.update()
             if steps == max_steps:
                 break
-        model.eval()
         accuracies = [calc_accuracy_loader(loader, model, device, eval_iter) for loader in loaders]
         history.accuracies.append((epoch, *accuracies))
         tqdm.write(

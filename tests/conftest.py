@@ -69,6 +69,15 @@ def float64():
 
 
 @pytest.fixture
+def one_thread():
+    """Small tensors lose more by threads than they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def small_config():
     return dict(SMALL_CONFIG)
 

@@ -114,6 +114,10 @@ FAULTS = {
         "A message is empty, very long, or holds any Unicode or the text of a special token",
         "read as the text it is; plain and fast path agree",
     ),
+    "labels": (
+        "A CSV's labels are written as 1.0 and 0.0, True and False, or spam and ham",
+        "read as 1 and 0; any other is refused with the number of its message",
+    ),
     "broken record": (
         "A record is broken or of another version",
         "named and left out",

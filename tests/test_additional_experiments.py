@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from checkpoints import write_checkpoint
 
 import additional_experiments
@@ -17,13 +16,6 @@ from experiments.flags import build_parser, parse_args, row_of
 from experiments.preparation import build_classifier, load_datasets
 from experiments.rows import ROWS
 from experiments.settings import TINY
-from experiments.training import (
-    calc_accuracy_loader,
-    calc_loss_batch,
-    calc_loss_loader,
-    predict,
-    train_classifier_simple,
-)
 
 CPU = torch.device("cpu")
 SHORT = {"n_vocab": 50257, "n_ctx": 32, "n_embd": 192, "n_head": 3, "n_layer": 2}
@@ -179,117 +171,6 @@ def test_a_checkpoint_is_loaded_into_the_classifier(tmp_path):
     assert not any(p.is_meta for p in (*model.parameters(), *model.buffers()))
     assert model.tok_emb.weight.std() == pytest.approx(0.12, abs=0.01)
     assert model(torch.zeros(2, 5, dtype=torch.long), torch.tensor([5, 3])).shape == (2, 2)
-
-
-# -------------------------------------------------------------------------------------- training
-
-
-class Logits(torch.nn.Module):
-    """Gives each message the logits that its inputs are, times one trainable number."""
-
-    def __init__(self):
-        super().__init__()
-        self.factor = torch.nn.Parameter(torch.ones(()))
-
-    def forward(self, inputs, lengths):
-        return self.factor * inputs
-
-
-def batch_of(labels, seed=0):
-    inputs = torch.randn(len(labels), 2, generator=torch.Generator().manual_seed(seed))
-    return inputs, torch.ones(len(labels), dtype=torch.long), torch.tensor(labels)
-
-
-def test_the_loss_is_the_mean_cross_entropy_over_labels_that_count():
-    batch = batch_of([0, 1, 1, 0])
-    inputs, _, labels = batch
-    assert calc_loss_batch(batch, Logits(), CPU) == F.cross_entropy(inputs, labels)
-    ignoring = calc_loss_batch(batch, Logits(), CPU, ignore_index=0)
-    assert ignoring == F.cross_entropy(inputs[1:3], labels[1:3])
-
-
-@pytest.mark.parametrize("label", [0, 1])
-def test_a_batch_without_a_counted_label_has_zero_loss_and_zero_gradient(label):
-    model = Logits()
-    loss = calc_loss_batch(batch_of([label] * 3), model, CPU, ignore_index=label)
-    loss.backward()
-    assert (loss.item(), model.factor.grad.item()) == (0, 0)
-
-
-def test_accuracy_counts_every_message_and_loss_averages_batches():
-    batches = [batch_of([0, 1, 1, 0], seed=1), batch_of([1], seed=2), batch_of([0], seed=3)]
-    right = sum((x.argmax(1) == y).sum().item() for x, _, y in batches)
-    assert calc_accuracy_loader(batches, Logits(), CPU) == right / 6
-    losses = [F.cross_entropy(x, y).item() for x, _, y in batches]
-    assert calc_loss_loader(batches, Logits(), CPU) == pytest.approx(sum(losses) / 3)
-    assert calc_loss_loader(batches, Logits(), CPU, num_batches=2) == pytest.approx(
-        sum(losses[:2]) / 2
-    )
-
-
-def test_probabilities_that_are_no_numbers_are_told():
-    batch = torch.full((2, 2), torch.nan), torch.ones(2, dtype=torch.long), torch.zeros(2)
-    with pytest.raises(ValueError, match="no longer finite: try"):
-        predict([batch], Logits(), CPU)
-
-
-class Recorder(torch.optim.SGD):
-    """Notes the gradient at each step, and moves nothing."""
-
-    def __init__(self, model):
-        super().__init__(model.parameters(), lr=0.0)
-        self.gradients = []
-
-    def step(self):
-        self.gradients.append(self.param_groups[0]["params"][0].grad.item())
-
-
-def gradient_of(batches, divisor):
-    model = Logits()
-    for batch in batches:
-        (calc_loss_batch(batch, model, CPU) / divisor).backward()
-    return model.factor.grad.item()
-
-
-def test_accumulated_batches_make_one_step_and_a_short_rest_is_divided_alike():
-    batches = [batch_of([0, 1], seed=i) for i in range(5)]
-    model = Logits()
-    optimizer = Recorder(model)
-    train_classifier_simple(
-        model, batches, batches, optimizer, CPU, num_epochs=2, accumulation_steps=3
-    )
-    an_epoch = [gradient_of(batches[:3], 3), gradient_of(batches[3:], 3)]
-    assert optimizer.gradients == pytest.approx(an_epoch * 2)
-
-
-def test_losses_are_seen_after_every_50_batches_counted_over_the_run():
-    batches = [batch_of([0, 1], seed=i) for i in range(40)]
-    model = Logits()
-    history = train_classifier_simple(model, batches, batches, Recorder(model), CPU, num_epochs=3)
-    assert [batch for batch, *_ in history.losses] == [0, 50, 100]
-    assert [epoch for epoch, *_ in history.accuracies] == [1, 2, 3]
-
-
-@pytest.mark.fault("not finite")
-def test_a_loss_that_is_no_number_names_its_batch():
-    batches = [batch_of([0, 1], seed=i) for i in range(7)]
-    inputs, *rest = batches[5]
-    spoiled = [*batches[:5], (inputs * torch.nan, *rest), batches[6]]
-    model = Logits()
-    with pytest.raises(ValueError, match=r"nan at batch 5, with a learning rate of 0\.0: try"):
-        train_classifier_simple(model, spoiled, batches, Recorder(model), CPU, num_epochs=1)
-
-
-@pytest.mark.parametrize("accumulation_steps", [1, 3])
-def test_max_steps_are_optimiser_steps(accumulation_steps):
-    batches = [batch_of([0, 1], seed=i) for i in range(7)]
-    model = Logits()
-    optimizer = Recorder(model)
-    train_classifier_simple(
-        model, batches, batches, optimizer, CPU, num_epochs=5, max_steps=4,
-        accumulation_steps=accumulation_steps,
-    )  # fmt: skip
-    assert len(optimizer.gradients) == 4
 
 
 # --------------------------------------------------------------------------------- one experiment

@@ -134,7 +134,9 @@ def test_any_text_is_read_back_as_the_text_it_is(text):
     ("content", "words"),
     [
         ("Label,Text\n0,a\n2,b\n", "has 2 in message 1, expected labels 0 and 1"),
-        ("Label,Text\nham,a\n", "has ham in message 0"),
+        ("Label,Text\n0,a\neggs,b\n", "has eggs in message 1"),
+        ("Label,Text\n0,a\n0.5,b\n", "has 0.5 in message 1"),
+        ("Label,Text\n1,a\n,b\n", "has no label in message 1, expected labels 0 and 1"),
         ("Label,Text\n", "has no message"),
         ("Class,Text\n0,a\n", "lacks the column Label"),
     ],
@@ -142,6 +144,35 @@ def test_any_text_is_read_back_as_the_text_it_is(text):
 def test_a_csv_of_something_else_is_told(content, words):
     with pytest.raises(ValueError, match=words):
         read_messages(io.StringIO(content))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["1", "0"], ["1.0", "0.0"], ["1.00", "0."], ["True", "False"], ["TRUE", "false"],
+        ["spam", "ham"], ["Spam", " ham "], ["spam", "0"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+@pytest.mark.fault("labels")
+def test_labels_are_read_however_they_are_written(labels):
+    content = "Label,Text\n" + "".join(f"{label},a\n" for label in labels)
+    dataset = SpamDataset(io.StringIO(content), demo_tokenizer())
+    assert dataset.labels.tolist() == dataset.data["Label"].tolist() == [1, 0]
+    assert dataset.labels.dtype == torch.long
+
+
+class OnlyEncode:
+    """Has what transformers' tokenizers and a reader's own have, and not more."""
+
+    def encode(self, text):
+        return [ord(character) for character in text]
+
+
+def test_a_tokenizer_needs_no_more_than_encode():
+    dataset = SpamDataset(csv_of("abc", ""), OnlyEncode(), max_length=2)
+    assert dataset.tokens.tolist() == [[*b"ab"], [PAD, PAD]]
+    assert dataset.lengths.tolist() == [2, 1]
 
 
 @pytest.mark.parametrize("linesep", ["\n", "\r\n", "\r"])

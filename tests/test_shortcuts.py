@@ -14,7 +14,8 @@ from experiments.classifier import GPTClassifier, make_trainable
 from experiments.data.datasets import Splits, create_datasets, create_loaders
 from experiments.data.messages import to_csv
 from experiments.devices import choose_kernels
-from experiments.lora import LoRALayer
+from experiments.lora import LinearWithLoRAMerged, LoRALayer
+from experiments.settings import TRAINABLE
 from experiments.shortcuts import (
     disk,
     layers,
@@ -29,6 +30,8 @@ from experiments.shortcuts.model import ShortcutClassifier
 from experiments.shortcuts.switch import take_shortcuts
 from experiments.training import calc_loss_batch
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 PAD = 96
 CONFIG = {
@@ -37,15 +40,6 @@ CONFIG = {
 }  # fmt: skip
 LAYERS = ("last_layer", "last_block", "last_two_blocks", "all", "lora", "lora_alternative")
 POSITIONS = ("first", "last", "flexible")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors lose more by threads than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class CharacterTokenizer:
@@ -106,8 +100,8 @@ def trajectory(model, loaders, steps=10, accumulation_steps=1, device=CPU):
     batches = itertools.chain.from_iterable(itertools.repeat(loaders.train))
     for step in range(1, steps + 1):
         model.train()
-        for batch in itertools.islice(batches, accumulation_steps):
-            (calc_loss_batch(batch, model, device) / accumulation_steps).backward()
+        for *inputs, labels in itertools.islice(batches, accumulation_steps):
+            (calc_loss_batch(inputs, labels, model, device) / accumulation_steps).backward()
         seen += [p.grad.clone() for p in parameters.values()]
         optimizer.step()
         optimizer.zero_grad()
@@ -153,6 +147,21 @@ def test_a_single_block_is_enough(layers):
 @pytest.mark.usefixtures("float64")
 def test_a_model_without_attention_biases_is_the_same():
     assert_same(both_paths("last_two_blocks", "last", config=CONFIG | {"qkv_bias": False}))
+
+
+def test_lora_is_merged_on_the_plain_path_only_as_a_run_says(monkeypatch):
+    merged = []
+    forward = LinearWithLoRAMerged.forward
+    monkeypatch.setattr(
+        LinearWithLoRAMerged, "forward", lambda self, x: merged.append(x) or forward(self, x)
+    )
+    counts = []
+    for model, loaders in both_paths("lora_alternative", "last"):
+        *inputs, _ = next(iter(loaders.test))
+        model(*inputs)
+        counts.append(len(merged))
+    assert counts == [19, 19]  # six layers in each of three blocks, and the head
+    assert TRAINABLE["lora_alternative"] == "LoRA (merged by --no_shortcuts only) and the head"
 
 
 @pytest.mark.cuda

@@ -6,9 +6,8 @@ loaders = create_loaders(datasets, batch_size=8)
 
 import io
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import tiktoken
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -16,12 +15,20 @@ from torch.utils.data import DataLoader, Dataset
 from experiments.data.messages import read_messages
 
 
+class Tokenizer(Protocol):
+    """What makes tokens of a text: one of tiktoken's, of transformers', or a reader's own."""
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the tokens of a text."""
+
+
 class SpamDataset(Dataset):
     """The tokens and labels of a CSV file of messages.
 
     Args:
-        csv_file: a path or an open file with the columns Label (0 or 1) and Text.
-        tokenizer: what encodes the texts, as tiktoken's encodings do.
+        csv_file: a path or an open file with the columns Label, as `read_messages` takes it, and
+            Text.
+        tokenizer: anything whose `encode` makes a list of tokens of a text.
         max_length: tokens after which a message is cut; if None, that of the longest.
         pad_token_id: fills every message up to `max_length`; stands for an empty message.
         no_padding: leaves every message at its own length.
@@ -30,16 +37,15 @@ class SpamDataset(Dataset):
     def __init__(
         self,
         csv_file: str | Path | io.StringIO,
-        tokenizer: tiktoken.Encoding,
+        tokenizer: Tokenizer,
         max_length: int | None = None,
         pad_token_id: int = 50256,
         no_padding: bool = False,
     ) -> None:
         self.data = read_messages(csv_file)
-        encoded = [
-            (tokenizer.encode_ordinary(text) or [pad_token_id])[:max_length]
-            for text in self.data["Text"]
-        ]
+        # tiktoken's `encode` refuses a text in which a special token's name stands.
+        encode = getattr(tokenizer, "encode_ordinary", None) or tokenizer.encode
+        encoded = [(encode(text) or [pad_token_id])[:max_length] for text in self.data["Text"]]
         self.no_padding = no_padding
         self.labels = torch.tensor(self.data["Label"].to_numpy())  # (N,)
         self.lengths = torch.tensor([len(tokens) for tokens in encoded])  # (N,), without padding
@@ -74,7 +80,7 @@ class Splits(NamedTuple):
 
 def create_datasets(
     files: dict[str, Path | io.StringIO],
-    tokenizer: tiktoken.Encoding,
+    tokenizer: Tokenizer,
     max_length: int | None = None,
     no_padding: bool = False,
 ) -> Splits:

@@ -37,6 +37,7 @@ SPLIT_SHA256 = {
     "validation": "f92996ef2ae2ed6d6937e96bc7a3f739f2bae59b07d1babd7f3725e473f2d2bd",
     "test": "f82216f37a6d785b52f99a84a3552dcc9835316018758c2117b2ca133e6c1409",
 }
+LABEL_WORDS = {"ham": "0", "false": "0", "spam": "1", "true": "1"}
 SPLIT_SEED = 123  # whatever --seed says
 
 
@@ -91,16 +92,23 @@ def to_csv(messages: pd.DataFrame) -> str:
 
 
 def read_messages(csv_file: str | Path | io.StringIO) -> pd.DataFrame:
-    """Returns the messages of a CSV file with their labels; every text is the text it is.
+    """Returns the messages of a CSV file, ham labelled 0 and spam 1; every text is the text it is.
 
     Raises:
-        ValueError: when it has no messages, or lacks a column, or a label is neither 0 nor 1.
+        ValueError: when it has no messages, or lacks a column, or a label is neither 0 nor 1 nor
+            one of `LABEL_WORDS`, in any case.
     """
-    messages = pd.read_csv(csv_file, dtype={"Text": str}, keep_default_na=False)
+    messages = pd.read_csv(csv_file, dtype={"Label": str, "Text": str}, keep_default_na=False)
     if missing := {"Label", "Text"} - set(messages):
         raise ValueError(f"{csv_file} lacks the column {' and '.join(sorted(missing))}")
-    others = messages.loc[~messages["Label"].isin([0, 1]), "Label"]
-    if len(others) or not len(messages):
-        found = f"{others.iloc[0]} in message {others.index[0]}" if len(others) else "no message"
-        raise ValueError(f"{csv_file} has {found}, expected labels 0 and 1")
-    return messages
+    if messages.empty:
+        raise ValueError(f"{csv_file} has no message")
+    words = messages["Label"].str.strip().str.lower()
+    labels = pd.to_numeric(words.replace(LABEL_WORDS), errors="coerce")
+    others = messages.loc[~labels.isin([0, 1]), "Label"]
+    if len(others):
+        raise ValueError(
+            f"{csv_file} has {others.iloc[0] or 'no label'} in message {others.index[0]}, expected "
+            "labels 0 and 1, False and True, or ham and spam"
+        )
+    return messages.assign(Label=labels.astype("int64"))

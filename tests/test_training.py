@@ -1,0 +1,207 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from experiments.training import (
+    History,
+    calc_accuracy_loader,
+    calc_loss_batch,
+    calc_loss_loader,
+    classify,
+    count_correct,
+    evaluate_model,
+    predict,
+    train_classifier_simple,
+)
+
+CPU = torch.device("cpu")
+
+
+class Logits(nn.Module):
+    """Gives each message the logits that its inputs are, times one trainable number."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(()))
+
+    def forward(self, inputs, lengths):
+        return self.factor * inputs
+
+
+def batch_of(labels, seed=0):
+    inputs = torch.randn(len(labels), 2, generator=torch.Generator().manual_seed(seed))
+    return inputs, torch.ones(len(labels), dtype=torch.long), torch.tensor(labels)
+
+
+def test_the_loss_is_the_mean_cross_entropy_over_labels_that_count():
+    inputs, lengths, labels = batch_of([0, 1, 1, 0])
+    loss = calc_loss_batch((inputs, lengths), labels, Logits(), CPU)
+    assert loss == F.cross_entropy(inputs, labels)
+    ignoring = calc_loss_batch((inputs, lengths), labels, Logits(), CPU, ignore_index=0)
+    assert ignoring == F.cross_entropy(inputs[1:3], labels[1:3])
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_batch_without_a_counted_label_has_zero_loss_and_zero_gradient(label):
+    model = Logits()
+    *inputs, labels = batch_of([label] * 3)
+    loss = calc_loss_batch(inputs, labels, model, CPU, ignore_index=label)
+    loss.backward()
+    assert (loss.item(), model.factor.grad.item()) == (0, 0)
+
+
+def test_accuracy_counts_every_message_and_loss_averages_batches():
+    batches = [batch_of([0, 1, 1, 0], seed=1), batch_of([1], seed=2), batch_of([0], seed=3)]
+    right = sum((x.argmax(1) == y).sum().item() for x, _, y in batches)
+    assert calc_accuracy_loader(batches, Logits(), CPU) == right / 6
+    losses = [F.cross_entropy(x, y).item() for x, _, y in batches]
+    assert calc_loss_loader(batches, Logits(), CPU) == pytest.approx(sum(losses) / 3)
+    assert calc_loss_loader(batches, Logits(), CPU, num_batches=2) == pytest.approx(
+        sum(losses[:2]) / 2
+    )
+
+
+def test_probabilities_that_are_no_numbers_are_told():
+    batch = torch.full((2, 2), torch.nan), torch.ones(2, dtype=torch.long), torch.zeros(2)
+    with pytest.raises(ValueError, match="no longer finite: try"):
+        predict([batch], Logits(), CPU)
+
+
+class Recorder(torch.optim.SGD):
+    """Notes the gradient at each step, and moves nothing."""
+
+    def __init__(self, model):
+        super().__init__(model.parameters(), lr=0.0)
+        self.gradients = []
+
+    def step(self):
+        self.gradients.append(self.param_groups[0]["params"][0].grad.item())
+
+
+def gradient_of(batches, divisor):
+    model = Logits()
+    for *inputs, labels in batches:
+        (calc_loss_batch(inputs, labels, model, CPU) / divisor).backward()
+    return model.factor.grad.item()
+
+
+def test_accumulated_batches_make_one_step_and_a_short_rest_is_divided_alike():
+    batches = [batch_of([0, 1], seed=i) for i in range(5)]
+    model = Logits()
+    optimizer = Recorder(model)
+    train_classifier_simple(
+        model, batches, batches, optimizer, CPU, num_epochs=2, accumulation_steps=3
+    )
+    an_epoch = [gradient_of(batches[:3], 3), gradient_of(batches[3:], 3)]
+    assert optimizer.gradients == pytest.approx(an_epoch * 2)
+
+
+def test_losses_are_seen_after_every_50_batches_counted_over_the_run():
+    batches = [batch_of([0, 1], seed=i) for i in range(40)]
+    model = Logits()
+    history = train_classifier_simple(model, batches, batches, Recorder(model), CPU, num_epochs=3)
+    assert [batch for batch, *_ in history.losses] == [0, 50, 100]
+    assert [epoch for epoch, *_ in history.accuracies] == [1, 2, 3]
+
+
+@pytest.mark.fault("not finite")
+def test_a_loss_that_is_no_number_names_its_batch():
+    batches = [batch_of([0, 1], seed=i) for i in range(7)]
+    inputs, *rest = batches[5]
+    spoiled = [*batches[:5], (inputs * torch.nan, *rest), batches[6]]
+    model = Logits()
+    with pytest.raises(ValueError, match=r"nan at batch 5, with a learning rate of 0\.0: try"):
+        train_classifier_simple(model, spoiled, batches, Recorder(model), CPU, num_epochs=1)
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+def test_max_steps_are_optimiser_steps(accumulation_steps):
+    batches = [batch_of([0, 1], seed=i) for i in range(7)]
+    model = Logits()
+    optimizer = Recorder(model)
+    train_classifier_simple(
+        model, batches, batches, optimizer, CPU, num_epochs=5, max_steps=4,
+        accumulation_steps=accumulation_steps,
+    )  # fmt: skip
+    assert len(optimizer.gradients) == 4
+
+
+# ------------------------------------------------------------------------------ one or all tokens
+
+
+def test_of_a_model_that_gives_all_tokens_logits_the_last_ones_count():
+    all_logits = torch.randn(3, 5, 2)
+    assert torch.equal(classify(nn.Identity(), all_logits, CPU), all_logits[:, -1])
+    assert torch.equal(classify(nn.Identity(), [all_logits[:, -1]], CPU), all_logits[:, -1])
+
+
+def test_pairs_and_triples_are_looked_at_alike():
+    triples = [batch_of([0, 1, 1, 0], seed=1), batch_of([1], seed=2)]
+    pairs = [(inputs, labels) for inputs, _, labels in triples]
+    for look in (calc_loss_loader, calc_accuracy_loader, count_correct):
+        assert look(pairs, nn.Identity(), CPU) == look(triples, Logits(), CPU)
+
+
+# ------------------------------------------------------------------------ evaluation and training
+
+
+class ModeRecorder(Logits):
+    """Notes at each batch whether it is in training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.modes = []
+
+    def forward(self, inputs, lengths):
+        self.modes.append(self.training)
+        return super().forward(inputs, lengths)
+
+
+def test_probabilities_and_accuracies_are_those_of_evaluation_mode():
+    for look in (predict, count_correct, calc_accuracy_loader):
+        model = ModeRecorder()
+        look([batch_of([0, 1])], model, CPU)
+        assert model.modes == [False]
+        assert not model.training
+
+
+def test_losses_of_loaders_are_looked_at_in_evaluation_mode_and_training_goes_on():
+    model = ModeRecorder()
+    train, val = [batch_of([0, 1])], [batch_of([0, 1], seed=1)]
+    losses = evaluate_model(model, train, val, CPU, eval_iter=5)
+    assert model.modes == [False, False]
+    assert model.training
+    assert losses == (calc_loss_loader(train, model, CPU), calc_loss_loader(val, model, CPU))
+
+
+def test_only_what_is_trained_on_is_seen_in_training_mode():
+    batches = [batch_of([0, 1], seed=i) for i in range(3)]
+    model = ModeRecorder()
+    train_classifier_simple(
+        model, batches, batches, Recorder(model), CPU, num_epochs=2, eval_freq=2, eval_iter=1
+    )
+    looked_at = [False, False]  # in each of the two loaders
+    first = [True, *looked_at, True, True, *looked_at, *looked_at]  # after batches 0 and 2
+    second = [True, True, *looked_at, True, *looked_at]  # after batch 4
+    assert model.modes == first + second
+
+
+def test_the_mean_loss_of_no_batches_is_no_number_as_in_the_book():
+    assert math.isnan(calc_loss_loader([], Logits(), CPU))
+
+
+def test_a_history_unpacks_into_the_books_five_results():
+    history = History([(0, 0.7, 0.8), (50, 0.5, 0.6)], [(1, 0.9, 0.85)], examples_seen=420)
+    train_losses, val_losses, train_accs, val_accs, examples_seen = history
+    assert (train_losses, val_losses) == ([0.7, 0.5], [0.8, 0.6])
+    assert (train_accs, val_accs, examples_seen) == ([0.9], [0.85], 420)
+
+
+def test_messages_are_seen_again_in_each_epoch():
+    batches = [batch_of([0, 1]), batch_of([0, 1, 1])]
+    model = Logits()
+    history = train_classifier_simple(model, batches, batches, Recorder(model), CPU, num_epochs=3)
+    assert history.examples_seen == 15
