@@ -118,6 +118,14 @@ FAULTS = {
         "A CSV's labels are written as 1.0 and 0.0, True and False, or spam and ham",
         "read as 1 and 0; any other is refused with the number of its message",
     ),
+    "own file": (
+        "A user's own file is damaged, empty, in another encoding or format, or lacks a column",
+        "read, or refused in one sentence that names the file, what it has, and the way out",
+    ),
+    "own classes": (
+        "A user's own labels are missing, too few, alike, unknown to training, or at odds",
+        "what cannot work is refused in one sentence; the rest is counted and told before training",
+    ),
     "broken record": (
         "A record is broken or of another version",
         "named and left out",
