@@ -2,11 +2,13 @@
 
     python compare_experiments.py                    # the table of all rows found
     python compare_experiments.py 1 16               # two rows side by side
+    python compare_experiments.py "row 01" "row 01, bfloat16"   # any two, by name
     python compare_experiments.py --published        # what the published figures alone can carry
     python compare_experiments.py --plot figures     # PNG figures
 
 Each row's test accuracy gets Wilson's 95 % interval. Against row 1 stands the exact McNemar test on
 the messages that just one of the two gets right, corrected by Holm's method over the rows shown.
+Only runs of the same weights, data and precision are held against each other, unless two are named.
 Seeds are summed up by mean, standard deviation and range; the spread that other test messages would
 bring is another thing, and is kept apart from it.
 """
@@ -21,12 +23,12 @@ if __name__ == "__main__":  # a wrong flag ends here: the imports below take sec
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from experiments.command_line import one_line_errors
 from experiments.comparison.flags import parse_args
+from experiments.comparison.groups import Groups, find_pair, group_records, left_out
 from experiments.comparison.pairs import compare_pair
-from experiments.comparison.summaries import group_records, summarise
+from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import notes, published_table, summary_table, write_summaries
 from experiments.data.messages import read_messages
 from experiments.records import read_records
@@ -37,33 +39,24 @@ def read_texts(path: Path) -> list[str] | None:
     return read_messages(path)["Text"].tolist() if path.is_file() else None
 
 
-def find_groups(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def find_groups(folder: Path) -> Groups:
     """Returns the groups of a folder's records, and says on stderr what is left out.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when there is none, or their test messages do not fit together.
     """
     records, problems = read_records(folder)
     for problem in problems:
         print(f"Left out: {problem}", file=sys.stderr)
-    if groups := group_records(records):
+    groups = group_records(records)
+    for words in left_out(records, groups):
+        print(f"Left out: {words}", file=sys.stderr)
+    if groups:
         return groups
     raise ValueError(
         f"no finished record of a row in {folder}: run additional_experiments.py first, or name "
         "the folder by --results"
     )
-
-
-def find_group(groups: dict[str, list[dict[str, Any]]], word: str) -> list[dict[str, Any]]:
-    """Returns the records that a word of the command line stands for: a row, or a baseline.
-
-    Raises:
-        ValueError: when there are none.
-    """
-    name = f"row {int(word):02d}" if word.isdecimal() else f"baseline {word}"
-    if name in groups:
-        return groups[name]
-    raise ValueError(f"no record of {name}; there are {', '.join(groups)}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -75,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         groups = find_groups(arguments.results)
         if arguments.rows:
-            pair = [find_group(groups, word) for word in arguments.rows]
+            pair = find_pair(groups, arguments.rows)
             print(compare_pair(*pair, read_texts(arguments.test_csv)))
             return
         summaries = summarise(groups)

@@ -26,6 +26,7 @@ from tiktoken_ext.openai_public import ENDOFTEXT, r50k_pat_str
 from experiments.checkpoint.weights import load_gpt2_checkpoint
 from experiments.downloads import RemoteFile, fetch
 from experiments.hub import hub_cache, hub_endpoint
+from experiments.published import CHECKPOINT_SHA256
 
 # ----------------------------------------------------------------------- what there is to fetch
 
@@ -34,25 +35,25 @@ CHECKPOINTS = {
     "124M": (
         "openai-community/gpt2",
         "607a30d783dfa663caf39e06633721c8d4cfcd7e",
-        "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+        CHECKPOINT_SHA256["124M"],
         548_105_171,
     ),
     "355M": (
         "openai-community/gpt2-medium",
         "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
-        "fc5a354a19255ad494f3d71549390baca1ccf61d1d822b9408971705c687c9cd",
+        CHECKPOINT_SHA256["355M"],
         1_519_984_962,
     ),
     "774M": (
         "openai-community/gpt2-large",
         "32b71b12589c2f8d625668d2335a01cac3249519",
-        "5f47f3e12f91cd33b662ce7e433b6150ad5512b5884a2cee961b50e9c3bbebce",
+        CHECKPOINT_SHA256["774M"],
         None,
     ),
     "1558M": (
         "openai-community/gpt2-xl",
         "15ea56dee5df4983c59b2538573817e1667135e2",
-        "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
+        CHECKPOINT_SHA256["1558M"],
         None,
     ),
 }

@@ -330,11 +330,22 @@ def design_of(settings: Settings) -> int | None:
     """Returns the row whose question a run asks, of its own model or of one that stands in.
 
     A local checkpoint stands in for the published one of the size, and the tiny model, which has
-    random weights, for the small one of row 10.
+    random weights, for the small one of row 10. The precision is no part of the question.
     """
     network = settings.network
     if network.checkpoint:
         network = replace(network, weights="pretrained")
     if network.model_size == TINY:
         network = replace(network, model_size="gpt2-small (124M)")
-    return None if settings.reading.demo else row_of(replace(settings, network=network))
+    asked = in_float32(replace(settings, network=network))
+    return None if settings.reading.demo else row_of(asked)
+
+
+def in_float32(settings: Settings) -> Settings:
+    """Returns the settings in the precision of the rows."""
+    return replace(settings, machine=replace(settings.machine, precision="float32"))
+
+
+def stands_in(settings: Settings) -> bool:
+    """Says whether a run asks a row's question of another model than the published one."""
+    return design_of(settings) != row_of(in_float32(settings))

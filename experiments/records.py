@@ -4,7 +4,7 @@
     records, problems = read_records(Path("results"))
 
 `additional_experiments.py` writes a record for each run, `compare_experiments.py` reads them;
-`docs/record.md` describes the fields.
+`docs/record.md` describes the fields. Records of version 1 are read as if they were of version 2.
 """
 
 import json
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.files import write_whole
+from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
 from experiments.rows import ROWS
 
-VERSION = 1
+VERSION = 2
 FINISHED, FAILED = "finished", "failed"
 FIELDS = {  # of every record; a finished one has those of RESULTS too
     "version": int,
@@ -29,6 +30,12 @@ FIELDS = {  # of every record; a finished one has those of RESULTS too
     "environment": dict,
     "date": str,
 }
+SINCE_2 = {  # fields that version 1 lacks
+    "weights": (str, type(None)),  # SHA-256 of the checkpoint, or "random"; none of baselines
+    "data": str,  # SHA-256 of the splits
+    "precision": str,
+    "prefix_reused": bool,
+}
 RESULTS = {
     "losses": list,  # [batch, train, validation]
     "accuracies": list,  # [epoch, train, validation], over a few batches
@@ -38,6 +45,12 @@ RESULTS = {
     "peak_memory_mib": (int, float, type(None)),
     "trainable_parameters": int,
     "parameters": int,
+}
+TEST = {  # of each test message
+    "labels": int,
+    "predictions": int,
+    "p_spam": (int, float),
+    "in_training": bool,
 }
 
 
@@ -62,19 +75,50 @@ def write_record(folder: Path, record: dict[str, Any]) -> Path:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Returns a record.
+    """Returns a record, as the newest version has it.
 
     Raises:
-        ValueError: when the file is none, or of another version.
+        ValueError: when the file is none, or of an unknown version.
         OSError: when it cannot be read.
     """
     try:
         record = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested without end
         raise ValueError(f"{path} is no record: {error}") from error
-    if problem := find_problem(record):
+    if problem := find_problem(record, readable=(1, VERSION)):
         raise ValueError(f"{path} is no record: {problem}")
-    return record
+    return record if record["version"] == VERSION else upgrade(record)
+
+
+def upgrade(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns a record of version 1 with the fields of version 2, as far as it tells them.
+
+    A checkpoint is known by its name only. Whether the prefix was reused is not known: None.
+    """
+    model, environment = record["model"], record["environment"]
+    size, _, origin = model.rpartition(", ")
+    weights: str | None = model
+    if record["name"].startswith("baseline "):
+        weights = None
+    elif model.startswith("checkpoint "):
+        weights = model
+    elif origin == "random weights":
+        weights = "random"
+    elif origin == "pretrained weights":
+        weights = CHECKPOINT_SHA256.get(size.partition("(")[2].rstrip(")"), model)
+    device_type = environment["device"].partition(", ")[0]
+    if weights is None:  # whatever the machine has, a baseline is computed there
+        device_type = "cpu"
+    elif device_type not in ("cpu", "mps"):  # the name of a card
+        device_type = "cuda"
+    return record | {
+        "version": VERSION,
+        "weights": weights,
+        "data": DATA_SHA256,
+        "precision": record["settings"].get("precision", "float32"),
+        "prefix_reused": None,
+        "environment": environment | {"device_type": device_type},
+    }
 
 
 def read_records(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -96,13 +140,14 @@ def is_finished(path: Path) -> bool:
         return False
 
 
-def find_problem(record: Any) -> str | None:
-    """Returns what keeps something from being a record, or None."""
+def find_problem(record: Any, readable: tuple[int, ...] = (VERSION,)) -> str | None:
+    """Returns what keeps something from being a record of these versions, or None."""
     if not isinstance(record, dict):
         return f"{type(record).__name__} in place of an object"
-    if record.get("version") != VERSION:
-        return f"version {record.get('version')}, expected {VERSION}"
-    expected = FIELDS | (RESULTS if record.get("status") == FINISHED else {})
+    if (version := record.get("version")) not in readable:
+        return f"version {version}, expected {' or '.join(map(str, readable))}"
+    expected = FIELDS | (SINCE_2 if version > 1 else {})
+    expected |= RESULTS if record.get("status") == FINISHED else {}
     for name, kind in expected.items():
         if name not in record:
             return f"{name} is missing"
@@ -110,17 +155,24 @@ def find_problem(record: Any) -> str | None:
             return f"{name} is {type(record[name]).__name__}"
     if record["row"] is not None and record["row"] not in ROWS:
         return f"row {record['row']} is none of the table"
+    for name in ["device"] if version == 1 else ["device", "device_type"]:
+        if not isinstance(record["environment"].get(name), str):
+            return f"the environment lacks the {name}"
     return find_wrong_result(record) if record["status"] == FINISHED else None
 
 
 def find_wrong_result(record: dict[str, Any]) -> str | None:
     """Returns what is wrong with the results of a finished record, or None."""
-    if "train" not in record["seconds"] or "device" not in record["environment"]:
-        return "seconds lack train, or the environment lacks the device"
-    if not all(isinstance(values, list) for values in record["test"].values()):
-        return "test has something else than lists"
-    if set(record["test"]) != {"labels", "predictions", "p_spam", "in_training"}:
-        return f"test has {', '.join(record['test'])}"
-    if len({len(values) for values in record["test"].values()}) != 1:
+    test, seconds = record["test"], record["seconds"]
+    if not all(isinstance(seconds.get(name, 0), int | float) for name in ("prefix", "train")):
+        return "seconds hold something else than numbers"
+    if "train" not in seconds:
+        return "seconds lack train"
+    if set(test) != set(TEST):
+        return f"test has {', '.join(test)}"
+    for name, kind in TEST.items():
+        if not isinstance(test[name], list) or not all(isinstance(v, kind) for v in test[name]):
+            return f"test has other {name} than expected"
+    if len({len(values) for values in test.values()}) != 1:
         return "test has lists of different lengths"
-    return None
+    return None if test["labels"] else "test has no message"

@@ -15,10 +15,10 @@ import tiktoken
 import torch
 from torch import Tensor
 
-from experiments.data.messages import SPLIT_SHA256
 from experiments.devices import device_name
 from experiments.files import sha256_of
-from experiments.flags import design_of, row_of
+from experiments.flags import design_of, stands_in
+from experiments.published import SPLIT_SHA256
 from experiments.records import FINISHED, VERSION
 from experiments.settings import Network, Settings
 from experiments.sources import git_commit, source_digest
@@ -86,7 +86,7 @@ def begin_record(settings: Settings, device: torch.device) -> dict[str, Any]:
         "digest": hashlib.sha256(repr(depends_on).encode()).hexdigest(),
         "name": name,
         "row": row,
-        "stands_in": row is not None and row_of(settings) is None,
+        "stands_in": stands_in(settings),
         "model": settings.baseline or settings.network.description,
         "seed": settings.seed,
         "settings": {k: str(v) if isinstance(v, Path) else v for k, v in told.items()},

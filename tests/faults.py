@@ -127,8 +127,16 @@ FAULTS = {
         "what cannot work is refused in one sentence; the rest is counted and told before training",
     ),
     "broken record": (
-        "A record is broken or of another version",
+        "A record is broken, of an unknown version, or without test messages",
         "named and left out",
+    ),
+    "mixed records": (
+        "Records are of several weights, data or precisions",
+        "each has its own groups, by name; two of them are compared only where both are named",
+    ),
+    "other messages": (
+        "Records hold other test messages, or in another order",
+        "status 1 and one sentence",
     ),
     "damaged cache": (
         "Hidden states on the disk are damaged, cut short, or of something else",

@@ -1,6 +1,7 @@
 """Made-up records for tests."""
 
-from experiments.records import FINISHED, VERSION
+from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
+from experiments.records import FINISHED, SINCE_2, VERSION
 
 
 def make_record(row=1, seed=123, wrong=(), total=12, **more):
@@ -16,9 +17,13 @@ def make_record(row=1, seed=123, wrong=(), total=12, **more):
         "row": row,
         "stands_in": False,
         "model": "gpt2-small (124M), pretrained weights",
+        "weights": CHECKPOINT_SHA256["124M"] if row else None,
+        "data": DATA_SHA256,
+        "precision": "float32",
+        "prefix_reused": False,
         "seed": seed,
         "settings": {"num_epochs": 5, "batch_size": 8},
-        "environment": {"device": "cpu"},
+        "environment": {"device": "cpu", "device_type": "cpu"},
         "date": "2026-01-01T00:00:00+00:00",
         "losses": [[0, 2.0, 2.1], [50, 1.0, 1.2]],
         "accuracies": [[1, 0.8, 0.7]],
@@ -34,3 +39,30 @@ def make_record(row=1, seed=123, wrong=(), total=12, **more):
         "trainable_parameters": 10,
         "parameters": 100,
     } | more
+
+
+def make_stand_in(row, weights, name="tiny.safetensors", **more):
+    """The record of a run on a local checkpoint, which stands in for the published one."""
+    model = f"checkpoint {name}"
+    return make_record(row, weights=weights, stands_in=True, model=model, **more)
+
+
+def make_old_record(row=1, **more):
+    """A record as version 1 had it."""
+    record = make_record(row, **more) | {"version": 1}
+    record["environment"] = {"device": record["environment"]["device"]}
+    return {name: value for name, value in record.items() if name not in SINCE_2}
+
+
+def some_records():
+    """Row 1 errs twice, row 4 in none, row 16 in other ones; two seeds each, and a baseline."""
+    majority = make_record(None, wrong=[0, 2, 4, 6, 8, 10], name="baseline majority", model="m")
+    return [
+        make_record(1, wrong=[1, 2]),
+        make_record(1, seed=124, wrong=[1]),
+        make_record(4),
+        make_record(4, seed=124, wrong=[5]),
+        make_record(16, seed=124, wrong=[6]),
+        make_record(16, wrong=[2, 7, 8]),
+        majority,
+    ]

@@ -12,7 +12,7 @@ from additional_experiments import main, run_experiment
 from experiments.data.sizes import LONGEST_MESSAGE, sizes_of
 from experiments.descriptions import describe_result
 from experiments.devices import peak_memory_mib
-from experiments.flags import build_parser, parse_args, row_of
+from experiments.flags import build_parser, design_of, parse_args, row_of, stands_in
 from experiments.preparation import build_classifier, load_datasets
 from experiments.rows import ROWS
 from experiments.settings import TINY
@@ -44,6 +44,15 @@ def test_a_row_is_known_by_its_settings(number):
     assert row_of(parse_args([*row, *elsewhere])) == number
     assert row_of(parse_args([*row, "--max_steps", "3"])) is None
     assert row_of(parse_args([*row, "--num_epochs", "4"])) is None
+
+
+def test_another_precision_asks_the_same_question_of_the_same_model():
+    for row in (1, 10):
+        settings = parse_args(["--row", str(row), "--precision", "bfloat16"])
+        assert (row_of(settings), design_of(settings), stands_in(settings)) == (None, row, False)
+    tiny = parse_args(["--row", "10", "--model_size", "gpt2-tiny (7M)"])
+    assert (design_of(tiny), stands_in(tiny)) == (10, True)
+    assert not stands_in(parse_args(["--num_epochs", "4"]))
 
 
 def test_flags_beside_a_row_win():

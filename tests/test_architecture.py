@@ -17,14 +17,14 @@ START, END = "<!-- modules: made by tests/test_architecture.py -->\n", "<!-- end
 LAYERS = {  # from top to bottom; within a line, too, a module imports only those after it
     "scripts": "additional_experiments compare_experiments",
     "an answer": "comparison.figures comparison.pairs comparison.tables comparison.summaries "
-    "comparison.statistics comparison.metrics comparison.flags",
+    "comparison.groups comparison.statistics comparison.metrics comparison.flags",
     "a run": "baselines results descriptions preparation",
     "the way": "shortcuts.switch shortcuts.hidden_states shortcuts.disk shortcuts.needed "
     "shortcuts.model shortcuts.layers training",
     "the network": "classifier lora devices",
-    "the messages": "data.datasets data.demo data.messages data.tables data.own data.splitting",
+    "the messages": "data.datasets data.demo data.messages data.reading data.own data.splitting",
     "the book's own": "gpt_download previous_chapters",
-    "what is told and known": "flags settings records sources rows",
+    "what is told and known": "flags settings records sources rows published",
     "what all rests on": "checkpoint.weights checkpoint.header downloads hub files command_line "
     "data.sizes",
 }

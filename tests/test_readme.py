@@ -17,7 +17,8 @@ from faults import faults_table
 
 import compare_experiments
 from experiments.comparison import flags as comparison_flags
-from experiments.comparison.summaries import group_records, summarise
+from experiments.comparison.groups import group_records
+from experiments.comparison.summaries import summarise
 from experiments.flags import build_parser, parse_args
 from experiments.records import read_records
 from experiments.rows import ROWS, SIZES, published_count

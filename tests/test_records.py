@@ -4,13 +4,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from records import make_record
+from records import make_old_record, make_record
 
 from experiments import sources
+from experiments.published import CHECKPOINT_SHA256
 from experiments.records import (
     FAILED,
     FIELDS,
     RESULTS,
+    SINCE_2,
     is_finished,
     read_record,
     read_records,
@@ -48,19 +50,32 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": 2}, "version 2, expected 1"),
+        ({"version": 3}, "version 3, expected 1 or 2"),
+        ({"weights": 1}, "weights is int"),
+        ({"prefix_reused": None}, "prefix_reused is NoneType"),
         ({"seed": "123"}, "seed is str"),
         ({"row": 20}, "row 20 is none of the table"),
         ({"seconds": {}}, "seconds lack train"),
+        ({"seconds": {"train": "long"}}, "seconds hold something else than numbers"),
         ({"environment": {}}, "the environment lacks the device"),
+        ({"environment": {"device": "cpu"}}, "the environment lacks the device_type"),
         ({"losses": None}, "losses is NoneType"),
         ({"test": {"labels": []}}, "test has labels"),
         (
             {"test": {"labels": [1], "predictions": [1], "p_spam": [], "in_training": [True]}},
             "different lengths",
         ),
+        (
+            {"test": {"labels": ["1"], "predictions": [1], "p_spam": [1], "in_training": [True]}},
+            "test has other labels than expected",
+        ),
+        (
+            {"test": {"labels": [], "predictions": [], "p_spam": [], "in_training": []}},
+            "test has no message",
+        ),
     ],
 )
+@pytest.mark.fault("broken record")
 def test_what_is_no_record_is_named_and_left_out(change, words, tmp_path):
     good = write_record(tmp_path, make_record())
     (tmp_path / "bad.json").write_text(json.dumps(make_record() | change))
@@ -78,17 +93,77 @@ def test_what_is_no_record_is_named_and_left_out(change, words, tmp_path):
 def test_only_a_finished_run_counts_as_one(tmp_path):
     assert not is_finished(tmp_path / "none.json")
     assert is_finished(write_record(tmp_path, make_record()))
-    failed = {name: make_record()[name] for name in FIELDS} | {"status": FAILED, "error": "loss"}
+    failed = {name: make_record()[name] for name in (*FIELDS, *SINCE_2)}
+    failed |= {"status": FAILED, "error": "loss"}
     path = write_record(tmp_path, failed)
     assert not is_finished(path)
     path.write_text("{")
     assert not is_finished(path)
 
 
+def write_old_record(folder, **more):
+    (path := folder / "old.json").write_text(json.dumps(make_old_record(**more)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "weights"),
+    [
+        ({}, CHECKPOINT_SHA256["124M"]),
+        ({"row": 6, "model": "gpt2-medium (355M), pretrained weights"}, CHECKPOINT_SHA256["355M"]),
+        ({"row": 10, "model": "gpt2-small (124M), random weights"}, "random"),
+        ({"model": (name := "checkpoint a, random weights"), "stands_in": True}, name),
+        (
+            {"model": "checkpoint tiny.safetensors", "stands_in": True},
+            "checkpoint tiny.safetensors",
+        ),
+        ({"model": "someone's own, pretrained weights"}, "someone's own, pretrained weights"),
+        ({"model": (name := "checkpoint a (124M), pretrained weights"), "stands_in": True}, name),
+        ({"row": None, "name": "baseline majority", "model": "majority"}, None),
+    ],
+)
+def test_a_record_of_version_1_has_the_weights_that_its_model_tells(old, weights, tmp_path):
+    assert read_record(write_old_record(tmp_path, **old))["weights"] == weights
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "device_type"),
+    [
+        ("cpu, Intel(R) Xeon(R) Processor", "row 01", "cpu"),
+        ("mps, arm", "row 01", "mps"),
+        ("NVIDIA A100, 40 GB", "row 01", "cuda"),
+        ("NVIDIA A100, 40 GB", "baseline majority", "cpu"),
+    ],
+)
+def test_a_record_of_version_1_has_the_device_that_its_name_tells(
+    device, name, device_type, tmp_path
+):
+    path = write_old_record(tmp_path, name=name, environment={"device": device})
+    assert read_record(path)["environment"] == {"device": device, "device_type": device_type}
+
+
+def test_a_record_of_version_1_is_read_as_one_of_version_2(tmp_path):
+    old = write_old_record(tmp_path, settings={"precision": "bfloat16"})
+    record = read_record(old)
+    assert is_finished(old)
+    assert record == make_record() | {
+        "settings": {"precision": "bfloat16"},
+        "precision": "bfloat16",
+        "prefix_reused": None,
+    }
+    with pytest.raises(ValueError, match="version 1, expected 2"):
+        write_record(tmp_path, make_old_record())
+
+
+def test_the_records_that_are_kept_here_are_all_read():
+    records, problems = read_records(DOCUMENT.parent / "records")
+    assert (len(records), problems) == (5, [])
+
+
 def test_the_document_names_every_field():
     text = DOCUMENT.read_text(encoding="utf-8")
     more = {"stands_in", "error", "labels", "predictions", "p_spam", "in_training"}
-    assert not {name for name in {*FIELDS, *RESULTS, *more} if f"`{name}`" not in text}
+    assert not {name for name in {*FIELDS, *SINCE_2, *RESULTS, *more} if f"`{name}`" not in text}
 
 
 def test_published_percentages_are_counts_but_for_row_8s_validation():

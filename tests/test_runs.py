@@ -15,7 +15,8 @@ from checkpoints import write_checkpoint
 import additional_experiments
 from additional_experiments import main
 from experiments import preparation, results
-from experiments.comparison.summaries import group_records, summarise
+from experiments.comparison.groups import group_records
+from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import summary_table
 from experiments.data.demo import demo_splits, demo_tokenizer
 from experiments.flags import design_of, parse_args

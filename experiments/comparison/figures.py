@@ -2,25 +2,27 @@
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.comparison.groups import PUBLISHED, Groups, Record, conditions_of, stand_ins_of
 from experiments.comparison.statistics import wilson_interval
-from experiments.comparison.summaries import accuracy, summarise
+from experiments.comparison.summaries import Summary, accuracy, summarise
 from experiments.files import write_whole
 from experiments.rows import SIZES, published_count
 
 
-def plot(groups: dict[str, list[dict[str, Any]]], folder: Path) -> list[Path]:
+def plot(groups: Groups, folder: Path) -> list[Path]:
     """Draws curves, accuracies with intervals, and time against accuracy; returns the PNG files.
 
-    All are told apart without colour, and no axis of shares is cut below what is shown.
+    All are told apart without colour, and no axis of shares is cut below what is shown. The legend
+    is headed by what stands in for the published models.
     """
-    figures: dict[str, Callable[..., Any]] = {
+    figures: dict[str, Callable[..., Figure]] = {
         "test_accuracy": draw_accuracies,
         "time_and_accuracy": draw_times,
     }
@@ -28,14 +30,27 @@ def plot(groups: dict[str, list[dict[str, Any]]], folder: Path) -> list[Path]:
         figures["curves"] = draw_curves
     paths = []
     for name, draw in figures.items():
-        picture = io.BytesIO()
-        draw(groups).savefig(picture, format="png", dpi=150, bbox_inches="tight")
+        figure, picture = draw(groups), io.BytesIO()
+        if stand_ins := stand_ins_of(groups):
+            figure.legends[0].set_title(caption(stand_ins), {"size": 8})
+        figure.savefig(picture, format="png", dpi=150, bbox_inches="tight")
         paths.append(folder / f"{name}.png")
         write_whole(paths[-1], picture.getvalue())
     return paths
 
 
-def draw_curves(groups: dict[str, list[dict[str, Any]]]) -> Any:
+def caption(stand_ins: Sequence[str]) -> str:
+    """Returns what a figure says of runs that are none of the published models."""
+    heading = "Stand-ins, no runs of the published models, whose figures are not theirs:"
+    return "\n".join([heading, *stand_ins])
+
+
+def on_two_lines(name: str) -> str:
+    """Returns a group's name with its row above what else tells it apart."""
+    return name.replace(", ", "\n", 1)
+
+
+def draw_curves(groups: Groups) -> Figure:
     """Returns a figure of losses and accuracies, one panel a row, training solid and first seed."""
     shown = {name: group[0] for name, group in groups.items() if group[0]["losses"]}
     columns = min(4, len(shown))
@@ -55,7 +70,7 @@ def draw_curves(groups: dict[str, list[dict[str, Any]]]) -> Any:
             at, validation, "o", color="black", markersize=4, fillstyle="none",
             label="validation accuracy",
         )  # fmt: skip
-        panel.set_title(name, fontsize=9)
+        panel.set_title(on_two_lines(name), fontsize=9)
         panel.set_ylim(0, top)
         panel.tick_params(labelsize=7)
     for panel in list(panels):
@@ -67,7 +82,7 @@ def draw_curves(groups: dict[str, list[dict[str, Any]]]) -> Any:
     return figure
 
 
-def draw_accuracies(groups: dict[str, list[dict[str, Any]]]) -> Any:
+def draw_accuracies(groups: Groups) -> Figure:
     """Returns a chart of test accuracies with intervals, the published one beside each."""
     summaries = summarise(groups)
     figure = Figure(figsize=(7, 1.2 + 0.42 * len(summaries)), layout="constrained")
@@ -93,7 +108,7 @@ def draw_accuracies(groups: dict[str, list[dict[str, Any]]]) -> Any:
                 markerfacecolor="white", markersize=5, capsize=2,
                 label="published, 95 % interval",
             )  # fmt: skip
-    axes.set_yticks(range(len(summaries)), [s.name for s in summaries], fontsize=8)
+    axes.set_yticks(range(len(summaries)), [on_two_lines(s.name) for s in summaries], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(right=100.5)
     axes.set_xlabel("test accuracy, %")
@@ -104,30 +119,49 @@ def draw_accuracies(groups: dict[str, list[dict[str, Any]]]) -> Any:
     return figure
 
 
-def draw_times(groups: dict[str, list[dict[str, Any]]]) -> Any:
-    """Returns a chart of training time against test accuracy, each point named."""
+def draw_times(groups: Groups) -> Figure:
+    """Returns a chart of training time against test accuracy, each point named.
+
+    Published models, baselines, and whatever stands in, have a mark each.
+    """
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
-    names: dict[tuple[float, float], list[str]] = {}
+    families: dict[str, list[Summary]] = {}
     for s in summarise(groups):
-        point = (max(s.train_seconds, 0.01), 100 * s.mean)  # no time at all has no logarithm
-        near = (
-            q for q in names if abs(math.log(q[0] / point[0])) < 0.03 and abs(q[1] - point[1]) < 1
-        )
-        names.setdefault(next(near, point), []).append(s.name)
-    for point, together in names.items():
-        axes.plot(*point, "o", color="black")
-        axes.annotate(
-            ", ".join(together),
-            point,
-            xytext=(5, 4),
-            textcoords="offset points",
-            fontsize=8,
-            rotation=25,
-        )
+        families.setdefault(family_of(groups[s.name][0]), []).append(s)
+    for (family, summaries), marker in zip(families.items(), cycle("os^Dv<>*"), strict=False):
+        points = merge_points(summaries)
+        axes.plot(*zip(*points, strict=True), marker, color="black", label=family)
+        for point, together in points.items():
+            axes.annotate(
+                ", ".join(groups[name][0]["name"] for name in together), point, xytext=(5, 4),
+                textcoords="offset points", fontsize=8, rotation=25,
+            )  # fmt: skip
     axes.margins(x=0.15)
     axes.set_xscale("log")
     axes.set_xlabel("training time, s (median over seeds, logarithmic)")
     axes.set_ylabel("test accuracy, % (mean over seeds)")
     axes.grid(color="0.9")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
+
+
+def family_of(record: Record) -> str:
+    """Returns what a run has in common with those that it can be held against."""
+    conditions = conditions_of(record)
+    if conditions.weights is None:
+        return "baselines"
+    family = [] if conditions.stand_in else [PUBLISHED]
+    return ", ".join([*family, *conditions.deviations])
+
+
+def merge_points(summaries: Sequence[Summary]) -> dict[tuple[float, float], list[str]]:
+    """Returns points of seconds and percent, and the names of the groups at or beside each."""
+    names: dict[tuple[float, float], list[str]] = {}
+    for s in summaries:
+        point = (max(s.train_seconds, 0.01), 100 * s.mean)  # no time at all has no logarithm
+        near = (
+            q for q in names if abs(math.log(q[0] / point[0])) < 0.03 and abs(q[1] - point[1]) < 1
+        )
+        names.setdefault(next(near, point), []).append(s.name)
+    return names

@@ -6,8 +6,8 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from experiments.comparison.groups import BASE, Groups, Record, bases_of, pair_up, stand_ins_of
 from experiments.comparison.statistics import (
     LEVEL,
     Interval,
@@ -15,9 +15,11 @@ from experiments.comparison.statistics import (
     pairing_limits,
     wilson_interval,
 )
-from experiments.comparison.summaries import BASE, Summary
+from experiments.comparison.summaries import Summary
 from experiments.files import write_file
 from experiments.rows import ROWS, SIZES, published_count
+
+HAVE_PREFIX = ("last_layer", "last_block", "last_two_blocks")  # blocks before what is trained
 
 
 def markdown(rows: list[list[str]]) -> str:
@@ -59,7 +61,7 @@ def summary_table(summaries: Sequence[Summary]) -> str:
                 f"{s.right / s.total:.2%}".rstrip("%"),
                 f"{s.right} of {s.total}",
                 percent_interval(s.interval),
-                f"{100 * s.unseen_accuracy:.2f}",
+                "" if math.isnan(s.unseen_accuracy) else f"{100 * s.unseen_accuracy:.2f}",
                 str(s.seeds),
                 f"{100 * s.mean:.2f} ± {100 * s.deviation:.2f}" if several else "",
                 f"{100 * s.lowest:.2f} to {100 * s.highest:.2f}" if several else "",
@@ -76,15 +78,14 @@ def summary_table(summaries: Sequence[Summary]) -> str:
     return markdown([[row[i] for i in filled] for row in rows])
 
 
-def notes(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
+def notes(groups: Groups) -> list[str]:
     """Returns what a reader of the table has to know of these records."""
     records = [record for group in groups.values() for record in group]
     found = []
-    models = sorted({record["model"] for record in records if record["stands_in"]})
-    if models:
+    if stand_ins := stand_ins_of(groups):
         found.append(
-            "These are no runs of the published models. In their place: "
-            f"{'; '.join(models)}. The published figures are not theirs."
+            f"Stand-ins, no runs of the published models: {'; '.join(stand_ins)}. The published "
+            "figures are not theirs."
         )
     if any(record["row"] == 8 for record in records):
         found.append("Row 8's published validation accuracy, 99.81 %, is no count of 149 messages.")
@@ -94,14 +95,55 @@ def notes(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
         "copies of training messages. Training: with what is computed before it, without the final "
         "accuracies."
     )
-    if f"row {BASE:02d}" in groups:
+    return [*found, *notes_on_tests(groups), *notes_on_machines(groups)]
+
+
+def notes_on_tests(groups: Groups) -> list[str]:
+    """Returns against what the groups are held, and which against nothing, and why."""
+    if all(group[0]["row"] != BASE for group in groups.values()):
+        return [f"Row {BASE} is not among the records, so nothing is held against it."]
+    without: dict[str, list[str]] = {}
+    for name, group in groups.items():
+        bases = bases_of(groups, group[0])
+        if group[0]["row"] == BASE or (len(bases) == 1 and pair_up(bases[0], group)):
+            continue
+        why = {0: f"no row {BASE} like them", 1: f"no seed that row {BASE} has"}
+        without.setdefault(why.get(len(bases), f"more than one row {BASE}"), []).append(name)
+    return [
+        f"p: exact McNemar, at the first seed that a run shares with row {BASE} of the same "
+        "weights, data and precision; Holm: corrected over the rows shown.",
+        *(
+            f"Held against nothing, for {why}: {'; '.join(names)}."
+            for why, names in without.items()
+        ),
+    ]
+
+
+def notes_on_machines(groups: Groups) -> list[str]:
+    """Returns what devices and versions of the records make of the figures."""
+    runs = [record for group in groups.values() for record in group if record["row"]]
+    found = []
+    devices = sorted({record["environment"]["device_type"] for record in runs})
+    if len(devices) > 1:
         found.append(
-            f"p: exact McNemar, at the first seed that a run shares with row {BASE}; Holm: "
-            "corrected over the rows shown."
+            f"Runs on {' and '.join(devices)} stand together: they round in other ways, and their "
+            "times are not to be compared."
         )
-    else:
-        found.append(f"Row {BASE} is not among the records, so nothing is held against it.")
+    unpaid = sorted({record["name"] for record in runs if may_have_reused(record)})
+    if unpaid:
+        found.append(
+            f"Times of records of version 1 depend on who paid for the hidden states, and here "
+            f"another run may have: {', '.join(unpaid)}."
+        )
     return found
+
+
+def may_have_reused(record: Record) -> bool:
+    """Says whether a record of version 1 has hidden states, but no time in which they were made."""
+    has_prefix = record["settings"].get("trainable_layers") in HAVE_PREFIX
+    seconds = record["seconds"]
+    is_short = seconds.get("prefix", 0) < 0.1 * seconds["train"]
+    return record["prefix_reused"] is None and has_prefix and is_short
 
 
 def write_summaries(

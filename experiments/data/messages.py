@@ -20,6 +20,7 @@ import pandas as pd
 from experiments.data.sizes import split_sizes
 from experiments.downloads import RemoteFile, fetch
 from experiments.files import check_digest, write_whole
+from experiments.published import SPLIT_SHA256
 
 SMS_SPAM_COLLECTION = RemoteFile(
     names=("SMSSpamCollection", "SMSSpamCollection.tsv"),
@@ -31,12 +32,6 @@ SMS_SPAM_COLLECTION = RemoteFile(
         "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
     ),
 )
-
-SPLIT_SHA256 = {
-    "train": "ec2895b026553ce06475815818c52cf44828af0605b07b257935a194e611195a",
-    "validation": "f92996ef2ae2ed6d6937e96bc7a3f739f2bae59b07d1babd7f3725e473f2d2bd",
-    "test": "f82216f37a6d785b52f99a84a3552dcc9835316018758c2117b2ca133e6c1409",
-}
 LABEL_WORDS = {"ham": "0", "false": "0", "spam": "1", "true": "1"}
 SPLIT_SEED = 123  # whatever --seed says
 
