@@ -49,7 +49,12 @@ from experiments.lora import LinearWithLoRA as LinearWithLoRA
 from experiments.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
 from experiments.lora import LoRALayer as LoRALayer
 from experiments.lora import replace_linear_with_lora as replace_linear_with_lora
-from experiments.preparation import build_classifier, count_parameters, load_datasets
+from experiments.preparation import (
+    build_classifier,
+    count_parameters,
+    gather_files,
+    load_datasets,
+)
 from experiments.records import FAILED, is_finished, record_path, write_record
 from experiments.results import Clock, Result, begin_record, finish_record, now
 from experiments.settings import Settings
@@ -141,6 +146,8 @@ def train(settings: Settings, model: nn.Module, loaders: Splits, device: torch.d
 def run(settings: Settings, memo: dict[str, Any] | None) -> Result:
     """Runs an experiment or a baseline, whichever the settings ask for."""
     with telling_full_memory(pick_device(settings.machine.device)):
+        network = None if settings.baseline else settings.network
+        gather_files(settings.reading, network, settings.machine.verify)
         if settings.baseline:
             return run_baseline(settings.baseline, settings.reading)
         return run_experiment(settings, memo)

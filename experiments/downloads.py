@@ -12,79 +12,67 @@ import hashlib
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 import requests
 from filelock import FileLock
-from requests.adapters import HTTPAdapter
-from tqdm import tqdm
 from urllib3.exceptions import HTTPError
-from urllib3.util import Retry
 
-from experiments.files import check_digest, naming, sha256_of, write_whole
-from experiments.hub import hub_endpoint, is_offline
+from experiments.files import naming, sha256_of, write_whole
+from experiments.hub import offline_variable
+from experiments.known_files import Needed, RemoteFile, find, how_to_place
+from experiments.progress import progress
+from experiments.sessions import hint_at, open_session
 
 TIMEOUT = (10, 30)  # seconds: to connect, and between two pieces of the answer
-RETRIES = 3
-LONGEST_WAIT = 10  # seconds that an address may ask us to wait before a retry
 PATIENCE = 30  # seconds in which an address has to bring the bytes below
 PIECE = 1 << 16  # bytes; an address is given up when a request brings less
-LARGEST = 1 << 34  # bytes of a file of unknown size
-ZIP_OVERHEAD = 1 << 20  # bytes that a zip may add to the member that is wanted
 
-# ----------------------------------------------------------------------- what there is to fetch
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file that is known by its digest, wherever it comes from."""
-
-    names: tuple[str, ...]  # under which it may lie in its folder; it is saved under the first
-    sha256: str
-    addresses: tuple[str, ...]  # tried in this order
-    size: int | None = None  # bytes, where known
-    zip_member: str | None = None  # set where the addresses serve a zip that holds the file
-    copies: tuple[Path, ...] = ()  # where else on this machine it may lie
-
-    @property
-    def served_size(self) -> int | None:
-        """Bytes that an address sends, where known."""
-        return None if self.zip_member else self.size
-
-    @property
-    def largest_size(self) -> int:
-        """Bytes after which what an address sends can no longer be the file."""
-        if self.size is None:
-            return LARGEST
-        return self.size + ZIP_OVERHEAD if self.zip_member else self.size
-
-
-# ------------------------------------------------------------------------------------- downloads
+# ------------------------------------------------------------------------- what there is to fetch
 
 
 class DownloadError(OSError):
-    """No address gave the file; the message says why for each, and how to place it by hand."""
+    """A file cannot be had; the message says why, and how to place all that is missing by hand."""
 
 
-def fetch(file: RemoteFile, folder: Path) -> Path:
+def fetch(file: RemoteFile, folder: Path, verify: bool = False) -> Path:
     """Returns where the verified file lies: in its folder, or as a copy elsewhere on this machine.
 
     Args:
         file: what to fetch.
         folder: where it is looked for first, and where a download goes.
+        verify: computes the digest of what is here even if it is remembered.
 
     Raises:
         ValueError: when a file of that name with another digest lies in the folder. It stays.
-        DownloadError: when no address gives the file, or `HF_HUB_OFFLINE` forbids to ask.
+        DownloadError: when no address gives the file, or the user forbids to ask.
     """
-    if (found := find(file, folder)) is not None:
-        return found
-    if is_offline():
-        raise DownloadError(f"HF_HUB_OFFLINE forbids downloads. {how_to_place(file, folder)}")
+    return fetch_all([(file, folder)], verify)[0]
+
+
+def fetch_all(needed: Sequence[Needed], verify: bool = False) -> list[Path]:
+    """Returns where each of some files lies, as `fetch` does; one error names all that is missing.
+
+    They are looked for before the first is downloaded. When one cannot be had, the next ones are
+    not asked for.
+    """
+    paths = [find(file, folder, verify) for file, folder in needed]
+    missing = [number for number, path in enumerate(paths) if path is None]
+    by_hand = [how_to_place(*needed[number]) for number in missing]
+    if missing and (forbids := offline_variable()):
+        raise DownloadError(f"{forbids} forbids downloads. " + "\n".join(by_hand))
+    for done, number in enumerate(missing, start=1):
+        try:
+            paths[number] = fetch_missing(*needed[number])
+        except DownloadError as error:
+            rest = ["Missing besides:", *by_hand[done:]] if by_hand[done:] else []
+            raise DownloadError("\n".join([str(error), *rest])) from error
+    return paths
+
+
+def fetch_missing(file: RemoteFile, folder: Path) -> Path:
+    """Returns where a file lies after its download; of two processes, one waits for the other."""
     folder.mkdir(parents=True, exist_ok=True)
     destination = folder / file.names[0]
     with FileLock(f"{destination}.lock"):
@@ -94,76 +82,39 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
     return destination
 
 
-def find(file: RemoteFile, folder: Path) -> Path | None:
-    """Returns where on this machine the file lies already, or None."""
-    for path in (folder / name for name in file.names):
-        if path.is_file():
-            check_digest(path, file.sha256)
-            return path
-    for path in file.copies:
-        with suppress(OSError):  # another user's
-            if path.is_file() and sha256_of(path) == file.sha256:
-                return path
-    return None
-
-
-def how_to_place(file: RemoteFile, folder: Path) -> str:
-    """Returns the way out for whoever cannot download."""
-    what = f"the member {file.zip_member} of the zip at" if file.zip_member else "the file at"
-    where = f"{what} {' or '.join(file.addresses)}"
-    return f"Save {where} as {folder / file.names[0]} (SHA-256 {file.sha256})."
+# -------------------------------------------------------------------------------------- downloads
 
 
 def download(file: RemoteFile, destination: Path) -> None:
     """Downloads from the first address that serves the file; names them all when none does."""
     part = destination.with_name(destination.name + ".part")
     reasons = []
-    for address in file.addresses:
-        try:
-            return obtain(file, address, part, destination)
-        except (requests.RequestException, ValueError) as error:
-            reasons.append(f"  {address}: {error}")
+    with open_session() as session:
+        for address in file.addresses:
+            try:
+                return obtain(session, file, address, part, destination)
+            except (requests.RequestException, ValueError) as error:
+                reasons.append(f"  {address}: {error}{hint_at(error, address)}")
     problem = f"{destination} could not be downloaded:"
     raise DownloadError("\n".join([problem, *reasons, how_to_place(file, destination.parent)]))
 
 
-def obtain(file: RemoteFile, address: str, part: Path, destination: Path) -> None:
+def obtain(
+    session: requests.Session, file: RemoteFile, address: str, part: Path, destination: Path
+) -> None:
     """Completes `part` from one address, checks it, and moves it to its place."""
     resumed = part.exists()
-    receive(file, address, part)
+    receive(session, file, address, part)
     try:
         install(file, part, destination)
     except ValueError:
         if not resumed:
             raise
-        receive(file, address, part)  # the old part was at fault: from the start
+        receive(session, file, address, part)  # the old part was at fault: from the start
         install(file, part, destination)
 
 
-class HttpsOnly(HTTPAdapter):
-    """Takes the place of what would ask an address that is not https, or is redirected to one."""
-
-    def send(self, request: requests.PreparedRequest, **_: Any) -> NoReturn:
-        """Refuses the request."""
-        raise requests.exceptions.InvalidSchema(f"{request.url} is not https")
-
-
-def open_session() -> requests.Session:
-    """Returns a session that tries again, over https or to the mirror that the user names."""
-    retry = Retry(
-        RETRIES,
-        backoff_factor=0.5,
-        retry_after_max=LONGEST_WAIT,
-        status_forcelist=(429, 500, 502, 503, 504),
-    )
-    session = requests.Session()
-    session.mount("https://", HTTPAdapter(max_retries=retry))
-    session.mount("http://", HttpsOnly())
-    session.mount(f"{hub_endpoint()}/", HTTPAdapter(max_retries=retry))
-    return session
-
-
-def receive(file: RemoteFile, address: str, part: Path) -> None:
+def receive(session: requests.Session, file: RemoteFile, address: str, part: Path) -> None:
     """Appends to `part` what is missing of a file, in as many requests as it takes.
 
     Raises:
@@ -171,14 +122,13 @@ def receive(file: RemoteFile, address: str, part: Path) -> None:
         ValueError: when the address serves a web page, or something of another size.
         OSError: when it cannot be written.
     """
-    with open_session() as session:
-        while True:
-            before = size_of(part)
-            try:
-                return receive_rest(session, file, address, part)
-            except requests.RequestException:
-                if size_of(part) < before + PIECE:
-                    raise
+    while True:
+        before = size_of(part)
+        try:
+            return receive_rest(session, file, address, part)
+        except requests.RequestException:
+            if size_of(part) < before + PIECE:
+                raise
 
 
 def receive_rest(session: requests.Session, file: RemoteFile, address: str, part: Path) -> None:
@@ -200,13 +150,11 @@ def receive_rest(session: requests.Session, file: RemoteFile, address: str, part
             raise ValueError(
                 f"serves {total} bytes of {kind or 'unknown type'}, expected {size or 'a file'}"
             )
-        bar = tqdm(
-            desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, disable=None
-        )
-        with naming(part), part.open("ab" if start else "wb") as out, bar:
+        bar = progress(f"Downloading {part.stem}", total, "B", done=start)
+        with naming(part), part.open("ab" if start else "wb") as out, bar as shown:
             for piece in pieces(response):
                 out.write(piece)
-                bar.update(len(piece))
+                shown.update(len(piece))
                 if out.tell() > file.largest_size:
                     raise ValueError(f"serves more than {file.largest_size} bytes")
 
@@ -244,7 +192,8 @@ def install(file: RemoteFile, part: Path, destination: Path) -> None:
     """
     try:
         if file.zip_member is None:
-            check_digest(part, file.sha256)
+            if (actual := sha256_of(part)) != file.sha256:
+                raise ValueError(f"serves a file of SHA-256 {actual}, expected {file.sha256}")
             part.replace(destination)
             return
         content = read_member(part, file.zip_member, file.size)

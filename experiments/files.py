@@ -1,7 +1,7 @@
-"""Files on the disk: digests, and writing whole or not at all.
+"""Files on the disk: digests, writing whole or not at all, and where caches lie.
 
 write_whole(Path("results/record.json"), content)
-check_digest(path, expected_sha256)
+sha256_of(path)
 """
 
 import hashlib
@@ -11,17 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from experiments.progress import progress
+
+LARGE = 100_000_000  # bytes; the digest of a larger file takes seconds
+
 
 def sha256_of(path: Path) -> str:
-    """Returns the hexadecimal SHA-256 of a file's bytes."""
+    """Returns the hexadecimal SHA-256 of a file's bytes, and shows how far it is in a large one."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_digest(path: Path, expected: str) -> None:
-    """Raises ValueError unless the file has the expected SHA-256."""
-    if (actual := sha256_of(path)) != expected:
-        raise ValueError(f"{path} is not the expected file: SHA-256 {actual}, expected {expected}")
+        size = os.fstat(file.fileno()).st_size
+        if size <= LARGE:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        with progress(f"Checking {path.name}", size, "B") as bar:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+                bar.update(len(piece))
+    return digest.hexdigest()
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -57,3 +63,16 @@ def write_file(path: Path, text: str) -> None:
         write_whole(path, text.encode())
     else:
         path.write_text(text, encoding="utf-8")
+
+
+def expanded(path: str) -> Path:
+    """Returns a path with the user's home in place of `~`, where the user has one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # has none
+        return Path(path)
+
+
+def user_cache() -> Path:
+    """Returns the folder where programs keep what they can make again."""
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")

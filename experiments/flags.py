@@ -164,6 +164,8 @@ def build_parser() -> Parser:
     add("--overwrite", action="store_true", help="run again what is recorded already")
     add("--baseline", choices=BASELINES, help="run no network but a baseline that costs nothing")
     add("--max_steps", type=whole_number(1), metavar="N", help="stop after N optimiser steps")
+    add("--verify", action="store_true",
+        help="compute the digest of every file, even of those that have not changed since")
     add("--debug", action="store_true", help="show the traceback of an error")
     # fmt: on
     return parser

@@ -11,10 +11,37 @@ from experiments.checkpoint.weights import load_gpt2_checkpoint
 from experiments.classifier import GPTClassifier, make_trainable
 from experiments.data.datasets import Splits, create_datasets
 from experiments.data.demo import demo_splits, demo_tokenizer
-from experiments.data.messages import prepare_splits
+from experiments.data.messages import needed_for_splits, prepare_splits
+from experiments.downloads import fetch_all
 from experiments.settings import Network, Reading
-from gpt_download import download_and_load_gpt2, load_gpt2_tokenizer
+from gpt_download import (
+    download_and_load_gpt2,
+    load_gpt2_tokenizer,
+    needed_for_tokenizer,
+    needed_for_weights,
+)
 from previous_chapters import load_weights_into_gpt
+
+
+def gather_files(reading: Reading, network: Network | None, verify: bool) -> None:
+    """Sees to it that all files of a run are on this machine, before it starts.
+
+    Args:
+        reading: which messages.
+        network: whose tokenizer and weights are needed; None for a baseline.
+        verify: computes the digests of all files, even of those that have not changed.
+
+    Raises:
+        OSError: when files cannot be had; all that are missing are named.
+        ValueError: when one in its place is not the published one.
+    """
+    needed = []
+    if not reading.demo:
+        needed += needed_for_splits(reading.data_dir)
+        needed += needed_for_tokenizer() if network else []
+    if network and network.weights == "pretrained":
+        needed += needed_for_weights(network.parameter_count)
+    fetch_all(needed, verify)
 
 
 def find_files(reading: Reading) -> dict[str, Path | io.StringIO]:

@@ -26,7 +26,7 @@ TRAINABLE = {  # --trainable_layers, and how a run says it
 BASELINES = ("majority", "bag_of_words")
 ELSEWHERE = (  # flags that change where and how a run is made, but not what it is
     "seed", "num_seeds", "device", "data_dir", "output_dir", "cache_dir", "no_shortcuts",
-    "overwrite", "debug",
+    "overwrite", "debug", "verify",
 )  # fmt: skip
 
 
@@ -112,6 +112,7 @@ class Machine:
     precision: str
     no_shortcuts: bool
     cache_dir: Path | None
+    verify: bool
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,9 +15,16 @@ import pytest
 import torch
 from checkpoints import MINIATURE_SHA256, write_checkpoint
 
+from experiments import downloads, sessions
 from experiments.files import sha256_of
 
+CERTIFICATE = Path(__file__).parent / "localhost.pem"  # and its key
 DATA_VARIABLE = "SPAM_TEST_DATA"
+ENVIRONMENT = (  # what tells downloads where to go, and as whom
+    "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HOME", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN",
+    "HF_TOKEN_PATH", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "DATA_GYM_CACHE_DIR", "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR",
+)  # fmt: skip
 SMALL_CONFIG = {
     "vocab_size": 97,
     "context_length": 24,
@@ -161,9 +169,14 @@ class LocalHandler(BaseHTTPRequestHandler):
 class LocalServer(ThreadingHTTPServer):
     """Gives each path its answers in turn, the last one for ever, and remembers the requests."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
         super().__init__(("127.0.0.1", 0), LocalHandler)
         self.url = f"http://127.0.0.1:{self.server_port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
         self.answers = {}
         self.asked = []  # path and headers of each request
 
@@ -176,13 +189,50 @@ class LocalServer(ThreadingHTTPServer):
         answers = self.answers.get(path, [Answer(status=404)])
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
+    def handle_error(self, *_):  # who asked does not trust the certificate
+        pass
+
+
+@contextlib.contextmanager
+def running(server):
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
 
 @pytest.fixture
 def server():
     """A web server on this machine that answers as the test tells it to."""
-    with LocalServer() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running(LocalServer()) as started:
+        yield started
+
+
+@pytest.fixture
+def https_server():
+    """Another one, with a certificate that nobody trusts of himself."""
+    with running(LocalServer(CERTIFICATE)) as started:
+        yield started
+
+
+@pytest.fixture
+def quick_and_alone(monkeypatch, tmp_path, server):
+    """Retries cost no time, pieces are small, no cache is seen, and the server may speak http."""
+    monkeypatch.setattr(sessions, "RETRIES", 1)
+    monkeypatch.setattr(downloads, "PIECE", 1000)
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "tiktoken"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where files are fetched to; not there yet."""
+    return tmp_path / "folder"

@@ -56,7 +56,8 @@ FAULTS = {
     ),
     "offline": (
         "There is no network, or `HF_HUB_OFFLINE=1`",
-        "what is on this machine is used; what is missing is named, with where to place it",
+        "what is on this machine is used; all that is missing is named at once, with where to "
+        "place it",
     ),
     "mirror": (
         "The hub is behind a mirror (`HF_ENDPOINT`) or a proxy",
@@ -85,6 +86,31 @@ FAULTS = {
     "memory full": (
         "The memory of the device is full",
         "status 1 with what to lower, and the peak (but where Linux itself ends the process)",
+    ),
+    "refused": (
+        "An address or a proxy refuses (401, 403, 407, 429)",
+        "the message says which variable helps: `HF_TOKEN`, `HTTPS_PROXY`, `NO_PROXY`, and for the "
+        "hub, that `HF_ENDPOINT` can name a mirror",
+    ),
+    "certificate": (
+        "A certificate is not trusted, or the file of those that are is not there",
+        "told with the variables that name certificates",
+    ),
+    "token": (
+        "The hub redirects to another address, or the token is none",
+        "the token is sent to the hub's own address only, and shown in no message",
+    ),
+    "changed since": (
+        "A file that was verified changes, also under its old date and size",
+        "it is read again, and refused",
+    ),
+    "windows copy": (
+        "The messages, a split or the merges are copies with the line ends of Windows",
+        "told as that, with a command that converts them",
+    ),
+    "read-only data": (
+        "The messages lie where nothing can be written",
+        "the splits are made in memory",
     ),
     "read-only": (
         "A folder cannot be written to",

@@ -1,5 +1,7 @@
+import errno
 import io
 import os
+import shutil
 
 import pandas as pd
 import pytest
@@ -47,6 +49,45 @@ def test_verified_splits_need_no_messages_and_are_not_written_again(real_data_di
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     prepare_splits(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+@pytest.mark.fault("read-only data")
+def test_where_nothing_can_be_written_the_splits_are_made_in_memory(
+    number, real_data, real_data_dir, tmp_path, monkeypatch
+):
+    def refuse(path, _):
+        raise OSError(number, "no", str(path))
+
+    written = prepare_splits(real_data_dir)
+    shutil.copy(real_data / "SMSSpamCollection", tmp_path)
+    shutil.copy(written["train"], tmp_path)
+    monkeypatch.setattr(spam_data, "write_whole", refuse)
+    made = prepare_splits(tmp_path)
+    for name, path in written.items():
+        pd.testing.assert_frame_equal(read_messages(made[name]), read_messages(path))
+    assert {path.name for path in tmp_path.iterdir()} == {"SMSSpamCollection", "train.csv"}
+
+
+@pytest.mark.fault("disk full")
+def test_a_full_disk_is_not_taken_for_one_that_is_read_only(real_data, tmp_path, monkeypatch):
+    def refuse(path, _):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    shutil.copy(real_data / "SMSSpamCollection", tmp_path)
+    monkeypatch.setattr(spam_data, "write_whole", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        prepare_splits(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["SMSSpamCollection", "train.csv"])
+@pytest.mark.fault("windows copy")
+def test_messages_with_windows_line_ends_are_told_as_that(name, real_data_dir, tmp_path):
+    prepare_splits(real_data_dir)
+    content = (real_data_dir / name).read_bytes()
+    (tmp_path / name).write_bytes(content.replace(b"\n", b"\r\n"))
+    with pytest.raises(ValueError, match=rf"{name} is the expected file, but with the line ends"):
+        prepare_splits(tmp_path)
 
 
 def test_a_split_of_another_origin_is_refused_and_left_alone(real_data, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from conftest import Answer
 from faults import FAULTS, faults_table, marked_tests
 from records import make_record
-from test_gpt_download import zipped
+from remote import zipped
 
 from experiments.command_line import STOPPED
 from experiments.data.demo import demo_messages

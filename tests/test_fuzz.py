@@ -51,7 +51,7 @@ VALUES = {  # of each flag that takes one, and can be run on the made-up message
 }
 SWITCHES = (
     "--average_embeddings", "--no_padding", "--disable_causal_mask", "--no_shortcuts",
-    "--overwrite", "--debug",
+    "--overwrite", "--debug", "--verify",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ def made_up_data(monkeypatch):
     """Lets a run find made-up messages where the real ones would be."""
     monkeypatch.setattr(preparation, "prepare_splits", lambda _: demo_splits())
     monkeypatch.setattr(preparation, "load_gpt2_tokenizer", demo_tokenizer)
+    monkeypatch.setattr(additional_experiments, "gather_files", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

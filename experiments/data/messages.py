@@ -10,6 +10,7 @@ Source: Almeida & Hidalgo 2011, "SMS Spam Collection", doi 10.24432/C5CC84, CC B
 """
 
 import csv
+import errno
 import hashlib
 import io
 from itertools import accumulate
@@ -18,9 +19,11 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.data.sizes import split_sizes
-from experiments.downloads import RemoteFile, fetch
-from experiments.files import check_digest, write_whole
+from experiments.downloads import fetch_all
+from experiments.files import write_whole
+from experiments.known_files import Needed, RemoteFile
 from experiments.published import SPLIT_SHA256
+from experiments.verified import check_digest
 
 SMS_SPAM_COLLECTION = RemoteFile(
     names=("SMSSpamCollection", "SMSSpamCollection.tsv"),
@@ -34,32 +37,65 @@ SMS_SPAM_COLLECTION = RemoteFile(
 )
 LABEL_WORDS = {"ham": "0", "false": "0", "spam": "1", "true": "1"}
 SPLIT_SEED = 123  # whatever --seed says
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def prepare_splits(data_dir: Path) -> dict[str, Path]:
-    """Returns the CSV files of the three splits, made from the SMS Spam Collection if need be.
+def needed_for_splits(data_dir: Path) -> list[Needed]:
+    """Returns what has to be fetched before the splits can be made: nothing if they are there.
 
     Raises:
         ValueError: when a CSV of that name is not the published one; it is left alone.
-        OSError: when the messages cannot be had or the files not be written.
     """
     paths = {name: data_dir / f"{name}.csv" for name in SPLIT_SHA256}
     for name, path in paths.items():
         if path.is_file():
             check_digest(path, SPLIT_SHA256[name])
-    if not all(path.is_file() for path in paths.values()):
-        source = fetch(SMS_SPAM_COLLECTION, data_dir)
-        messages = pd.read_csv(source, sep="\t", header=None, names=["Label", "Text"])
-        for name, split in split_messages(balance_messages(messages)).items():
-            content = to_csv(split).encode()
-            if (actual := hashlib.sha256(content).hexdigest()) != SPLIT_SHA256[name]:
-                raise ValueError(
-                    f"pandas {pd.__version__} makes another {name} split than the published one "
-                    f"(SHA-256 {actual}, expected {SPLIT_SHA256[name]}): install the pandas of "
-                    "requirements.txt"
-                )
-            write_whole(paths[name], content)
-    return paths
+    are_there = all(path.is_file() for path in paths.values())
+    return [] if are_there else [(SMS_SPAM_COLLECTION, data_dir)]
+
+
+def prepare_splits(data_dir: Path) -> dict[str, Path | io.StringIO]:
+    """Returns the CSV files of the three splits, made from the SMS Spam Collection if need be.
+
+    Where the folder cannot be written to, those that it lacks are made in memory.
+
+    Raises:
+        ValueError: when a CSV of that name is not the published one; it is left alone.
+        OSError: when the messages cannot be had, or the disk is full.
+    """
+    files: dict[str, Path | io.StringIO] = {name: data_dir / f"{name}.csv" for name in SPLIT_SHA256}
+    if needed := needed_for_splits(data_dir):
+        (source,) = fetch_all(needed)
+        for name, content in make_splits(source).items():
+            try:
+                write_whole(data_dir / f"{name}.csv", content.encode())
+            except OSError as error:
+                if error.errno not in READ_ONLY:
+                    raise
+                files[name] = io.StringIO(content)
+    return files
+
+
+def make_splits(source: Path) -> dict[str, str]:
+    """Returns the CSV of each published split.
+
+    Args:
+        source: the file of the SMS Spam Collection.
+
+    Raises:
+        ValueError: when this pandas makes other splits.
+    """
+    messages = pd.read_csv(source, sep="\t", header=None, names=["Label", "Text"])
+    splits = split_messages(balance_messages(messages))
+    contents = {name: to_csv(split) for name, split in splits.items()}
+    for name, content in contents.items():
+        if (actual := hashlib.sha256(content.encode()).hexdigest()) != SPLIT_SHA256[name]:
+            raise ValueError(
+                f"pandas {pd.__version__} makes another {name} split than the published one "
+                f"(SHA-256 {actual}, expected {SPLIT_SHA256[name]}): install the pandas of "
+                "requirements.txt"
+            )
+    return contents
 
 
 def balance_messages(messages: pd.DataFrame) -> pd.DataFrame:
