@@ -28,7 +28,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from experiments.baselines import run_baseline
 from experiments.command_line import one_line_errors
@@ -38,13 +38,15 @@ from experiments.descriptions import describe_result, describe_run
 from experiments.devices import (
     autocast,
     choose_kernels,
+    device_name,
     keep_freed_memory,
     peak_memory_mib,
     pick_device,
     set_precision,
+    start_peak,
     telling_full_memory,
 )
-from experiments.flags import parse_args, row_of
+from experiments.flags import parse_args
 from experiments.lora import LinearWithLoRA as LinearWithLoRA
 from experiments.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
 from experiments.lora import LoRALayer as LoRALayer
@@ -86,21 +88,23 @@ def run_experiment(settings: Settings, memo: dict[str, Any] | None = None) -> Re
     datasets = load_datasets(settings.reading, network.config["context_length"])
     model = build_classifier(network, settings.seed).to(device)
     parameters = count_parameters(model)
+    kernels = choose_kernels(device, plain=machine.no_shortcuts)
     print(describe_run(network, settings.reading, parameters, datasets, device))
+    print(f"Kernels: {kernels}")
     clock.stop("load")
 
     in_training = datasets.test.data["Text"].isin(datasets.train.data["Text"]).tolist()
-    kernels = choose_kernels(device, plain=machine.no_shortcuts)
+    prefix_seconds, prefix_reused = 0.0, False
     if not machine.no_shortcuts:
         keep_freed_memory()
-        conditions = f"{machine.precision} {kernels} {device.type}"
+        conditions = f"{machine.precision} {kernels} {device_name(device)}"
         with autocast(machine.precision, device):
-            model, datasets, report = take_shortcuts(
+            model, datasets, report, prefix_seconds, prefix_reused = take_shortcuts(
                 model, datasets, machine.cache_dir, conditions, memo
             )
-        print(f"Shortcuts: {kernels}; {report}")
+        print(f"Shortcuts: {report}")
     set_precision(model, machine.precision, device)
-    clock.stop("prefix")
+    clock.stop("prefix", prefix_seconds)
 
     loaders = create_loaders(datasets, settings.training.batch_size)
     history = train(settings, model, loaders, device)
@@ -108,16 +112,13 @@ def run_experiment(settings: Settings, memo: dict[str, Any] | None = None) -> Re
     minutes = (clock.seconds["prefix"] + clock.seconds["train"]) / 60
     print(f"Training completed in {minutes:.2f} minutes.")
 
-    correct = {
-        "train": count_correct(loaders.train, model, device),
-        "validation": count_correct(loaders.validation, model, device),
-    }
-    probabilities, labels = predict(loaders.test, model, device)
-    correct["test"] = (int((probabilities.argmax(dim=-1) == labels).sum()), len(labels))
+    correct, p_spam, labels = evaluate(model, loaders, device)
     clock.stop("final_accuracies")
     model.__dict__.pop("forward", None)  # of `set_precision`, which would keep the model alive
-    p_spam = probabilities[:, 1]
-    return Result(history, correct, p_spam, labels, in_training, clock.seconds, parameters, kernels)
+    return Result(
+        history, correct, p_spam, labels, in_training, clock.seconds, parameters, kernels,
+        prefix_reused,
+    )  # fmt: skip
 
 
 def train(settings: Settings, model: nn.Module, loaders: Splits, device: torch.device) -> History:
@@ -143,9 +144,27 @@ def train(settings: Settings, model: nn.Module, loaders: Splits, device: torch.d
     )
 
 
+def evaluate(
+    model: nn.Module, loaders: Splits, device: torch.device
+) -> tuple[dict[str, tuple[int, int]], Tensor, Tensor]:
+    """Returns the final counts of each split, and P(spam) (N,) and labels (N,) of the test's."""
+    correct = {
+        "train": count_correct(loaders.train, model, device),
+        "validation": count_correct(loaders.validation, model, device),
+    }
+    probabilities, labels = predict(loaders.test, model, device)
+    correct["test"] = (int((probabilities.argmax(dim=-1) == labels).sum()), len(labels))
+    return correct, probabilities[:, 1], labels
+
+
+def device_of(settings: Settings) -> torch.device:
+    """Returns where a run is computed: a baseline on the CPU, whatever the machine has."""
+    return pick_device("cpu" if settings.baseline else settings.machine.device)
+
+
 def run(settings: Settings, memo: dict[str, Any] | None) -> Result:
     """Runs an experiment or a baseline, whichever the settings ask for."""
-    with telling_full_memory(pick_device(settings.machine.device)):
+    with telling_full_memory(device_of(settings)):
         network = None if settings.baseline else settings.network
         gather_files(settings.reading, network, settings.machine.verify)
         if settings.baseline:
@@ -153,16 +172,13 @@ def run(settings: Settings, memo: dict[str, Any] | None) -> Result:
         return run_experiment(settings, memo)
 
 
-def show(settings: Settings, result: Result, peak_mib: float) -> None:
-    """Prints what a run found."""
-    print(describe_result(result.correct, peak_mib, row_of(settings), settings.reading.demo))
-
-
 def run_and_record(settings: Settings, memo: dict[str, Any] | None) -> None:
     """Runs one seed and leaves its record, unless there is one already."""
-    device, folder = pick_device(settings.machine.device), settings.output.output_dir
+    device, folder = device_of(settings), settings.output.output_dir
+    peak_since = start_peak(device)
     if settings.reading.demo:  # is shown, not recorded
-        show(settings, run(settings, memo), peak_memory_mib(device))
+        result = run(settings, memo)
+        print(describe_result(result.correct, peak_memory_mib(device), row=None, demo=True))
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
@@ -180,8 +196,11 @@ def run_and_record(settings: Settings, memo: dict[str, Any] | None) -> None:
             with suppress(OSError):  # the first error is the one to tell
                 write_record(folder, failed)
         raise
-    show(settings, result, peak_memory_mib(device))
-    finished = finish_record(record, result, peak_memory_mib(device))
+    peak_mib = peak_memory_mib(device)
+    is_published = not record["stands_in"] and record["precision"] == "float32"
+    row = record["row"] if is_published else None
+    print(describe_result(result.correct, peak_mib, row, demo=False))
+    finished = finish_record(record, result, peak_mib, peak_since)
     print(f"Recorded: {write_record(folder, finished)}")
 
 

@@ -1,12 +1,13 @@
 """Where a run is computed: device, precision, kernels, and memory."""
 
 import ctypes
+import gc
 import math
 import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def set_precision(model: nn.Module, precision: str, device: torch.device) -> Non
 
 # ------------------------------------------------------------------------------------ kernels
 
-LARGEST_ERROR = 1e-6  # relative, of a float32 product; what bfloat16 operands give is 2e-3
+LARGEST_ERROR = 1e-6  # relative, of a float32 product; TF32's operands give 3e-4, bfloat16's 2e-3
 
 
 def choose_kernels(device: torch.device, plain: bool = False) -> str:
@@ -70,23 +71,33 @@ def choose_kernels(device: torch.device, plain: bool = False) -> str:
 
     PyTorch's own float32 products on a CPU are MKL's, which are slow on AMD's. The setting that
     hands them to oneDNN permits bfloat16 operands; whether a CPU has these, and would lose digits,
-    a product tells that is held against float64.
+    a product tells that is held against float64. It also tells where PyTorch's own lose them, as
+    on CUDA when the environment asks for TF32.
     """
     matmul = torch.backends.mkldnn.matmul
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+        matmul.fp32_precision = "none"
+        if not plain:
+            matmul.fp32_precision = "bf16"
+            if product_error(device) < LARGEST_ERROR:
+                return "oneDNN's float32 products"
+            matmul.fp32_precision = "none"
+    if product_error(device) < LARGEST_ERROR:
         return "PyTorch's products"
-    matmul.fp32_precision = "none"
-    if plain:
-        return "PyTorch's products"
+    return "PyTorch's products, of fewer digits than float32 has"
+
+
+def product_error(device: torch.device) -> float:
+    """Returns the relative error of a device's float32 product, held against float64."""
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(512, 512, generator=generator) for _ in range(2))
     exact = a.double() @ b.double()
-    matmul.fp32_precision = "bf16"
-    error = float(((a @ b).double() - exact).norm() / exact.norm())
-    if error < LARGEST_ERROR:
-        return "oneDNN's float32 products"
-    matmul.fp32_precision = "none"
-    return "PyTorch's products"
+    return float((multiply(a, b, device).double() - exact).norm() / exact.norm())
+
+
+def multiply(a: Tensor, b: Tensor, device: torch.device) -> Tensor:
+    """Returns the product of two matrices, computed on a device, on the CPU."""
+    return (a.to(device) @ b.to(device)).cpu()
 
 
 # ------------------------------------------------------------------------------------- memory
@@ -115,13 +126,36 @@ def telling_full_memory(device: torch.device) -> Iterator[None]:
         raise
 
 
-def peak_memory_mib(device: torch.device) -> float:
-    """Returns the most memory held so far: the device's on CUDA, else the process's, in MiB.
+def start_peak(device: torch.device) -> str:
+    """Lets the peak of memory count from here on, and returns since when it does.
 
-    The process's counts pages of mapped files too. NaN where the system does not tell (Windows).
+    Returns:
+        `run`, or `process` where the system cannot forget an earlier peak.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return "run"
+    if give_back := function_of_glibc("malloc_trim"):
+        gc.collect()
+        give_back(0)  # what an earlier run has freed is no part of this one
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: restarts VmHWM
+    except OSError:
+        return "process"
+    return "run"
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Returns the most memory held: the device's on CUDA, else the process's, in MiB.
+
+    It counts from `start_peak` on, where the system allows that. The process's counts pages of
+    mapped files too. NaN where the system does not tell (Windows).
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")  # Linux
+    if status.is_file() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
+        return int(found[1]) / 2**10
     if resource is None:
         return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -129,11 +163,44 @@ def peak_memory_mib(device: torch.device) -> float:
 
 
 def total_memory() -> float:
-    """Returns the machine's memory in bytes; 0 where the system does not tell (Windows)."""
+    """Returns the memory in bytes that the machine has, or the container may take.
+
+    0 where the system does not tell (Windows).
+    """
     names = getattr(os, "sysconf_names", {})
     if "SC_PHYS_PAGES" not in names:
         return 0
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *memory_limits())
+
+
+def memory_limits(root: Path = Path("/")) -> list[float]:
+    """Returns what Linux's control groups let the process take, in bytes; infinity is among them.
+
+    A limit binds all groups below it. Within a container its own group lies where the first one
+    does outside, whatever the path says.
+
+    Source: the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
+
+    Args:
+        root: the folder that `/proc` and `/sys` lie in.
+    """
+    limits = [math.inf]
+    listing = root / "proc/self/cgroup"
+    for line in listing.read_text().splitlines() if listing.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            first, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            first, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = first / path.strip("/")
+        for folder in (group, *group.parents):
+            file = folder / name
+            if folder.is_relative_to(first) and file.is_file():
+                text = file.read_text().strip()  # a number, or "max"
+                limits += [int(text)] if text.isdecimal() else []
+    return limits
 
 
 def keep_freed_memory() -> None:
@@ -141,8 +208,12 @@ def keep_freed_memory() -> None:
 
     Fresh pages for the gradients took a third of row 2's steps. Other systems' ways are their own.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
+    if mallopt := function_of_glibc("mallopt"):
         trim_threshold, mmap_threshold = -1, -3  # as malloc.h numbers them
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(mmap_threshold, 2**25)  # the most it takes
+
+
+def function_of_glibc(name: str) -> Callable[..., int] | None:
+    """Returns a function of Linux's usual C library, or None where that is another one."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

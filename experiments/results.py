@@ -4,9 +4,8 @@ import hashlib
 import math
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,11 @@ from torch import Tensor
 from experiments.devices import device_name
 from experiments.files import sha256_of
 from experiments.flags import design_of, stands_in
-from experiments.published import SPLIT_SHA256
+from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
 from experiments.records import FINISHED, VERSION
-from experiments.settings import Network, Settings
+from experiments.settings import MODEL_SIZES, Network, Settings
 from experiments.sources import git_commit, source_digest
 from experiments.training import History
-from gpt_download import CHECKPOINTS
 
 
 class Clock:
@@ -33,10 +31,11 @@ class Clock:
         self.seconds: dict[str, float] = {}
         self.started = time.perf_counter()
 
-    def stop(self, phase: str) -> None:
-        """Notes the seconds since the last stop, and starts anew."""
+    def stop(self, phase: str, seconds: float | None = None) -> None:
+        """Notes the seconds since the last stop, or other ones, and starts anew."""
         now = time.perf_counter()
-        self.seconds[phase], self.started = now - self.started, now
+        self.seconds[phase] = now - self.started if seconds is None else seconds
+        self.started = now
 
 
 @dataclass
@@ -51,49 +50,89 @@ class Result:
     seconds: dict[str, float]  # by phase; prefix and train make up the training time
     parameters: tuple[int, int] = (0, 0)  # trained, and in all
     kernels: str = ""
+    prefix_reused: bool = False
 
 
-def identify_weights(network: Network) -> Any:
+def identify_weights(network: Network) -> str:
     """Returns what tells the weights that a run starts from apart from all others."""
     if network.checkpoint:
         return sha256_of(network.checkpoint)
-    return network.weights if network.weights == "random" else CHECKPOINTS[network.parameter_count]
+    return "random" if network.weights == "random" else CHECKPOINT_SHA256[network.parameter_count]
 
 
-def begin_record(settings: Settings, device: torch.device) -> dict[str, Any]:
-    """Returns what a record holds before its run: who made it, and with what."""
+def as_published(network: Network, weights: str) -> Network:
+    """Returns the network with the published model in place of a file that is the very same.
+
+    Args:
+        network: which network is built.
+        weights: what tells its weights apart.
+    """
+    for name in MODEL_SIZES:
+        published = replace(network, model_size=name, weights="pretrained")
+        is_same = CHECKPOINT_SHA256.get(published.parameter_count) == weights
+        if is_same and published.config == network.config:  # the same numbers in as many heads
+            return published
+    return network
+
+
+def describe_subject(settings: Settings) -> dict[str, Any]:
+    """Returns what a run is of: a row or a baseline, the model, and all flags that make it."""
     if settings.baseline:
-        told, weights, row = {"baseline": settings.baseline}, None, None
-        name = f"baseline {settings.baseline}"
-    else:
-        told, weights = settings.identity, identify_weights(settings.network)
-        row = design_of(settings)
-        name = "run" if row is None else f"row {row:02d}"
-    versions = {
+        return {
+            "name": f"baseline {settings.baseline}",
+            "row": None,
+            "stands_in": False,
+            "model": settings.baseline,
+            "weights": None,
+            "precision": "float32",
+            "settings": {"baseline": settings.baseline},
+        }
+    weights = identify_weights(settings.network)
+    settings = replace(settings, network=as_published(settings.network, weights))
+    row = design_of(settings)
+    return {
+        "name": "run" if row is None else f"row {row:02d}",
+        "row": row,
+        "stands_in": stands_in(settings),
+        "model": settings.network.description,
+        "weights": weights,
+        "precision": settings.machine.precision,
+        "settings": settings.identity,
+    }
+
+
+def list_versions() -> dict[str, str]:
+    """Returns the versions of Python and of the libraries that a result can depend on."""
+    return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "pandas": pd.__version__,
         "tiktoken": tiktoken.__version__,
     }
+
+
+def begin_record(settings: Settings, device: torch.device) -> dict[str, Any]:
+    """Returns what a record holds before its run: who made it, and with what."""
+    subject, versions = describe_subject(settings), list_versions()
     shortcuts = not settings.machine.no_shortcuts
     depends_on = [
-        told | {"weights": weights}, settings.seed, shortcuts, device.type, versions,
-        SPLIT_SHA256, source_digest(),
+        subject["settings"] | {"weights": subject["weights"]},
+        None if settings.baseline else settings.network.config,
+        settings.seed, shortcuts, device.type, device_name(device), versions, DATA_SHA256,
+        source_digest(),
     ]  # fmt: skip
-    return {
+    return subject | {
         "version": VERSION,
         "digest": hashlib.sha256(repr(depends_on).encode()).hexdigest(),
-        "name": name,
-        "row": row,
-        "stands_in": stands_in(settings),
-        "model": settings.baseline or settings.network.description,
+        "data": DATA_SHA256,
+        "prefix_reused": False,
         "seed": settings.seed,
-        "settings": {k: str(v) if isinstance(v, Path) else v for k, v in told.items()},
         "environment": versions
         | {
             "platform": platform.platform(),
             "device": device_name(device),
+            "device_type": device.type,
             "threads": torch.get_num_threads(),
             "shortcuts": shortcuts,
             "git_commit": git_commit(),
@@ -101,12 +140,22 @@ def begin_record(settings: Settings, device: torch.device) -> dict[str, Any]:
     }
 
 
-def finish_record(record: dict[str, Any], result: Result, peak_mib: float) -> dict[str, Any]:
-    """Returns a record with what its run found."""
+def finish_record(
+    record: dict[str, Any], result: Result, peak_mib: float, peak_since: str
+) -> dict[str, Any]:
+    """Returns a record with what its run found.
+
+    Args:
+        record: what was known before.
+        result: what the run found.
+        peak_mib: the most memory held, in MiB.
+        peak_since: since when that is, as `start_peak` has it.
+    """
     predictions = (result.p_spam > 0.5).long()
     return record | {
         "status": FINISHED,
         "date": now(),
+        "prefix_reused": result.prefix_reused,
         "losses": [list(line) for line in result.history.losses],
         "accuracies": [list(line) for line in result.history.accuracies],
         "correct": {name: list(counts) for name, counts in result.correct.items()},
@@ -120,7 +169,8 @@ def finish_record(record: dict[str, Any], result: Result, peak_mib: float) -> di
         "peak_memory_mib": None if math.isnan(peak_mib) else round(peak_mib, 1),
         "trainable_parameters": result.parameters[0],
         "parameters": result.parameters[1],
-        "environment": record["environment"] | {"kernels": result.kernels},
+        "environment": record["environment"]
+        | {"kernels": result.kernels, "peak_since": peak_since},
     }
 
 

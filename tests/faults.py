@@ -112,6 +112,14 @@ FAULTS = {
         "The messages lie where nothing can be written",
         "the splits are made in memory",
     ),
+    "memory disk": (
+        "The folder for temporary files is in memory (tmpfs), and hidden states are to go there",
+        "`/var/tmp` is taken; where that is in memory too, `TMPDIR` and `--cache_dir` are named",
+    ),
+    "fewer digits": (
+        "The environment turns float32 products into those of TF32",
+        "a product is held against float64; the run prints it, and its record says it",
+    ),
     "read-only": (
         "A folder cannot be written to",
         "status 1, before anything is computed",

@@ -176,7 +176,7 @@ def test_both_paths_agree_on_any_messages(texts, layers, choices, no_padding):
     plain.out_head = randomise(torch.nn.Linear(CONFIG["emb_dim"], 2))
     make_trainable(plain, layers, lora_rank=3, lora_scaling=1.5)
     datasets = datasets_of(texts, no_padding)
-    model, short, _ = take_shortcuts(deepcopy(plain), datasets)
+    model, short, *_ = take_shortcuts(deepcopy(plain), datasets)
     batch_size = 1 if no_padding else 3
     loaders = create_loaders(datasets, batch_size), create_loaders(short, batch_size)
     with torch.no_grad():

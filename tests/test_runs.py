@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from checkpoints import write_checkpoint
@@ -214,6 +216,117 @@ def test_random_weights_share_no_prefix(run, monkeypatch):
     assert (len(prefixes), len(records)) == (2, 2)
 
 
+def count_seconds(monkeypatch, seconds):
+    """Lets the prefix take so much longer."""
+    run_prefix = hidden_states.run_prefix
+    monkeypatch.setattr(
+        hidden_states, "run_prefix", lambda *a: time.sleep(seconds) or run_prefix(*a)
+    )
+
+
+def reuse_by_seeds(run, _):
+    records, printed = run("--num_seeds", "2")
+    return records, printed.rpartition("Trainable")[2]
+
+
+def reuse_by_cache(run, tmp_path):
+    cache = ["--cache_dir", str(tmp_path / "cache")]
+    run(*cache)
+    records, printed = run(*cache, "--ignore_index", "5")
+    return sorted(records, key=lambda record: record["settings"]["ignore_index"]), printed
+
+
+@pytest.mark.parametrize("reuse", [reuse_by_seeds, reuse_by_cache])
+def test_who_reuses_a_prefix_counts_what_it_cost_and_says_so(reuse, run, monkeypatch, tmp_path):
+    count_seconds(monkeypatch, 1.2)
+    records, printed = reuse(run, tmp_path)
+    assert [record["prefix_reused"] for record in records] == [False, True]
+    first, second = (record["seconds"]["prefix"] for record in records)
+    assert first > 1.2
+    assert first == pytest.approx(second, abs=0.2)
+    assert "of an earlier run that took " in printed
+    minutes = (second + records[1]["seconds"]["train"]) / 60
+    told = float(re.search(r"Training completed in (.*) minutes", printed)[1])
+    assert told == pytest.approx(minutes, abs=0.0051)
+
+
+def test_each_seed_has_its_own_peak_of_memory_or_it_is_said(run, monkeypatch):
+    since = iter(["run", "process"])
+    peaks = iter([500.0, 300.0])
+    monkeypatch.setattr(additional_experiments, "start_peak", lambda _: next(since))
+    monkeypatch.setattr(additional_experiments, "peak_memory_mib", lambda _: next(peaks))
+    records, _ = run("--num_seeds", "2", "--max_steps", "1")
+    told = [(r["peak_memory_mib"], r["environment"]["peak_since"]) for r in records]
+    assert told == [(500, "run"), (300, "process")]
+
+
+# ---------------------------------------------------------------------------- precision, kernels
+
+
+QUICK = ("--max_steps", "1", "--overwrite")
+
+
+def losses_by_precision(run, *flags):
+    run(*QUICK, *flags)
+    records, _ = run(*QUICK, *flags, "--precision", "bfloat16")
+    return {record["precision"]: record["losses"] for record in records}
+
+
+def test_what_is_trained_is_computed_in_the_precision_that_is_asked_for(run):
+    found = losses_by_precision(run, "--trainable_layers", "all")  # no prefix
+    assert found["float32"] != found["bfloat16"]
+
+
+def test_the_prefix_is_computed_in_the_precision_that_is_asked_for(run, monkeypatch):
+    monkeypatch.setattr(additional_experiments, "set_precision", lambda *_: None)
+    found = losses_by_precision(run)
+    assert found["float32"] != found["bfloat16"]
+
+
+def test_the_precisions_share_no_kept_prefix(run, tmp_path):
+    alone = losses_by_precision(run)
+    prefixes = tmp_path / "cache"
+    assert losses_by_precision(run, "--cache_dir", str(prefixes)) == alone
+    assert len(list(prefixes.glob("*.hidden"))) == 2
+
+
+def test_devices_and_kernels_share_no_kept_prefix(run, monkeypatch, tmp_path):
+    prefixes = count_prefixes(monkeypatch)
+    cache = ["--cache_dir", str(tmp_path / "cache")]
+    run(*QUICK, *cache)
+    monkeypatch.setattr(additional_experiments, "choose_kernels", lambda *_, **__: "others")
+    run(*QUICK, *cache)
+    monkeypatch.setattr(additional_experiments, "device_name", lambda _: "another")
+    run(*QUICK, *cache)
+    assert len(prefixes) == 3
+
+
+def test_the_plain_path_has_the_plain_kernels_and_a_record_says_whose(run, monkeypatch):
+    used = []
+
+    def choose(_, plain):
+        used.append(plain)
+        return f"plain: {plain}"
+
+    monkeypatch.setattr(additional_experiments, "choose_kernels", choose)
+    records = run(*QUICK)[0] + run(*QUICK, "--no_shortcuts", "--seed", "5")[0][-1:]
+    assert used == [False, True]
+    told = [record["environment"]["kernels"] for record in records]
+    assert told == ["plain: False", "plain: True"]
+
+
+# --------------------------------------------------------------------------------- what is found
+
+
+@pytest.mark.parametrize("flags", [(), ("--baseline", "majority")], ids=["network", "baseline"])
+def test_in_training_says_whether_a_training_message_has_the_text(flags, run):
+    texts = {name: pd.read_csv(csv)["Text"].tolist() for name, csv in demo_splits().items()}
+    by_split = {name: [text in texts[name] for text in texts["test"]] for name in texts}
+    assert by_split["train"] not in ([True] * 73, [False] * 73, by_split["validation"])
+    (record,), _ = run(*QUICK, *flags)
+    assert record["test"]["in_training"] == by_split["train"]
+
+
 # ------------------------------------------------------------------------------------------- rows
 
 
@@ -235,6 +348,26 @@ def test_a_baseline_is_recorded_like_a_row(run):
     (record,), _ = run("--baseline", "majority")
     assert (record["name"], record["row"]) == ("baseline majority", None)
     assert record["correct"]["test"][1] == 73
+
+
+def test_a_baseline_is_recorded_as_made_on_the_cpu_whatever_the_machine_has(run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (record,), _ = run("--baseline", "majority")
+    assert record["environment"]["device"].startswith("cpu, ")
+    assert record["environment"]["device_type"] == "cpu"
+    assert record["peak_memory_mib"] > 50
+
+
+def test_the_published_accuracies_stand_beside_a_published_file_of_any_name(run, monkeypatch):
+    def as_published(network, _):
+        return replace(network, weights="pretrained")
+
+    monkeypatch.setattr(results, "as_published", as_published)
+    (record,), printed = run("--row", "16", "--num_epochs", "5")
+    assert (record["name"], record["stands_in"]) == ("row 16", False)
+    assert "Row 16 as published, and here:" in printed
+    _, printed = run("--row", "16", "--num_epochs", "5", "--precision", "bfloat16")
+    assert "as published" not in printed
 
 
 # ------------------------------------------------------------------------- processes of their own

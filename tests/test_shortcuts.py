@@ -1,8 +1,12 @@
 """The short way is the plain way: logits, gradients and whole steps, in float64 at 1e-9."""
 
+import errno
 import io
 import itertools
+import os
+import sys
 from copy import deepcopy
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,7 +17,6 @@ from torch import nn
 from experiments.classifier import GPTClassifier, make_trainable
 from experiments.data.datasets import Splits, create_datasets, create_loaders
 from experiments.data.messages import to_csv
-from experiments.devices import choose_kernels
 from experiments.lora import LinearWithLoRAMerged, LoRALayer
 from experiments.settings import TRAINABLE
 from experiments.shortcuts import (
@@ -33,6 +36,7 @@ from experiments.training import calc_loss_batch
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="has no devices by number")
 PAD = 96
 CONFIG = {
     "vocab_size": 97, "context_length": 24, "emb_dim": 32, "n_heads": 4, "n_layers": 3,
@@ -255,6 +259,11 @@ def test_equal_messages_are_computed_once():
 
 def hidden_states(cache_dir=None, layers="last_block", conditions=""):
     """Returns the hidden states of the test's messages, and how often the prefix was run."""
+    hidden, runs = compute(cache_dir, layers, conditions)
+    return hidden.values.clone(), runs
+
+
+def compute(cache_dir=None, layers="last_block", conditions="", memo=None):
     model, datasets = classifier(layers, "flexible"), datasets_of()
     lengths = Splits(*(dataset.lengths for dataset in datasets))
     messages, _ = what_is_needed.distinct_messages(lengths, datasets)
@@ -263,8 +272,10 @@ def hidden_states(cache_dir=None, layers="last_block", conditions=""):
     run_prefix = hidden_states_of.run_prefix
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hidden_states_of, "run_prefix", lambda *a: runs.append(1) or run_prefix(*a))
-        hidden = hidden_states_of.compute_hidden_states(short, messages, 2, cache_dir, conditions)
-    return hidden.values.clone(), len(runs)
+        hidden = hidden_states_of.compute_hidden_states(
+            short, messages, 2, cache_dir, conditions, memo
+        )
+    return hidden, len(runs)
 
 
 def test_hidden_states_are_taken_from_the_cache_by_the_next_run(tmp_path):
@@ -312,6 +323,12 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
+def change_the_seconds(path):
+    content = bytearray(path.read_bytes())
+    content[-disk.END.size] ^= 1
+    path.write_bytes(content)
+
+
 def take_from_another(path):
     hidden_states(path.parent, conditions="other")
     other = next(p for p in path.parent.glob("*.hidden") if p != path)
@@ -319,7 +336,7 @@ def take_from_another(path):
 
 
 @pytest.mark.fault("damaged cache")
-@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, take_from_another])
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, change_the_seconds, take_from_another])
 def test_a_damaged_file_of_hidden_states_is_computed_again(damage, tmp_path):
     expected, _ = hidden_states(tmp_path)
     damage(next(tmp_path.glob("*.hidden")))
@@ -340,15 +357,92 @@ def test_an_interrupted_run_leaves_nothing_that_the_next_trips_over(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.parametrize("place", ["cache", "memo"])
+def test_what_hidden_states_cost_is_kept_with_them(place, tmp_path):
+    kept = {"cache_dir": tmp_path} if place == "cache" else {"memo": {}}
+    (first, _), (again, runs) = compute(**kept), compute(**kept)
+    assert (first.is_reused, again.is_reused, runs) == (False, True, 0)
+    assert again.seconds == first.seconds > 0
+
+
 def test_what_exceeds_its_share_of_memory_lies_in_a_file_without_a_name(monkeypatch, tmp_path):
     expected, _ = hidden_states()
     monkeypatch.setattr(hidden_states_of, "MEMORY_SHARE", 0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     model = classifier("last_block", "flexible")
     taken = take_shortcuts(model, datasets_of())
-    assert "in a file that goes with the run" in taken.report
+    assert f"in a file in {tmp_path} that goes with the run" in taken.report
     assert not list(tmp_path.iterdir())
     assert torch.equal(hidden_states()[0], expected)
+
+
+def is_full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@POSIX
+@pytest.mark.fault("disk full")
+def test_a_full_disk_under_a_file_without_a_name_is_told_with_the_way_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(hidden_states_of, "MEMORY_SHARE", 0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "posix_fallocate", is_full, raising=False)
+    with pytest.raises(OSError, match="No space left on device for 0 MiB of hidden states") as told:
+        hidden_states()
+    assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(tmp_path))
+    assert "name another folder by TMPDIR or --cache_dir" in str(told.value)
+
+
+@pytest.mark.fault("memory disk")
+def test_a_temporary_folder_in_memory_gives_way_to_that_of_large_files(monkeypatch, tmp_path):
+    first, large = tmp_path / "tmp", tmp_path / "large"
+    first.mkdir()
+    large.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(first))
+    monkeypatch.setattr(disk, "LARGE_FILES", large)
+    assert disk.temporary_folder() == first
+    monkeypatch.setattr(disk, "lies_in_memory", lambda folder: folder == first)
+    assert disk.temporary_folder() == large
+    monkeypatch.setattr(disk, "lies_in_memory", lambda _: True)
+    with pytest.raises(OSError, match=r"tmp lies in memory.*TMPDIR or --cache_dir"):
+        disk.temporary_folder()
+
+
+@POSIX
+@pytest.mark.parametrize(("kind", "is_memory"), [("tmpfs", True), ("ramfs", True), ("ext4", False)])
+@pytest.mark.fault("memory disk")
+def test_a_folder_in_memory_is_known_by_its_file_system(kind, is_memory, tmp_path):
+    device = tmp_path.stat().st_dev
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "21 20 0:0 / /other rw - tmpfs tmpfs rw\n"
+        f"22 20 {os.major(device)}:{os.minor(device)} / /a\\040b rw master:1 - {kind} x rw\n"
+    )
+    assert disk.lies_in_memory(tmp_path, mounts) == is_memory
+    assert not disk.lies_in_memory(tmp_path, tmp_path / "none")
+
+
+def test_a_system_that_cannot_reserve_room_writes_it(monkeypatch, tmp_path):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    monkeypatch.setattr(disk, "CHUNK", 4096)
+    with (tmp_path / "file").open("w+b") as file:
+        disk.take_room(file, 10_000)
+    content = (tmp_path / "file").read_bytes()
+    assert content == bytes(10_000)
+    if hasattr(os.stat_result, "st_blocks"):
+        assert (tmp_path / "file").stat().st_blocks * 512 >= 10_000
+    expected, _ = hidden_states()
+    assert torch.equal(hidden_states(tmp_path)[0], expected)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
+@pytest.mark.fault("disk full")
+def test_room_that_cannot_be_written_is_told(monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with (
+        pytest.raises(OSError, match="No space left"),
+        Path("/dev/full").open("wb", buffering=0) as full,
+    ):
+        disk.take_room(full, 10)
 
 
 @pytest.mark.parametrize("layers", LAYERS)
@@ -360,17 +454,3 @@ def test_a_cached_run_has_the_trajectory_of_one_without(layers, tmp_path):
     without, first, second = (run(folder) for folder in (None, tmp_path, tmp_path))
     for expected, *actual in zip(without, first, second, strict=True):
         assert all(torch.equal(expected, tensor) for tensor in actual)
-
-
-# --------------------------------------------------------------------------------------- kernels
-
-
-def test_the_kernels_that_are_chosen_keep_float32s_digits():
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    try:
-        choose_kernels(torch.device("cpu"))
-        a, b = torch.randn(300, 400), torch.randn(400, 500)
-        exact = a.double() @ b.double()
-        assert (a @ b - exact).norm() / exact.norm() < 1e-6
-    finally:
-        torch.backends.mkldnn.matmul.fp32_precision = before

@@ -1,6 +1,6 @@
 """The same experiment with nothing computed twice, and nothing that the logits do not depend on.
 
-    model, datasets, report = take_shortcuts(plain_model, datasets)  # then train as before
+    model, datasets, *_ = take_shortcuts(plain_model, datasets)  # then train as before
 
 `GPTClassifier` is the definition. The module here has its very parameters and `state_dict`, and
 gives the same logits and gradients but for the order of sums:

@@ -1,11 +1,13 @@
-"""Hidden states in files: what they depend on, and whole files or none."""
+"""Hidden states in files: what they depend on, whole files or none, and the room on the disk."""
 
 import hashlib
 import math
 import os
+import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +17,11 @@ from torch import Tensor, nn
 import previous_chapters
 from experiments.files import naming, sha256_of
 from experiments.shortcuts.model import ShortcutClassifier
+
+END = struct.Struct("<d32s")  # of a file: seconds, SHA-256
+CHUNK = 2**20  # bytes
+LARGE_FILES = Path("/var/tmp")  # noqa: S108 (what is made there has no name)
+WAY_OUT = "name another folder by TMPDIR or --cache_dir"
 
 
 def prefix_key(
@@ -35,53 +42,127 @@ def prefix_key(
     return digest.hexdigest()
 
 
+class Cached(NamedTuple):
+    """Hidden states of the cache."""
+
+    values: Tensor
+    seconds: float  # what computing them cost, whenever that was
+    is_reused: bool
+
+
 def cached_values(
-    path: Path, shape: tuple[int, int], dtype: torch.dtype, fill: Callable[[Tensor], None]
-) -> Tensor:
+    path: Path, shape: tuple[int, int], dtype: torch.dtype, fill: Callable[[Tensor], float]
+) -> Cached:
     """Returns hidden states mapped from a file, which is computed first where it is not whole.
 
-    The file ends with a digest of its name and content: one that was cut short, or belongs to
-    something else, is computed again. A lock lets two processes share one computation.
+    The file ends with the seconds that it cost, and a digest of its name, these, and its content:
+    one that was cut short, or belongs to something else, is computed again. A lock lets two
+    processes share one computation.
+
+    Args:
+        path: of the file.
+        shape: of the hidden states.
+        dtype: of the hidden states.
+        fill: computes them, and returns the seconds that this took.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     size = math.prod(shape) * dtype.itemsize
     with FileLock(f"{path}.lock"):
-        if path.is_file() and path.stat().st_size == size + hashlib.sha256().digest_size:
+        if path.is_file() and path.stat().st_size == size + END.size:
             with path.open("rb") as file:
                 values = mapped(file, shape, dtype, mode="c")
                 file.seek(size)
-                if file.read() == digest_of(path.name, values):
-                    return values
+                seconds, digest = END.unpack(file.read())
+                if digest == digest_of(path.name, seconds, values):
+                    return Cached(values, seconds, is_reused=True)
         part = path.with_name(path.name + ".part")  # of an interrupted run, if there is one
         with naming(part), part.open("w+b") as file:
             values = mapped(file, shape, dtype)
-            fill(values)
+            seconds = fill(values)
             file.seek(size)
-            file.write(digest_of(path.name, values))
+            file.write(END.pack(seconds, digest_of(path.name, seconds, values)))
         del values  # Windows renames no file that is mapped
         part.replace(path)
         with path.open("rb") as file:
-            return mapped(file, shape, dtype, mode="c")
+            return Cached(mapped(file, shape, dtype, mode="c"), seconds, is_reused=False)
 
 
-def digest_of(name: str, values: Tensor) -> bytes:
-    """Returns the SHA-256 of a name and hidden states."""
-    digest = hashlib.sha256(name.encode())
+def digest_of(name: str, seconds: float, values: Tensor) -> bytes:
+    """Returns the SHA-256 of a name, of what hidden states cost, and of themselves."""
+    digest = hashlib.sha256(f"{name} {seconds}".encode())
     digest.update(values.numpy())
     return digest.digest()
+
+
+def nameless_values(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Path]:
+    """Returns room for hidden states in a file that goes when it is unmapped, and its folder.
+
+    Raises:
+        OSError: when no folder for temporary files has the room.
+    """
+    folder = temporary_folder()
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return mapped(file, shape, dtype), folder
+    except OSError as error:
+        size = math.prod(shape) * dtype.itemsize / 2**20
+        told = f"{error.strerror} for {size:,.0f} MiB of hidden states, {WAY_OUT}"
+        raise OSError(error.errno, told, str(folder)) from error
+
+
+def temporary_folder() -> Path:
+    """Returns the system's folder for temporary files, or the one for large ones.
+
+    Some systems hold the first in memory, which a file there would take instead of sparing it.
+
+    Raises:
+        OSError: when both lie in memory.
+    """
+    first = Path(tempfile.gettempdir())
+    for folder in (first, LARGE_FILES):
+        if os.access(folder, os.W_OK) and not lies_in_memory(folder):
+            return folder
+    raise OSError(f"{first} lies in memory, which hidden states would fill: {WAY_OUT}")
+
+
+def lies_in_memory(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Says whether files of a folder take memory and no disk, as Linux's tmpfs has it.
+
+    Source: the manual page proc_pid_mountinfo(5).
+    """
+    if not mounts.is_file():
+        return False
+    device = folder.stat().st_dev
+    for line in mounts.read_text(errors="replace").splitlines():
+        mount, _, file_system = line.partition(" - ")
+        if mount.split()[2] == f"{os.major(device)}:{os.minor(device)}":
+            return file_system.split()[0] in ("tmpfs", "ramfs")
+    return False
 
 
 def mapped(file: BinaryIO, shape: tuple[int, int], dtype: torch.dtype, mode: str = "r+") -> Tensor:
     """Returns a tensor over an open file, which first gets its room on the disk if written to.
 
     Raises:
-        OSError: when the disk is full. Without room the process would die at a later write.
+        OSError: when the disk is full.
     """
     if mode == "r+":
-        size = math.prod(shape) * dtype.itemsize
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
+        take_room(file, math.prod(shape) * dtype.itemsize)
     numbers = np.memmap(file, torch.empty(0, dtype=dtype).numpy().dtype, mode, shape=shape)
     return torch.from_numpy(numbers)
+
+
+def take_room(file: BinaryIO, size: int) -> None:
+    """Gives an empty file its size and its room on the disk.
+
+    A file can have the one without the other; the process would then die at a later write.
+
+    Raises:
+        OSError: when the disk is full.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for start in range(0, size, CHUNK):  # macOS, Windows
+        file.write(bytes(min(CHUNK, size - start)))
+    file.flush()

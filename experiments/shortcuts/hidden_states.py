@@ -5,9 +5,9 @@ x = hidden.batch(numbers)  # (B, T, C)
 """
 
 import math
-import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.devices import total_memory
-from experiments.shortcuts.disk import cached_values, mapped, prefix_key
+from experiments.shortcuts.disk import cached_values, nameless_values, prefix_key
 from experiments.shortcuts.layers import run_block
 from experiments.shortcuts.model import ShortcutClassifier
 
@@ -35,6 +35,8 @@ class HiddenStates:
     values: Tensor  # (tokens of all messages, C)
     lengths: Tensor  # (M,), tokens of each message
     place: str  # where they lie, in words
+    seconds: float  # what computing them cost, whenever that was
+    is_reused: bool = False
 
     def batch(self, messages: Tensor) -> Tensor:
         """Returns (B, T, C) for the numbers of some messages (B,), zeros after the shorter."""
@@ -105,12 +107,13 @@ def compute_hidden_states(
     key = ""
     if cache_dir is not None or memo is not None:
         key = prefix_key(model, messages, depth, conditions)
-    if memo is not None:
-        if key not in memo:
-            memo.clear()  # first, so that two are never in memory
-            memo[key] = make_hidden_states(model, messages, depth, cache_dir, key)
-        return memo[key]
-    return make_hidden_states(model, messages, depth, cache_dir, key)
+    if memo is None:
+        return make_hidden_states(model, messages, depth, cache_dir, key)
+    if key in memo:
+        return replace(memo[key], is_reused=True)
+    memo.clear()  # first, so that two are never in memory
+    memo[key] = make_hidden_states(model, messages, depth, cache_dir, key)
+    return memo[key]
 
 
 def make_hidden_states(
@@ -121,17 +124,18 @@ def make_hidden_states(
     weight = model.pos_emb.weight
     shape = (int(lengths.sum()), weight.shape[1])
 
-    def fill(values: Tensor) -> None:
+    def fill(values: Tensor) -> float:
+        started = time.perf_counter()
         run_prefix(model, messages, depth, values)
+        return time.perf_counter() - started
 
     if cache_dir is not None:
         path = cache_dir / f"{key}.hidden"
-        values = cached_values(path, shape, weight.dtype, fill)
-        return HiddenStates(depth, values, lengths, f"in {path}")
+        values, seconds, is_reused = cached_values(path, shape, weight.dtype, fill)
+        return HiddenStates(depth, values, lengths, f"in {path}", seconds, is_reused)
     if math.prod(shape) * weight.itemsize <= MEMORY_SHARE * total_memory():
         values, place = torch.empty(shape, dtype=weight.dtype), "in memory"
     else:
-        with tempfile.TemporaryFile() as file:  # has no name: it goes when it is unmapped
-            values, place = mapped(file, shape, weight.dtype), "in a file that goes with the run"
-    fill(values)
-    return HiddenStates(depth, values, lengths, place)
+        values, folder = nameless_values(shape, weight.dtype)
+        place = f"in a file in {folder} that goes with the run"
+    return HiddenStates(depth, values, lengths, place, fill(values))

@@ -1,5 +1,6 @@
 """The one switch: a plain model and its data sets in, faster ones out."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,8 @@ class Shortcuts(NamedTuple):
     model: ShortcutClassifier
     datasets: Splits
     report: str
+    prefix_seconds: float = 0.0  # of hidden states and what is made of them, as if none were kept
+    prefix_reused: bool = False
 
 
 def take_shortcuts(
@@ -75,6 +78,7 @@ def take_shortcuts(
     model = ShortcutClassifier(plain, depth, is_pooled, no_padding)
     messages, which = distinct_messages(needed, datasets)
     hidden = compute_hidden_states(model, messages, depth, cache_dir, conditions, memo)
+    started = time.perf_counter()
     if is_pooled:
         inputs = [
             pool_all(model, hidden, numbers, dataset).__getitem__
@@ -86,7 +90,10 @@ def take_shortcuts(
         f"Hidden states: {len(messages):,} distinct messages, {depth} blocks computed once, "
         f"{hidden.values.nbytes / 2**20:,.0f} MiB {hidden.place}"
     )
-    return Shortcuts(model, with_inputs(datasets, inputs), report)
+    if hidden.is_reused:
+        report += f", of an earlier run that took {hidden.seconds:.1f} s for them"
+    seconds = hidden.seconds + time.perf_counter() - started
+    return Shortcuts(model, with_inputs(datasets, inputs), report, seconds, hidden.is_reused)
 
 
 def with_inputs(datasets: Splits, inputs: list[Callable[[list[int]], Tensor]]) -> Splits:

@@ -1,0 +1,140 @@
+"""Where a run is computed: which products are exact, and how much memory there is and was held."""
+
+import errno
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments import devices
+from experiments.devices import (
+    choose_kernels,
+    keep_freed_memory,
+    memory_limits,
+    peak_memory_mib,
+    start_peak,
+    total_memory,
+)
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+FEWER = "PyTorch's products, of fewer digits than float32 has"
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
+ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="has no oneDNN")
+
+
+# --------------------------------------------------------------------------------------- kernels
+
+
+@pytest.fixture(autouse=True)
+def kernels_as_before():
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    yield
+    torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+def with_tf32(a, b, _):
+    """A product whose operands keep ten bits of the mantissa, as TF32's do."""
+    a, b = ((x.view(torch.int32) & ~0x1FFF).view(torch.float32) for x in (a, b))
+    return a @ b
+
+
+def test_the_kernels_that_are_chosen_keep_float32s_digits():
+    choose_kernels(CPU)
+    a, b = torch.randn(300, 400), torch.randn(400, 500)
+    exact = a.double() @ b.double()
+    assert (a @ b - exact).norm() / exact.norm() < 1e-6
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
+@pytest.mark.fault("fewer digits")
+def test_products_of_fewer_digits_are_told_on_any_device(device, plain, monkeypatch):
+    monkeypatch.setattr(devices, "multiply", with_tf32)
+    assert choose_kernels(device, plain) == FEWER
+    assert torch.backends.mkldnn.matmul.fp32_precision == "none"
+
+
+def test_exact_products_of_a_gpu_are_told_as_such(monkeypatch):
+    monkeypatch.setattr(devices, "multiply", lambda a, b, _: a @ b)
+    assert choose_kernels(CUDA) == "PyTorch's products"
+
+
+@ONEDNN
+def test_onednns_products_are_taken_where_they_are_exact_but_for_the_plain_path(monkeypatch):
+    monkeypatch.setattr(devices, "product_error", lambda _: 0)
+    assert choose_kernels(CPU) == "oneDNN's float32 products"
+    assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+    assert choose_kernels(CPU, plain=True) == "PyTorch's products"
+    assert torch.backends.mkldnn.matmul.fp32_precision == "none"
+
+
+@pytest.mark.cuda
+def test_a_gpus_products_are_held_against_float64():
+    assert choose_kernels(CUDA) in ("PyTorch's products", FEWER)
+
+
+# ---------------------------------------------------------------------------------------- memory
+
+
+@LINUX
+def test_the_peak_of_memory_counts_from_its_start_on():
+    keep_freed_memory()
+    earlier = [torch.ones(2**22) for _ in range(16)]  # 256 MiB
+    before = peak_memory_mib(CPU)
+    del earlier
+    assert start_peak(CPU) == "run"
+    assert peak_memory_mib(CPU) < before - 100
+    held = torch.ones(2**26)
+    assert peak_memory_mib(CPU) > before - 50
+    del held
+
+
+def test_a_peak_that_cannot_start_anew_is_told_as_the_processs(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    assert start_peak(CPU) == "process"
+
+
+def test_the_peak_of_a_gpu_starts_anew(monkeypatch):
+    reset = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    assert (start_peak(CUDA), reset) == ("run", [CUDA])
+
+
+def make_system(root, groups, limits):
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(groups)
+    for name, limit in limits.items():
+        (root / "sys/fs/cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "sys/fs/cgroup" / name).write_text(f"{limit}\n")
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "least"),
+    [
+        ("0::/\n", {"memory.max": 7}, 7),
+        ("0::/\n", {"memory.max": "max"}, float("inf")),
+        ("0::/a/b\n", {"a/memory.max": 5, "a/b/memory.max": "max"}, 5),
+        ("0::/a\n", {"b/memory.max": 5}, float("inf")),
+        ("4:memory:/docker/x\n", {"memory/memory.limit_in_bytes": 6}, 6),
+        ("5:cpu,memory:/x\n0::/\n", {"memory/x/memory.limit_in_bytes": 6, "memory.max": 4}, 4),
+        ("3:cpu:/\n", {"memory/memory.limit_in_bytes": 6}, float("inf")),
+    ],
+)
+def test_the_limits_of_a_container_are_seen(groups, limits, least, tmp_path):
+    make_system(tmp_path, groups, limits)
+    assert min(memory_limits(tmp_path)) == least
+
+
+def test_a_system_without_control_groups_has_no_limit(tmp_path):
+    assert memory_limits(tmp_path) == [float("inf")]
+
+
+@LINUX
+def test_the_memory_is_no_more_than_the_limit(monkeypatch):
+    assert 2**28 < total_memory() < 2**60
+    monkeypatch.setattr(devices, "memory_limits", lambda: [2**20, float("inf")])
+    assert total_memory() == 2**20

@@ -1,0 +1,120 @@
+"""What a record says of its run before it began: which model, weights, data and device."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from checkpoints import write_checkpoint
+
+from experiments import results
+from experiments.files import sha256_of
+from experiments.flags import parse_args
+from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
+from experiments.results import Clock, as_published, begin_record
+from experiments.settings import MODEL_SIZES
+
+CPU, SMALL = torch.device("cpu"), "gpt2-small (124M)"
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A local file, called otherwise, that is the published small model for one test."""
+    sizes = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 64, "n_head": 1, "n_layer": 1}
+    path = write_checkpoint(tmp_path / "my own.safetensors", sizes)
+    monkeypatch.setitem(CHECKPOINT_SHA256, "124M", sha256_of(path))
+    monkeypatch.setitem(MODEL_SIZES, SMALL, {"emb_dim": 64, "n_layers": 1, "n_heads": 1})
+    return path
+
+
+def test_a_local_file_with_a_published_digest_is_the_published_model(published):
+    record = begin_record(parse_args(["--row", "2", "--weights", str(published)]), CPU)
+    assert (record["name"], record["row"], record["stands_in"]) == ("row 02", 2, False)
+    assert record["model"] == "gpt2-small (124M), pretrained weights"
+    assert record["weights"] == CHECKPOINT_SHA256["124M"]
+    assert record == begin_record(parse_args(["--row", "2"]), CPU)
+
+
+def test_a_published_file_with_other_heads_is_not_the_published_model(published, monkeypatch):
+    monkeypatch.setitem(MODEL_SIZES, SMALL, {"emb_dim": 64, "n_layers": 1, "n_heads": 2})
+    network = parse_args(["--weights", str(published)]).network
+    assert as_published(network, CHECKPOINT_SHA256["124M"]) == network
+
+
+def test_another_file_stands_in_for_the_published_model(tmp_path):
+    sizes = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 1}
+    path = write_checkpoint(tmp_path / "model.safetensors", sizes)
+    record = begin_record(parse_args(["--row", "2", "--weights", str(path)]), CPU)
+    assert (record["row"], record["stands_in"]) == (2, True)
+    assert (record["model"], record["weights"]) == ("checkpoint model.safetensors", sha256_of(path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "weights", "precision"),
+    [
+        (["--row", "1"], CHECKPOINT_SHA256["124M"], "float32"),
+        (["--row", "8"], CHECKPOINT_SHA256["1558M"], "float32"),
+        (["--row", "10"], "random", "float32"),
+        (["--precision", "bfloat16"], CHECKPOINT_SHA256["124M"], "bfloat16"),
+        (["--baseline", "majority"], None, "float32"),
+    ],
+)
+def test_a_record_tells_weights_data_precision_and_device(flags, weights, precision):
+    record = begin_record(parse_args(flags), CPU)
+    told = (record["weights"], record["data"], record["precision"])
+    assert told == (weights, DATA_SHA256, precision)
+    assert record["environment"]["device_type"] == "cpu"
+    assert not record["prefix_reused"]
+
+
+def digest(*flags, device=CPU):
+    return begin_record(parse_args(flags), device)["digest"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])
+def test_the_same_command_on_the_same_machine_is_the_same_run(flags):
+    assert digest(*flags) == digest(*flags) == digest(*flags, "--device", "cpu")
+
+
+@pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])
+def test_another_device_is_another_run(flags, monkeypatch):
+    digests = {digest(*flags)}
+    monkeypatch.setattr(results, "device_name", lambda _: "one")
+    digests |= {digest(*flags), digest(*flags, device=torch.device("mps"))}
+    monkeypatch.setattr(results, "device_name", lambda _: "another")
+    assert len(digests | {digest(*flags)}) == 4
+
+
+@pytest.mark.parametrize("name", ["DATA_SHA256", "source_digest", "list_versions"])
+def test_other_data_code_or_versions_are_another_run(name, monkeypatch):
+    before = digest()
+    other = "other" if name == "DATA_SHA256" else lambda: {"torch": "other"}
+    monkeypatch.setattr(results, name, other)
+    assert digest() != before
+
+
+def test_a_network_read_in_another_way_is_another_run(monkeypatch):
+    before = digest()
+    monkeypatch.setitem(MODEL_SIZES, SMALL, MODEL_SIZES[SMALL] | {"n_heads": 6})
+    assert digest() != before
+
+
+def test_every_flag_that_makes_a_run_and_its_seed_are_in_the_digest():
+    settings = parse_args([])
+    others = [
+        replace(settings, seed=5),
+        replace(settings, machine=replace(settings.machine, precision="bfloat16")),
+        replace(settings, machine=replace(settings.machine, no_shortcuts=True)),
+        replace(settings, training=replace(settings.training, max_steps=3)),
+    ]
+    digests = {begin_record(each, CPU)["digest"] for each in (settings, *others)}
+    assert len(digests) == 5
+
+
+def test_a_clock_notes_what_passed_or_what_it_is_told(monkeypatch):
+    times = iter([10.0, 12.0, 15.0, 19.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
+    clock = Clock()
+    clock.stop("load")
+    clock.stop("prefix", seconds=0.5)
+    clock.stop("train")
+    assert clock.seconds == {"load": 2, "prefix": 0.5, "train": 4}
