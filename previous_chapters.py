@@ -199,7 +199,8 @@ def load_weights_into_gpt(gpt: GPTModel, params: dict[str, Any]) -> None:
     Args:
         gpt: the model to fill; its device and data type stay.
         params: arrays in the book's layout, as `gpt_download.download_and_load_gpt2` returns
-            them; the `w` of a linear layer is (in, out).
+            them; the `w` of a linear layer is (in, out). `c_attn` has no `b` where `qkv_bias` is
+            off.
 
     Raises:
         ValueError: when the number of blocks or the shape of an array is not the model's.
@@ -220,13 +221,17 @@ def fill_block(block: TransformerBlock, arrays: dict[str, Any]) -> None:
     """Fills one block; queries, keys and values stand side by side in one (C, 3C) array."""
     attention, (widen, _, narrow) = block.att, block.ff.layers
     width = attention.out_proj.in_features
-    for array in arrays["attn"]["c_attn"].values():
+    c_attn = arrays["attn"]["c_attn"]
+    for array in c_attn.values():
         if array.shape[-1] != 3 * width:
             raise ValueError(f"c_attn has width {array.shape[-1]}, expected {3 * width}")
     for i, linear in enumerate((attention.W_query, attention.W_key, attention.W_value)):
         third = slice(i * width, (i + 1) * width)
-        fill(linear, "weight", arrays["attn"]["c_attn"]["w"][:, third].T)
-        fill(linear, "bias", arrays["attn"]["c_attn"]["b"][third])
+        fill(linear, "weight", c_attn["w"][:, third].T)
+        if "b" in c_attn:
+            fill(linear, "bias", c_attn["b"][third])
+        elif linear.bias is not None:
+            raise ValueError("the model has biases of query, key and value, the weights have none")
     for linear, array in (
         (attention.out_proj, arrays["attn"]["c_proj"]),
         (widen, arrays["mlp"]["c_fc"]),

@@ -33,10 +33,10 @@ WAYS_OUT = {
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence."""
 
-    def error(self, message: str) -> NoReturn:
-        """Ends the program with status 2."""
-        line = message.replace("\n", "\\n")
-        self.exit(2, f"{self.prog}: error: {line}\n")
+    def error(self, message: str, *more: str) -> NoReturn:
+        """Ends the program with status 2; lines of code that help may follow the sentence."""
+        lines = (f"{self.prog}: error: {message}", *more)
+        self.exit(2, "".join(line.replace("\n", "\\n") + "\n" for line in lines))
 
     def nearest_flag(self, unknown: list[str]) -> str:
         """Returns a hint at the flag that was probably meant, or nothing."""

@@ -43,6 +43,8 @@ def describe_run(
         f"Versions: Python {platform.python_version()}, torch {torch.__version__}, "
         f"tiktoken {tiktoken.__version__}, pandas {pd.__version__}",
     )
+    if network.checkpoint_note:
+        lines = (lines[0], f"Checkpoint: {network.checkpoint_note}", *lines[1:])
     demo = "Demo: made-up messages and a tiny random model; its figures mean nothing about GPT-2."
     return "\n".join((demo, *lines) if reading.demo else lines)
 

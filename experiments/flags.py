@@ -85,16 +85,20 @@ def model_size(text: str) -> str:
 
 
 def weights(text: str) -> str:
-    """Returns `pretrained`, `random`, or the path of a checkpoint that exists."""
+    """Returns `pretrained`, `random`, or the path of a file or folder that exists."""
+    if text in ("pretrained", "random"):
+        return text
     try:
-        is_known = text in ("pretrained", "random") or Path(text).is_file()
-    except OSError as error:  # a name too long, a folder that may not be looked into
+        path = Path(text).expanduser()
+        is_there = path.is_file() or path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, a user without a home folder
         raise argparse.ArgumentTypeError(str(error)) from error
-    if not is_known:
+    if not is_there:
         raise argparse.ArgumentTypeError(
-            f"must be pretrained, random, or the path of a .safetensors file, got {text!r}"
+            "must be pretrained, random, or the path of a checkpoint: a .safetensors file, its "
+            f"folder, or its .index.json, got {text!r}"
         )
-    return text
+    return str(path)
 
 
 def context_length(text: str) -> str | int:
@@ -120,7 +124,8 @@ def build_parser() -> Parser:
     add("--model_size", type=model_size, default="gpt2-small (124M)", metavar="NAME",
         help=f"one of {', '.join(MODEL_SIZES)}")
     add("--weights", type=weights, default="pretrained", metavar="WORD",
-        help="pretrained, random, or the path of a local GPT-2 checkpoint (.safetensors)")
+        help="pretrained, random, or the path of a GPT-2 checkpoint: a .safetensors file, its "
+        "folder, or its .index.json")
     add("--trainable_layers", default="last_block", help="what is trained besides the new head",
         choices=TRAINABLE)
     add("--trainable_token_pos", choices=("first", "last", "flexible"), default="last",
@@ -185,6 +190,8 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
         problem = find_conflict(settings, model_size_given is not None)
     except OSError as error:  # a name too long, a folder that may not be looked into
         problem = str(error)
+    except ValueError as error:  # of the checkpoint; its notes are lines that convert it
+        parser.error(f"--weights: {error}", *getattr(error, "__notes__", ()))
     if problem:
         parser.error(problem)
     return settings
@@ -261,10 +268,7 @@ def find_conflict(settings: Settings, model_size_given: bool) -> str | None:
 
 def find_misfit(network: Network, reading: Reading, training: Training) -> str | None:
     """Returns what of the model does not fit the data or the flags and the way out, or None."""
-    try:
-        config = network.config
-    except (OSError, ValueError) as error:
-        return f"--weights: {error}"
+    config = network.config
     vocabulary, longest = config["vocab_size"], config["context_length"]
     length, messages = reading.context_length, sizes_of(reading.demo)["train"]
     batches = messages // training.batch_size

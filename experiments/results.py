@@ -6,6 +6,7 @@ import platform
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import tiktoken
 import torch
 from torch import Tensor
 
+from experiments.checkpoint.config import HEAD_WIDTH
+from experiments.checkpoint.header import read_checkpoint
 from experiments.devices import device_name
 from experiments.files import sha256_of
 from experiments.flags import design_of, stands_in
@@ -56,8 +59,22 @@ class Result:
 def identify_weights(network: Network) -> str:
     """Returns what tells the weights that a run starts from apart from all others."""
     if network.checkpoint:
-        return sha256_of(network.checkpoint)
+        return checkpoint_sha256(network.checkpoint)
     return "random" if network.weights == "random" else CHECKPOINT_SHA256[network.parameter_count]
+
+
+def checkpoint_sha256(path: Path) -> str:
+    """Returns one SHA-256 for the files of a checkpoint and its heads.
+
+    It is the file's own where there is one file whose heads have the width of GPT-2's, so that a
+    copy of a published checkpoint is known as that.
+    """
+    checkpoint = read_checkpoint(path)
+    digests = [sha256_of(file) for file in checkpoint.files]
+    heads = checkpoint.sizes["n_head"]
+    if len(digests) == 1 and heads * HEAD_WIDTH == checkpoint.sizes["n_embd"]:
+        return digests[0]
+    return hashlib.sha256(f"{heads} heads {' '.join(digests)}".encode()).hexdigest()
 
 
 def as_published(network: Network, weights: str) -> Network:

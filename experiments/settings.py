@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.checkpoint.header import read_gpt2_settings
+from experiments.checkpoint.files import INDEX
+from experiments.checkpoint.header import read_checkpoint
 
 TINY = "gpt2-tiny (7M)"
 MODEL_SIZES = {
@@ -60,14 +61,20 @@ class Network:
         config = {"vocab_size": 50257, "context_length": 1024, "drop_rate": 0.0, "qkv_bias": True}
         if self.checkpoint is None:
             return config | MODEL_SIZES[self.model_size]
-        found = read_gpt2_settings(self.checkpoint)
+        found = read_checkpoint(self.checkpoint).sizes
         return config | {
-            "vocab_size": found["n_vocab"],
-            "context_length": found["n_ctx"],
+            "vocab_size": found["vocab_size"],
+            "context_length": found["n_positions"],
             "emb_dim": found["n_embd"],
             "n_layers": found["n_layer"],
             "n_heads": found["n_head"],
+            "qkv_bias": found["qkv_bias"],
         }
+
+    @property
+    def checkpoint_note(self) -> str:
+        """What was assumed of the local checkpoint and left out of it; empty if nothing was."""
+        return read_checkpoint(self.checkpoint).note if self.checkpoint else ""
 
     @property
     def scaling(self) -> float:
@@ -79,7 +86,9 @@ class Network:
     def description(self) -> str:
         """The model's name and where its weights come from."""
         if self.checkpoint:
-            return f"checkpoint {self.checkpoint.name}"
+            is_index = self.checkpoint.name.endswith(INDEX)
+            place = self.checkpoint.parent if is_index else self.checkpoint
+            return f"checkpoint {place.resolve().name if place.is_dir() else place.name}"
         return f"{self.model_size}, {self.weights} weights"
 
 

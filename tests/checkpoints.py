@@ -3,6 +3,7 @@
 python tests/checkpoints.py tiny.safetensors     # the one of tests/golden_trajectories.json
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def write_checkpoint(path: Path, settings: dict[str, int] = MINIATURE, seed: int
     """Writes random weights as a checkpoint and returns its path."""
     save_file(random_tensors(settings, seed), path, metadata={"format": "pt"})
     return path
+
+
+def write_shards(folder: Path, tensors: dict[str, torch.Tensor], shards: int = 2) -> Path:
+    """Writes tensors as a sharded checkpoint and returns the path of its index."""
+    files = {
+        name: f"model-{i % shards + 1:05}-of-{shards:05}.safetensors"
+        for i, name in enumerate(tensors)
+    }
+    for file in set(files.values()):
+        some = {name: tensor for name, tensor in tensors.items() if files[name] == file}
+        save_file(some, folder / file, metadata={"format": "pt"})
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    return index
 
 
 if __name__ == "__main__":

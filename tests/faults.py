@@ -49,10 +49,28 @@ FAULTS = {
         "A checkpoint is in half precision",
         "converted to float32",
     ),
+    "other function": (
+        "A checkpoint's `config.json` tells of another function than the book's GPT, contradicts "
+        "the tensors, or is none",
+        "heads are honoured; what the book's GPT cannot express is refused by the setting's name "
+        "and value",
+    ),
+    "shard": (
+        "A shard of a checkpoint is missing or named by itself, or its index is damaged",
+        "refused; the shard is named",
+    ),
+    "pickle": (
+        "A checkpoint is a PyTorch pickle (`.pth`, `.bin`)",
+        "refused, with three lines that convert it; nothing is unpickled",
+    ),
+    "adapter": (
+        "A LoRA adapter stands in the place of a checkpoint",
+        "refused, with how it is merged",
+    ),
     "no safetensors": (
-        "A pickle, a web page, or a file with a truncated or damaged header under the name "
-        "`.safetensors`",
-        "refused; nothing is unpickled",
+        "A pointer of Git LFS, a web page, a GGUF file, a checkpoint of TensorFlow's, or a file "
+        "with a truncated or damaged header stands in the place of a checkpoint",
+        "refused as what it is",
     ),
     "offline": (
         "There is no network, or `HF_HUB_OFFLINE=1`",

@@ -25,8 +25,9 @@ LAYERS = {  # from top to bottom; within a line, too, a module imports only thos
     "the messages": "data.datasets data.demo data.messages data.reading data.own data.splitting",
     "the book's own": "gpt_download previous_chapters",
     "what is told and known": "flags settings records sources rows published",
-    "what all rests on": "checkpoint.weights checkpoint.header downloads sessions known_files "
-    "verified hub files progress command_line data.sizes",
+    "what all rests on": "checkpoint.weights checkpoint.header checkpoint.names checkpoint.files "
+    "checkpoint.foreign checkpoint.config downloads sessions known_files verified hub files "
+    "progress command_line data.sizes",
 }
 MODULES = [name for line in LAYERS.values() for name in line.split()]
 

@@ -75,6 +75,23 @@ def test_a_run_leaves_a_record_of_what_it_found(run):
     assert [batch for batch, *_ in record["losses"]] == [0]
 
 
+def test_a_run_says_once_that_heads_are_assumed(run):
+    _, printed = run()
+    said = "Checkpoint: no config.json lies beside it, heads are assumed 64 wide\n"
+    assert printed.count(said) == 1
+
+
+def test_a_run_on_a_folder_has_the_heads_of_its_config(run, small, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "model.safetensors").symlink_to(small)
+    (folder / "config.json").write_text('{"n_head": 4}')
+    (record,), printed = run("--weights", str(folder))
+    assert "Model: checkpoint mine; 3 blocks of width 64, 4 heads\n" in printed
+    assert "Checkpoint: " not in printed
+    assert record["model"] == "checkpoint mine"
+
+
 def test_what_is_recorded_is_not_run_again_unless_asked(run, monkeypatch):
     (first,), _ = run()
     (again,), printed = run()

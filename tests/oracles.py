@@ -1,0 +1,58 @@
+"""transformers' GPT-2 as the oracle of checkpoints: the book's GPT has its hidden states."""
+
+import pytest
+import torch
+from helpers import assert_equal, randomise
+from torch import nn
+from transformers import GPT2Config, GPT2Model
+
+from experiments.checkpoint.header import read_checkpoint
+from experiments.checkpoint.weights import load_gpt2_checkpoint
+from experiments.settings import Network
+from previous_chapters import GPTModel, load_weights_into_gpt
+
+SIZES = {"vocab_size": 97, "n_positions": 24, "n_embd": 64, "n_head": 1, "n_layer": 2}
+
+
+def oracle_of(kind=GPT2Model, **config):
+    """One of transformers' models, drawn so wide that another function shows."""
+    config = {"attn_implementation": "eager", "bos_token_id": 0, "eos_token_id": 0} | config
+    return randomise(kind(GPT2Config(**SIZES | config)).float()).eval()
+
+
+def network_of(path):
+    return Network(
+        model_size="gpt2-small (124M)",
+        weights=str(path),
+        trainable_layers="last_block",
+        trainable_token_pos="last",
+        average_embeddings=False,
+        disable_causal_mask=False,
+        lora_rank=8,
+        lora_alpha=8,
+        lora_scaling="alpha",
+    )
+
+
+def load_gpt(path):
+    """The book's GPT of a checkpoint, as a run builds it."""
+    gpt = GPTModel(network_of(path).config)
+    load_weights_into_gpt(gpt, load_gpt2_checkpoint(path)[1])
+    return gpt.double()
+
+
+def draw_tokens():
+    return torch.randint(SIZES["vocab_size"], (3, SIZES["n_positions"]))
+
+
+def assert_same_function(oracle, path):
+    """The hidden states before any head are the oracle's."""
+    gpt, tokens = load_gpt(path), draw_tokens()
+    gpt.out_head = nn.Identity()
+    assert_equal(gpt(tokens), oracle.double().base_model(tokens).last_hidden_state)
+
+
+def refusal_of(path):
+    with pytest.raises(ValueError, match=r".") as error:
+        read_checkpoint(path)
+    return error.value
