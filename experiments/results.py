@@ -18,13 +18,13 @@ from torch import Tensor
 from experiments.checkpoint.config import HEAD_WIDTH
 from experiments.checkpoint.header import read_checkpoint
 from experiments.devices import device_name
-from experiments.files import sha256_of
 from experiments.flags import design_of, stands_in
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
 from experiments.records import FINISHED, VERSION
 from experiments.settings import MODEL_SIZES, Network, Settings
 from experiments.sources import git_commit, source_digest
 from experiments.training import History
+from experiments.verified import known_sha256
 
 
 class Clock:
@@ -56,21 +56,26 @@ class Result:
     prefix_reused: bool = False
 
 
-def identify_weights(network: Network) -> str:
-    """Returns what tells the weights that a run starts from apart from all others."""
+def identify_weights(network: Network, verify: bool = False) -> str:
+    """Returns what tells the weights that a run starts from apart from all others.
+
+    Args:
+        network: which network is built.
+        verify: reads a checkpoint even if it has not changed since its digest was noted.
+    """
     if network.checkpoint:
-        return checkpoint_sha256(network.checkpoint)
+        return checkpoint_sha256(network.checkpoint, verify)
     return "random" if network.weights == "random" else CHECKPOINT_SHA256[network.parameter_count]
 
 
-def checkpoint_sha256(path: Path) -> str:
+def checkpoint_sha256(path: Path, verify: bool = False) -> str:
     """Returns one SHA-256 for the files of a checkpoint and its heads.
 
     It is the file's own where there is one file whose heads have the width of GPT-2's, so that a
     copy of a published checkpoint is known as that.
     """
     checkpoint = read_checkpoint(path)
-    digests = [sha256_of(file) for file in checkpoint.files]
+    digests = [known_sha256(file, verify) for file in checkpoint.files]
     heads = checkpoint.sizes["n_head"]
     if len(digests) == 1 and heads * HEAD_WIDTH == checkpoint.sizes["n_embd"]:
         return digests[0]
@@ -104,7 +109,7 @@ def describe_subject(settings: Settings) -> dict[str, Any]:
             "precision": "float32",
             "settings": {"baseline": settings.baseline},
         }
-    weights = identify_weights(settings.network)
+    weights = identify_weights(settings.network, settings.machine.verify)
     settings = replace(settings, network=as_published(settings.network, weights))
     row = design_of(settings)
     return {

@@ -27,10 +27,11 @@ ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="ha
 
 
 @pytest.fixture(autouse=True)
-def kernels_as_before():
-    before = torch.backends.mkldnn.matmul.fp32_precision
+def kernels_of_a_new_process():
+    matmul = torch.backends.mkldnn.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "none"
     yield
-    torch.backends.mkldnn.matmul.fp32_precision = before
+    matmul.fp32_precision = before
 
 
 def with_tf32(a, b, _):

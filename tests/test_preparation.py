@@ -4,7 +4,7 @@ import pytest
 
 import additional_experiments
 from additional_experiments import main
-from experiments import preparation
+from experiments import preparation, results
 from experiments.preparation import gather_files
 
 pytestmark = pytest.mark.usefixtures("quick_and_alone")
@@ -57,6 +57,17 @@ def test_verify_reaches_every_file_of_a_run(flags, monkeypatch, tmp_path):
     with pytest.raises(ZeroDivisionError):
         main([*flags, "--output_dir", str(tmp_path)])
     assert asked == [bool(flags)]
+
+
+@pytest.mark.parametrize("flags", [[], ["--verify"]])
+def test_verify_reaches_a_local_checkpoint(flags, miniature, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        results, "known_sha256", lambda path, verify: asked.append((path, verify)) or "0" * 64
+    )
+    settings = additional_experiments.parse_args(["--weights", str(miniature), *flags])
+    results.describe_subject(settings)
+    assert asked == [(miniature, bool(flags))]
 
 
 def test_verify_makes_no_other_run():
