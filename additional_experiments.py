@@ -32,9 +32,10 @@ from torch import Tensor, nn
 
 from experiments.baselines import run_baseline
 from experiments.command_line import one_line_errors
+from experiments.data.corpus import Corpus
 from experiments.data.datasets import SpamDataset as SpamDataset
 from experiments.data.datasets import Splits, create_loaders
-from experiments.descriptions import describe_result, describe_run
+from experiments.descriptions import describe_corpus, describe_result, describe_run
 from experiments.devices import (
     autocast,
     choose_kernels,
@@ -46,7 +47,7 @@ from experiments.devices import (
     start_peak,
     telling_full_memory,
 )
-from experiments.flags import parse_args
+from experiments.flags import find_misfit_of_training, parse_args
 from experiments.lora import LinearWithLoRA as LinearWithLoRA
 from experiments.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
 from experiments.lora import LoRALayer as LoRALayer
@@ -55,10 +56,20 @@ from experiments.preparation import (
     build_classifier,
     count_parameters,
     gather_files,
+    load_corpus,
     load_datasets,
 )
+from experiments.progress import counted, progress
+from experiments.published import DATA_SHA256, SPAM_CLASSES
 from experiments.records import FAILED, is_finished, record_path, write_record
-from experiments.results import Clock, Result, begin_record, finish_record, now
+from experiments.results import (
+    Clock,
+    Result,
+    begin_record,
+    finish_record,
+    now,
+    published_row,
+)
 from experiments.settings import Settings
 from experiments.shortcuts.switch import take_shortcuts
 from experiments.training import History, count_correct, predict, train_classifier_simple
@@ -67,16 +78,20 @@ from experiments.training import calc_loss_batch as calc_loss_batch
 from experiments.training import calc_loss_loader as calc_loss_loader
 from experiments.training import evaluate_model as evaluate_model
 
+PROGRAM = "additional_experiments.py"
 LEARNING_RATE = 5e-5
 WEIGHT_DECAY = 0.1
 
 
-def run_experiment(settings: Settings, memo: dict[str, Any] | None = None) -> Result:
+def run_experiment(
+    settings: Settings, memo: dict[str, Any] | None = None, corpus: Corpus | None = None
+) -> Result:
     """Runs an experiment from its data to its final accuracies, and prints each step.
 
     Args:
         settings: of one seed.
         memo: keeps the hidden states from one seed to the next.
+        corpus: the messages, where they are read already.
 
     Raises:
         OSError: when data, tokenizer or weights cannot be had.
@@ -85,8 +100,9 @@ def run_experiment(settings: Settings, memo: dict[str, Any] | None = None) -> Re
     """
     clock, network, machine = Clock(), settings.network, settings.machine
     device = pick_device(machine.device)
-    datasets = load_datasets(settings.reading, network.config["context_length"])
-    model = build_classifier(network, settings.seed).to(device)
+    corpus = corpus or load_corpus(settings.reading, settings.own)
+    datasets = load_datasets(corpus, settings.reading, network.config["context_length"])
+    model = build_classifier(network, settings.seed, len(corpus.class_names)).to(device)
     parameters = count_parameters(model)
     kernels = choose_kernels(device, plain=machine.no_shortcuts)
     print(describe_run(network, settings.reading, parameters, datasets, device))
@@ -112,12 +128,12 @@ def run_experiment(settings: Settings, memo: dict[str, Any] | None = None) -> Re
     minutes = (clock.seconds["prefix"] + clock.seconds["train"]) / 60
     print(f"Training completed in {minutes:.2f} minutes.")
 
-    correct, p_spam, labels = evaluate(model, loaders, device)
+    correct, probabilities, labels = evaluate(model, loaders, device)
     clock.stop("final_accuracies")
     model.__dict__.pop("forward", None)  # of `set_precision`, which would keep the model alive
     return Result(
-        history, correct, p_spam, labels, in_training, clock.seconds, parameters, kernels,
-        prefix_reused,
+        history, correct, probabilities, labels, in_training, clock.seconds, parameters,
+        kernels, prefix_reused,
     )  # fmt: skip
 
 
@@ -148,13 +164,20 @@ def evaluate(
     model: nn.Module, loaders: Splits, device: torch.device
 ) -> tuple[dict[str, tuple[int, int]], Tensor, Tensor]:
     """Returns the final counts of each split, and P(spam) (N,) and labels (N,) of the test's."""
+    with progress("Final accuracies", sum(map(len, loaders)), "batches") as bar:
+        correct = {
+            "train": count_correct(counted(loaders.train, bar), model, device),
+            "validation": count_correct(counted(loaders.validation, bar), model, device),
+        }
+        probabilities, labels = predict(counted(loaders.test, bar), model, device)
+    """Returns the counts of each split, and the test's probabilities (N, K) and labels (N,)."""
     correct = {
         "train": count_correct(loaders.train, model, device),
         "validation": count_correct(loaders.validation, model, device),
     }
     probabilities, labels = predict(loaders.test, model, device)
     correct["test"] = (int((probabilities.argmax(dim=-1) == labels).sum()), len(labels))
-    return correct, probabilities[:, 1], labels
+    return correct, probabilities, labels
 
 
 def device_of(settings: Settings) -> torch.device:
@@ -162,34 +185,36 @@ def device_of(settings: Settings) -> torch.device:
     return pick_device("cpu" if settings.baseline else settings.machine.device)
 
 
-def run(settings: Settings, memo: dict[str, Any] | None) -> Result:
+def run(settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None) -> Result:
     """Runs an experiment or a baseline, whichever the settings ask for."""
     with telling_full_memory(device_of(settings)):
         network = None if settings.baseline else settings.network
-        gather_files(settings.reading, network, settings.machine.verify)
+        gather_files(settings.reading, settings.own, network, settings.machine.verify)
         if settings.baseline:
-            return run_baseline(settings.baseline, settings.reading)
-        return run_experiment(settings, memo)
+            corpus = corpus or load_corpus(settings.reading, settings.own)
+            return run_baseline(settings.baseline, corpus)
+        return run_experiment(settings, memo, corpus)
 
 
-def run_and_record(settings: Settings, memo: dict[str, Any] | None) -> None:
+def run_and_record(settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None) -> None:
     """Runs one seed and leaves its record, unless there is one already."""
     device, folder = device_of(settings), settings.output.output_dir
     peak_since = start_peak(device)
     if settings.reading.demo:  # is shown, not recorded
-        result = run(settings, memo)
+        result = run(settings, memo, corpus)
         print(describe_result(result.correct, peak_memory_mib(device), row=None, demo=True))
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass  # a folder that cannot be written to is told now, and not after hours
-    record = begin_record(settings, device)
+    data, classes = (corpus.digest, corpus.class_names) if corpus else (DATA_SHA256, SPAM_CLASSES)
+    record = begin_record(settings, data, classes, device)
     path = record_path(folder, record)
     if is_finished(path) and not settings.output.overwrite:
         print(f"Recorded already, and not run again (--overwrite does): {path}")
         return
     try:
-        result = run(settings, memo)
+        result = run(settings, memo, corpus)
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         if not is_finished(path):
             failed = record | {"status": FAILED, "date": now(), "error": str(error)}
@@ -197,20 +222,31 @@ def run_and_record(settings: Settings, memo: dict[str, Any] | None) -> None:
                 write_record(folder, failed)
         raise
     peak_mib = peak_memory_mib(device)
-    is_published = not record["stands_in"] and record["precision"] == "float32"
-    row = record["row"] if is_published else None
-    print(describe_result(result.correct, peak_mib, row, demo=False))
+    print(describe_result(result.correct, peak_mib, published_row(record), demo=False))
     finished = finish_record(record, result, peak_mib, peak_since)
     print(f"Recorded: {write_record(folder, finished)}")
+
+
+def read_own(settings: Settings) -> Corpus | None:
+    """Returns the user's own messages, if there are any; what cannot work ends with status 2."""
+    if not settings.own.data:
+        return None
+    with one_line_errors(PROGRAM, settings.output.debug, status=2):
+        corpus = load_corpus(settings.reading, settings.own)
+        if problem := find_misfit_of_training(settings.training, len(corpus.splits["train"])):
+            raise ValueError(problem)
+    print(describe_corpus(corpus))
+    return corpus
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the experiments that the flags describe; ends with status 1 on what goes wrong."""
     settings = parse_args(argv)
     memo: dict[str, Any] | None = {} if settings.num_seeds > 1 else None
-    with one_line_errors("additional_experiments.py", settings.output.debug):
+    corpus = read_own(settings)
+    with one_line_errors(PROGRAM, settings.output.debug):
         for seed in range(settings.seed, settings.seed + settings.num_seeds):
-            run_and_record(replace(settings, seed=seed), memo)
+            run_and_record(replace(settings, seed=seed), memo, corpus)
 
 
 if __name__ == "__main__":

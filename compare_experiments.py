@@ -29,7 +29,13 @@ from experiments.comparison.flags import parse_args
 from experiments.comparison.groups import Groups, find_pair, group_records, left_out
 from experiments.comparison.pairs import compare_pair
 from experiments.comparison.summaries import summarise
-from experiments.comparison.tables import notes, published_table, summary_table, write_summaries
+from experiments.comparison.tables import (
+    metrics_table,
+    notes,
+    published_table,
+    summary_table,
+    write_summaries,
+)
 from experiments.data.messages import read_messages
 from experiments.records import read_records
 
@@ -73,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         summaries = summarise(groups)
         print("\n".join([summary_table(summaries), "", *notes(groups)]))
+        if arguments.metrics:
+            print(f"\n{metrics_table(groups)}")
         write_summaries(summaries, arguments.csv, arguments.json)
         if arguments.plot:
             from experiments.comparison.figures import plot  # matplotlib takes a second

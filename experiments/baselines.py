@@ -1,7 +1,7 @@
 """Baselines that cost nothing: what no network is needed for.
 
-    result = run_baseline("bag_of_words", reading)
-    p_spam = bag_of_words(train_texts, train_labels, [validation_texts, test_texts])
+    result = run_baseline("bag_of_words", corpus)
+    probabilities = bag_of_words(train_texts, train_labels, 2, [validation_texts, test_texts])
 
 Whoever finetunes 124 million parameters ought to know what counting words does in a second.
 """
@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.data.messages import read_messages
-from experiments.preparation import find_files
+from experiments.data.corpus import Corpus
 from experiments.results import Clock, Result
-from experiments.settings import Reading
 from experiments.training import History
 
 PENALTY = 1.0  # on half the squared weights, against the summed loss
@@ -24,20 +22,26 @@ WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def majority(
-    train_texts: Sequence[str], train_labels: Sequence[int], texts: Sequence[Sequence[str]]
+    train_texts: Sequence[str],
+    train_labels: Sequence[int],
+    num_classes: int,
+    texts: Sequence[Sequence[str]],
 ) -> list[Tensor]:
-    """Returns for each list of texts the share of spam in training, (N,), whatever they say."""
-    share = sum(train_labels) / len(train_labels)
-    return [torch.full((len(group),), share, dtype=torch.float64) for group in texts]
+    """Returns the shares of classes in training (N, K) for each list of texts."""
+    counts = torch.bincount(torch.tensor(train_labels), minlength=num_classes).double()
+    return [(counts / counts.sum()).expand(len(group), -1) for group in texts]
 
 
 def bag_of_words(
-    train_texts: Sequence[str], train_labels: Sequence[int], texts: Sequence[Sequence[str]]
+    train_texts: Sequence[str],
+    train_labels: Sequence[int],
+    num_classes: int,
+    texts: Sequence[Sequence[str]],
 ) -> list[Tensor]:
-    """Returns for each list of texts P(spam), (N,), by logistic regression on the words they hold.
+    """Returns for each list of texts P(class) (N, K), by logistic regression on the words in them.
 
     Words are runs of letters and digits, in lower case, and single signs. Only those of the
-    training texts count, each once a text.
+    training texts count, each once a text. The first class has the logit 0.
     """
     words = sorted({word for text in train_texts for word in words_of(text)})
     column = {word: i for i, word in enumerate(words)}
@@ -48,9 +52,12 @@ def bag_of_words(
             row[[column[word] for word in words_of(text) if word in column]] = 1
         return x
 
-    x, y = features(train_texts), torch.tensor(train_labels, dtype=torch.float64)
-    weight = torch.zeros(len(words), dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    def logits(x: Tensor) -> Tensor:
+        return F.pad(x @ weight + bias, (1, 0))  # (N, K)
+
+    x, y = features(train_texts), torch.tensor(train_labels)
+    weight = torch.zeros(len(words), num_classes - 1, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(num_classes - 1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=500,
@@ -61,14 +68,14 @@ def bag_of_words(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        total = F.binary_cross_entropy_with_logits(x @ weight + bias, y, reduction="sum")
+        total = F.cross_entropy(logits(x), y, reduction="sum")
         total = total + PENALTY / 2 * weight.square().sum()
         total.backward()
         return total
 
     optimizer.step(loss)
     with torch.no_grad():
-        return [torch.sigmoid(features(group) @ weight + bias) for group in texts]
+        return [torch.softmax(logits(features(group)), dim=-1) for group in texts]
 
 
 def words_of(text: str) -> set[str]:
@@ -82,18 +89,17 @@ PREDICTORS: dict[str, Callable[..., list[Tensor]]] = {
 }
 
 
-def run_baseline(name: str, reading: Reading) -> Result:
+def run_baseline(name: str, corpus: Corpus) -> Result:
     """Runs a baseline on the same splits as a network."""
     clock = Clock()
-    frames = {split: read_messages(file) for split, file in find_files(reading).items()}
-    texts = [frame["Text"].tolist() for frame in frames.values()]
-    labels = [torch.tensor(frame["Label"].to_numpy()) for frame in frames.values()]
+    texts = [split["Text"].tolist() for split in corpus.splits.values()]
+    labels = [torch.tensor(split["Label"].to_numpy()) for split in corpus.splits.values()]
     clock.stop("load")
-    predicted = PREDICTORS[name](texts[0], labels[0].tolist(), texts)
+    predicted = PREDICTORS[name](texts[0], labels[0].tolist(), len(corpus.class_names), texts)
     clock.stop("train")
     correct = {
-        split: (int(((p > 0.5).long() == y).sum()), len(y))
-        for split, p, y in zip(frames, predicted, labels, strict=True)
+        split: (int((p.argmax(dim=-1) == y).sum()), len(y))
+        for split, p, y in zip(corpus.splits, predicted, labels, strict=True)
     }
-    in_training = frames["test"]["Text"].isin(frames["train"]["Text"]).tolist()
+    in_training = corpus.splits["test"]["Text"].isin(texts[0]).tolist()
     return Result(History(), correct, predicted[-1], labels[-1], in_training, clock.seconds)

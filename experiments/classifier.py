@@ -1,9 +1,6 @@
 """From a GPT to a classifier: logits for a message as a whole, and what of the network is trained.
 
-    model = GPTClassifier(cfg, token_position="last")
-    model.requires_grad_(False)
-    model.out_head = nn.Linear(cfg["emb_dim"], 2)
-    make_trainable(model, "last_block")
+    model = create_classifier(design, params, seed=123, num_classes=2)
     logits = model(tokens, lengths)  # (B, 2)
 
 Shapes: B messages, T tokens, C width, K classes.
@@ -11,13 +8,14 @@ Shapes: B messages, T tokens, C width, K classes.
 Source: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments.lora import replace_linear_with_lora
-from previous_chapters import GPTModel
+from previous_chapters import GPTModel, load_weights_into_gpt
 
 
 class GPTClassifier(GPTModel):
@@ -78,3 +76,45 @@ def make_trainable(
     }
     for module in trainable[trainable_layers]:
         module.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a classifier is, but for its numbers and the number of its classes."""
+
+    config: dict[str, Any]  # the book's, as `GPTModel` takes it
+    token_position: str
+    average_embeddings: bool
+    disable_causal_mask: bool
+    trainable_layers: str
+    lora_rank: int
+    lora_scaling: float  # the factor of LoRA's update
+
+
+def create_classifier(
+    design: Design, params: dict[str, Any] | None, seed: int, num_classes: int
+) -> GPTClassifier:
+    """Returns the adapted model, on the CPU, with the published initialisation.
+
+    Args:
+        design: what is built and what of it is trained.
+        params: the weights to start from, as `load_weights_into_gpt` takes them; None draws them.
+        seed: of random weights, and of the head.
+        num_classes: what the head tells apart.
+
+    Raises:
+        ValueError: when the weights are not the network's.
+    """
+    choices = design.token_position, design.average_embeddings, design.disable_causal_mask
+    if params is None:
+        torch.manual_seed(seed)
+        model = GPTClassifier(design.config, *choices)
+    else:
+        with torch.device("meta"):
+            model = GPTClassifier(design.config, *choices)
+        load_weights_into_gpt(model, params)
+    model.requires_grad_(False)
+    torch.manual_seed(seed)
+    model.out_head = nn.Linear(design.config["emb_dim"], num_classes)
+    make_trainable(model, design.trainable_layers, design.lora_rank, design.lora_scaling)
+    return model

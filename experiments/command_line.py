@@ -4,19 +4,24 @@
     with one_line_errors("script.py"):     # around the work
         ...
 
-Knows nothing of what the scripts do.
+Knows nothing of what the scripts do. In a notebook signals and streams are the notebook's, and
+stay as they are.
 """
 
 import argparse
-import difflib
+import atexit
+import builtins
 import errno
+import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
+
+from experiments.hints import hint
 
 STOPPED = "\nStopped. What is recorded stays; the same command goes on.\n"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -38,37 +43,83 @@ class Parser(argparse.ArgumentParser):
         lines = (f"{self.prog}: error: {message}", *more)
         self.exit(2, "".join(line.replace("\n", "\\n") + "\n" for line in lines))
 
-    def nearest_flag(self, unknown: list[str]) -> str:
-        """Returns a hint at the flag that was probably meant, or nothing."""
-        flags = [name for action in self._actions for name in action.option_strings]
-        wanted = next((word for word in unknown if word.startswith("-")), unknown[0])
-        near = difflib.get_close_matches("_".join(unknown), flags, n=1)
-        near = near or difflib.get_close_matches(wanted.partition("=")[0], flags, n=1)
-        return f"; did you mean {near[0]}?" if near else "; --help lists the flags"
+    def parse_known(self, argv: Sequence[str] | None, others: Mapping[str, str]) -> Any:
+        """Returns the namespace of flags; an unknown one ends the program with a hint.
+
+        Args:
+            argv: the flags; those of the command line if None.
+            others: what is meant by well-known names of other programs.
+        """
+        given, unknown = self.parse_known_args(argv)
+        if unknown:
+            flags = [name for action in self._actions for name in action.option_strings]
+            self.error(f"unknown: {' '.join(unknown)}; {hint(unknown, flags, others)}")
+        return given
+
+
+def path(text: str) -> Path:
+    """Returns a path; `~` is the home folder, as in `--flag=~/x`, which shells leave as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # no such user
+        name = Path(text).parts[0]
+        raise argparse.ArgumentTypeError(
+            f"there is no home folder {name}: for a file of that name, write ./{text}"
+        ) from error
+
+
+def in_notebook() -> bool:
+    """Says whether IPython runs this, in a notebook or by itself."""
+    return "__IPYTHON__" in vars(builtins)
 
 
 def take_over() -> None:
     """Leaves in order on SIGINT and SIGTERM, and prints lines at once, whatever is in them.
 
     What the encoding of the output lacks is printed as an escape. A signal that is ignored, as in
-    a shell's background jobs, stays so.
+    a shell's background jobs, stays so. A notebook outlives the script, and keeps its own ways.
     """
+    if in_notebook():
+        return
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop)
+            signal.signal(number, leave)
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 (None: closed by the shell)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):  # else another program's, such as IDLE's
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
-def stop(number: int, _: Any) -> NoReturn:
+def leave(number: int, _: Any) -> NoReturn:
+    """Leaves at once with status 128 + the signal's number.
+
+    So it is until the work begins: an exception would leave modules half imported, and some of
+    them carry on.
+    """
+    say_stopped()
+    os._exit(128 + number)
+
+
+def stop(number: int, frame: Any) -> NoReturn:
     """Leaves with status 128 + the signal's number, after all clean-ups; a second one, at once."""
+
+    def not_heard(lost: Any) -> None:  # Python drops what is raised in some callbacks
+        if isinstance(lost.exc_value, SystemExit):
+            leave(number, frame)
+        sys.__unraisablehook__(lost)
+
     for each in SIGNALS:
-        signal.signal(each, lambda number, _: os._exit(128 + number))
-    with suppress(OSError):  # who reads may be gone
-        os.write(2, STOPPED.encode())  # print could be interrupting itself
+        signal.signal(each, leave)
+    sys.unraisablehook = not_heard
+    atexit.register(say_stopped)  # when progress bars are closed
     sys.exit(128 + number)
+
+
+def say_stopped() -> None:
+    """Says what a stop leaves behind."""
+    with suppress(OSError):  # who reads may be gone
+        os.write(2, STOPPED.encode())  # `sys.stderr` may be where the signal interrupted it
 
 
 def give_up_output() -> None:
@@ -80,18 +131,29 @@ def give_up_output() -> None:
 
 
 @contextmanager
-def one_line_errors(program: str, debug: bool = False) -> Iterator[None]:
-    """Ends the program with status 1 and one message on what goes wrong within a `with`.
+def one_line_errors(program: str, debug: bool = False, status: int = 1) -> Iterator[None]:
+    """Ends the program with one message on what goes wrong within a `with`.
 
     Args:
         program: what the message begins with.
         debug: lets the error through, with its traceback.
+        status: of the program; 2 where what it was given is at fault.
     """
+    for number in SIGNALS:
+        if signal.getsignal(number) is leave:  # taken over: from here on there is what to clean up
+            signal.signal(number, stop)
     try:
         yield
+    except KeyboardInterrupt:  # a notebook's button; in a shell `stop` comes first
+        sys.stderr.write(STOPPED)
+        sys.exit(128 + signal.SIGINT)
     except (OSError, ValueError, MemoryError) as error:
         if debug:
             raise
         give_up_output()
         way_out = WAYS_OUT.get(getattr(error, "errno", None))
-        sys.exit(f"{program}: error: {error}{f': {way_out}' if way_out else ''}")
+        message = f"{program}: error: {error}{f': {way_out}' if way_out else ''}"
+        if status == 1:
+            sys.exit(message)
+        print(message, file=sys.stderr)
+        sys.exit(status)

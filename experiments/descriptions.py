@@ -6,11 +6,18 @@ import pandas as pd
 import tiktoken
 import torch
 
+from experiments.data.corpus import Corpus
 from experiments.data.datasets import Splits
 from experiments.rows import ROWS, published_count
 from experiments.settings import TRAINABLE, Network, Reading
 
 SPLIT_NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
+
+
+def describe_corpus(corpus: Corpus) -> str:
+    """Returns which classes the user's own messages have, and what to know of them."""
+    classes = ", ".join(f"{number} {name}" for number, name in enumerate(corpus.class_names))
+    return "\n".join([f"Classes: {classes}", *(f"Messages: {note}" for note in corpus.notes)])
 
 
 def describe_run(
@@ -32,13 +39,15 @@ def describe_run(
     config = network.config
     trainable, total = parameters
     length = "at their own lengths, up to" if reading.no_padding else "cut and padded to"
+    cut = sum(dataset.num_cut for dataset in datasets)
     where = f"{device}" + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
     lines = (
         f"Model: {network.description}; {config['n_layers']} blocks of width "
         f"{config['emb_dim']}, {config['n_heads']} heads",
         f"Trainable: {TRAINABLE[network.trainable_layers]}; {trainable:,} of {total:,} parameters",
         f"Data: {len(datasets.train):,} training, {len(datasets.validation):,} validation, "
-        f"{len(datasets.test):,} test messages, {length} {datasets.train.max_length} tokens",
+        f"{len(datasets.test):,} test messages, {length} {datasets.train.max_length} tokens"
+        + (f", which cuts {cut:,} of them" if cut else ""),
         f"Device: {where}",
         f"Versions: Python {platform.python_version()}, torch {torch.__version__}, "
         f"tiktoken {tiktoken.__version__}, pandas {pd.__version__}",

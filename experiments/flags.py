@@ -22,26 +22,34 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments.command_line import Parser
-from experiments.data.sizes import LONGEST_MESSAGE, sizes_of
+from experiments.command_line import Parser, path
+from experiments.data.sizes import (
+    LONGEST_MESSAGE,
+    PAD_TOKEN_ID,
+    SHARES,
+    parse_shares,
+    sizes_of,
+)
+from experiments.hints import OTHER_NAMES
 from experiments.rows import ROWS
 from experiments.settings import (
     BASELINES,
     MODEL_SIZES,
+    SCHEDULES,
     TINY,
     TRAINABLE,
     Machine,
     Network,
     Output,
+    Own,
     Reading,
     Settings,
     Training,
 )
 
-PAD_TOKEN_ID = 50256  # the last of GPT-2's vocabulary
 DEMO_FLAGS = ["--model_size", TINY, "--weights", "random"]
 PARTS = {
-    "network": Network, "reading": Reading, "training": Training, "machine": Machine,
+    "network": Network, "reading": Reading, "own": Own, "training": Training, "machine": Machine,
     "output": Output,
 }  # fmt: skip
 
@@ -72,6 +80,22 @@ def positive_number(text: str) -> float:
     return number
 
 
+def number_from_0(text: str) -> float:
+    """Returns a finite number that is not negative."""
+    return 0.0 if re.fullmatch(r"[+-]?0*\.?0*", text) and "0" in text else positive_number(text)
+
+
+def data_file(text: str) -> str:
+    """Returns the path of a file that exists, or - for standard input."""
+    try:
+        is_file = text == "-" or path(text).is_file()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not is_file:
+        raise argparse.ArgumentTypeError(f"must be a file, or - for standard input, got {text!r}")
+    return text if text == "-" else str(path(text))
+
+
 def model_size(text: str) -> str:
     """Returns the name of a model size; knows the slip of leaving out the space behind it."""
     for name in MODEL_SIZES:
@@ -88,17 +112,17 @@ def weights(text: str) -> str:
     """Returns `pretrained`, `random`, or the path of a file or folder that exists."""
     if text in ("pretrained", "random"):
         return text
+    found = path(text)
     try:
-        path = Path(text).expanduser()
-        is_there = path.is_file() or path.is_dir()
-    except (OSError, RuntimeError) as error:  # a name too long, a user without a home folder
+        is_there = found.is_file() or found.is_dir()
+    except OSError as error:  # a name too long, a folder that may not be looked into
         raise argparse.ArgumentTypeError(str(error)) from error
     if not is_there:
         raise argparse.ArgumentTypeError(
             "must be pretrained, random, or the path of a checkpoint: a .safetensors file, its "
             f"folder, or its .index.json, got {text!r}"
         )
-    return str(path)
+    return str(found)
 
 
 def context_length(text: str) -> str | int:
@@ -109,6 +133,15 @@ def context_length(text: str) -> str | int:
             f"must be {words[0]}, {words[1]}, or a number of tokens above 0, got {text!r}"
         )
     return text if text in words else int(text)
+
+
+def device(text: str) -> str:
+    """Returns the name of a kind of device, or of one of several."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9]\d?))?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"must be auto, cpu, cuda, cuda:1 (or another number), or mps, got {text!r}"
+        )
+    return text
 
 
 def build_parser() -> Parser:
@@ -152,19 +185,20 @@ def build_parser() -> Parser:
         help="LoRA's factor: alpha, alpha / rank, or alpha / sqrt(rank)")
     add("--seed", type=whole_number(0), default=123, metavar="N",
         help="of initialisation and shuffling; the split stays")
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto",
-        help="auto is cuda where there is one, else cpu")
-    add("--data_dir", type=Path, default=Path("sms_spam_collection"), metavar="DIR",
+    add("--device", type=device, default="auto", metavar="NAME",
+        help="auto, cpu, cuda, cuda:1 (or another number), mps; auto is cuda where there is one, "
+        "else cpu")
+    add("--data_dir", type=path, default=Path("sms_spam_collection"), metavar="DIR",
         help="where the messages and their split lie")
     add("--precision", choices=("float32", "bfloat16"), default="float32",
         help="of the operands of matrix products; sums and parameters stay float32")
     add("--no_shortcuts", action="store_true",
         help="the plain way of the book: compute everything, every time")
-    add("--cache_dir", type=Path, metavar="DIR",
+    add("--cache_dir", type=path, metavar="DIR",
         help="keep hidden states of frozen layers there for the next run")
     add("--num_seeds", type=whole_number(1), default=1, metavar="K",
         help="run K seeds, counted up from --seed")
-    add("--output_dir", type=Path, default=Path("results"), metavar="DIR",
+    add("--output_dir", type=path, default=Path("results"), metavar="DIR",
         help="where each run leaves its record")
     add("--overwrite", action="store_true", help="run again what is recorded already")
     add("--baseline", choices=BASELINES, help="run no network but a baseline that costs nothing")
@@ -172,6 +206,36 @@ def build_parser() -> Parser:
     add("--verify", action="store_true",
         help="compute the digest of every file, even of those that have not changed since")
     add("--debug", action="store_true", help="show the traceback of an error")
+    add = parser.add_argument_group("your own messages").add_argument
+    add("--data", type=data_file, metavar="FILE",
+        help=".csv, .tsv, .jsonl, .json or .parquet, or - for standard input")
+    add("--text_column", metavar="NAME", help="holds the texts; guessed where names leave no doubt")
+    add("--label_column", metavar="NAME", help="holds the labels; likewise")
+    add("--validation_data", type=data_file, metavar="FILE", help="where that split exists already")
+    add("--test_data", type=data_file, metavar="FILE", help="where that split exists already")
+    add("--split", type=parse_shares, default=SHARES, metavar="70/10/20",
+        help="percent of the messages for training, validation and test")
+    add("--split_seed", type=whole_number(0, 2**32 - 1), default=123, metavar="N",
+        help="of the split, and of what --balance and --train_size leave out")
+    add("--balance", action="store_true", help="cut all classes to the smallest")
+    add("--train_size", type=whole_number(1), metavar="N", help="train on N messages only")
+    add = parser.add_argument_group("how it is trained").add_argument
+    add("--learning_rate", type=positive_number, default=5e-5, metavar="X", help="of AdamW")
+    add("--weight_decay", type=number_from_0, default=0.1, metavar="X", help="of AdamW")
+    add("--warmup_steps", type=whole_number(0), default=0, metavar="N",
+        help="optimiser steps over which the learning rate rises from 0")
+    add("--schedule", choices=SCHEDULES, default="constant",
+        help="what the learning rate does after that, down to 0 at the end but for constant")
+    add("--max_grad_norm", type=positive_number, metavar="X", help="scale larger gradients down")
+    add("--class_weights", action="store_true", help="weigh the loss by how rare a class is")
+    add("--keep_best", action="store_true",
+        help="keep the epoch with the smallest loss on the whole validation set")
+    add = parser.add_argument_group("what is kept").add_argument
+    add("--save_model", type=path, metavar="FILE",
+        help="keep what was trained as a .safetensors file for classify.py; {seed} in the name "
+        "stands for the seed")
+    add("--save_whole", action="store_true",
+        help="keep the whole classifier in it, so that it needs no base")
     # fmt: on
     return parser
 
@@ -199,9 +263,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
 
 def read_flags(parser: Parser, argv: list[str]) -> Settings:
     """Returns what flags say one by one, with those that `--row` and `--demo` stand for."""
-    given, unknown = parser.parse_known_args(argv)
-    if unknown:
-        parser.error(f"unknown: {' '.join(unknown)}{parser.nearest_flag(unknown)}")
+    given = parser.parse_known(argv, OTHER_NAMES)
     implied = shlex.split(ROWS[given.row].flags) if "row" in given else []
     implied += DEMO_FLAGS if given.demo else []
     values = vars(parser.parse_args(implied + argv))
@@ -261,18 +323,69 @@ def find_conflict(settings: Settings, model_size_given: bool) -> str | None:
             f"--device {machine.device} is not available here: use --device cpu",
         ),
     )
-    return next((message for is_so, message in conflicts if is_so), None) or find_misfit(
-        settings.network, settings.reading, settings.training
+    return (
+        next((message for is_so, message in conflicts if is_so), None)
+        or find_conflict_of_data(settings.reading, settings.own)
+        or find_conflict_of_saving(settings)
+        or find_misfit(settings.network, settings.reading, settings.own)
+        or (
+            None
+            if settings.own.data
+            else find_misfit_of_training(
+                settings.training, sizes_of(settings.reading.demo)["train"]
+            )
+        )
     )
 
 
-def find_misfit(network: Network, reading: Reading, training: Training) -> str | None:
-    """Returns what of the model does not fit the data or the flags and the way out, or None."""
-    config = network.config
+def find_conflict_of_data(reading: Reading, own: Own) -> str | None:
+    """Returns what is wrong with the flags of the user's own messages, or None."""
+    defaults = {"split": SHARES, "split_seed": 123}
+    needing = [
+        f"--{name}"
+        for name, value in vars(own).items()
+        if name != "data" and value != defaults.get(name) and value not in (None, False)
+    ]
+    files = [own.data, own.validation_data, own.test_data]
+    conflicts = (
+        (needing and not own.data, f"{' and '.join(needing)} needs --data FILE"),
+        (own.data and reading.demo, "--demo has made-up messages: leave out --data"),
+        (files.count("-") > 1, "only one file can be standard input: name the others"),
+        (
+            own.validation_data and own.test_data and own.split != SHARES,
+            "nothing is left to --split where --validation_data and --test_data are given",
+        ),
+    )
+    return next((message for is_so, message in conflicts if is_so), None)
+
+
+def find_conflict_of_saving(settings: Settings) -> str | None:
+    """Returns what is wrong with the flags of what is kept, or None."""
+    file, whole = settings.output.save_model, settings.output.save_whole
+    conflicts = (
+        (whole and not file, "--save_whole says how --save_model FILE keeps it: add that"),
+        (file and settings.baseline, "--baseline has no model: leave out --save_model"),
+        (
+            file and file.suffix != ".safetensors",
+            f"--save_model {file} is a .safetensors file: name it so",
+        ),
+        (
+            file and settings.num_seeds > 1 and "{seed}" not in file.name,
+            "--save_model needs {seed} in the file's name where --num_seeds makes several",
+        ),
+    )
+    return next((message for is_so, message in conflicts if is_so), None)
+
+
+def find_misfit(network: Network, reading: Reading, own: Own) -> str | None:
+    """Returns what of the model does not fit the flags and the way out, or None."""
+    try:
+        config = network.config
+    except (OSError, ValueError) as error:
+        return f"--weights: {error}"
     vocabulary, longest = config["vocab_size"], config["context_length"]
-    length, messages = reading.context_length, sizes_of(reading.demo)["train"]
-    batches = messages // training.batch_size
-    steps = training.num_epochs * math.ceil(batches / training.accumulation_steps)
+    length = reading.context_length
+    is_published = not (reading.demo or own.data)
     takes_longest = length == "longest_training_example" and not reading.no_padding
     misfits = (
         (
@@ -285,10 +398,24 @@ def find_misfit(network: Network, reading: Reading, training: Training) -> str |
             f"--context_length {length} exceeds the model's {longest}: use {longest} or less",
         ),
         (
-            takes_longest and not reading.demo and longest < LONGEST_MESSAGE,
+            takes_longest and is_published and longest < LONGEST_MESSAGE,
             f"the longest training message has {LONGEST_MESSAGE} tokens, the model's context "
             f"{longest}: add --context_length {longest}",
         ),
+        (
+            network.lora_rank > 4 * config["emb_dim"],
+            f"--lora_rank {network.lora_rank} exceeds the model's widest layer: use "
+            f"{4 * config['emb_dim']} or less",
+        ),
+    )
+    return next((message for is_so, message in misfits if is_so), None)
+
+
+def find_misfit_of_training(training: Training, messages: int) -> str | None:
+    """Returns what does not fit so many training messages and the way out, or None."""
+    batches = messages // training.batch_size
+    steps = training.num_epochs * math.ceil(batches / training.accumulation_steps)
+    misfits = (
         (
             training.batch_size > messages,
             f"--batch_size {training.batch_size} exceeds the {messages:,} training messages",
@@ -299,9 +426,9 @@ def find_misfit(network: Network, reading: Reading, training: Training) -> str |
             f"{training.num_epochs}: raise --num_epochs or lower --max_steps",
         ),
         (
-            network.lora_rank > 4 * config["emb_dim"],
-            f"--lora_rank {network.lora_rank} exceeds the model's widest layer: use "
-            f"{4 * config['emb_dim']} or less",
+            training.warmup_steps > steps,
+            f"--warmup_steps {training.warmup_steps} exceeds the {steps} steps of the run: "
+            "lower it",
         ),
     )
     return next((message for is_so, message in misfits if is_so), None)
@@ -313,7 +440,10 @@ def device_is_available(name: str) -> bool:
         return True
     import torch  # seconds, which only those wait for who name a device
 
-    return {"cuda": torch.cuda, "mps": torch.backends.mps}[name].is_available()
+    if name == "mps":
+        return torch.backends.mps.is_available()
+    number = int(name.partition(":")[2] or 0)
+    return torch.cuda.is_available() and number < torch.cuda.device_count()
 
 
 # ----------------------------------------------------------------------------------------- rows

@@ -1,33 +1,38 @@
 """What a run starts from: the files of its messages, its data sets, and the adapted model."""
 
-import io
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from experiments.checkpoint.weights import load_gpt2_checkpoint
-from experiments.classifier import GPTClassifier, make_trainable
+from experiments.classifier import Design, GPTClassifier, create_classifier
+from experiments.data.corpus import Corpus, digest_of
 from experiments.data.datasets import Splits, create_datasets
 from experiments.data.demo import demo_splits, demo_tokenizer
-from experiments.data.messages import needed_for_splits, prepare_splits
+from experiments.data.messages import (
+    needed_for_splits,
+    prepare_splits,
+    read_messages,
+)
+from experiments.data.own import prepare_own
+from experiments.data.reading import read_table
 from experiments.downloads import fetch_all
-from experiments.settings import Network, Reading
+from experiments.published import DATA_SHA256, SPAM_CLASSES
+from experiments.settings import Network, Own, Reading
 from gpt_download import (
     download_and_load_gpt2,
     load_gpt2_tokenizer,
     needed_for_tokenizer,
     needed_for_weights,
 )
-from previous_chapters import load_weights_into_gpt
 
 
-def gather_files(reading: Reading, network: Network | None, verify: bool) -> None:
+def gather_files(reading: Reading, own: Own, network: Network | None, verify: bool) -> None:
     """Sees to it that all files of a run are on this machine, before it starts.
 
     Args:
-        reading: which messages.
+        reading: which messages are read,
+        own: unless they are the user's own.
         network: whose tokenizer and weights are needed; None for a baseline.
         verify: computes the digests of all files, even of those that have not changed.
 
@@ -37,41 +42,59 @@ def gather_files(reading: Reading, network: Network | None, verify: bool) -> Non
     """
     needed = []
     if not reading.demo:
-        needed += needed_for_splits(reading.data_dir)
+        needed += [] if own.data else needed_for_splits(reading.data_dir)
         needed += needed_for_tokenizer() if network else []
     if network and network.weights == "pretrained":
         needed += needed_for_weights(network.parameter_count)
     fetch_all(needed, verify)
 
 
-def find_files(reading: Reading) -> dict[str, Path | io.StringIO]:
-    """Returns the CSV files of the three splits.
+def load_corpus(reading: Reading, own: Own) -> Corpus:
+    """Returns the messages of a run: the user's own, the published ones, or made-up ones.
 
     Raises:
         OSError: when the messages cannot be had.
-        ValueError: when they are not the published ones.
+        ValueError: when they are not the published ones, or the user's own cannot work.
     """
-    return demo_splits() if reading.demo else prepare_splits(reading.data_dir)
+    if own.data:
+        return load_own(own)
+    files = demo_splits() if reading.demo else prepare_splits(reading.data_dir)
+    splits = {name: read_messages(file) for name, file in files.items()}
+    digest = digest_of(splits, SPAM_CLASSES) if reading.demo else DATA_SHA256
+    return Corpus(splits, SPAM_CLASSES, digest)
 
 
-def load_datasets(reading: Reading, model_context: int) -> Splits:
+def load_own(own: Own) -> Corpus:
+    """Returns the user's own messages, split and checked."""
+    paths = {"train": own.data, "validation": own.validation_data, "test": own.test_data}
+    tables, notes = {}, []
+    for name, path in paths.items():
+        if path:
+            table = read_table(path, own.text_column, own.label_column)
+            tables[name] = table.messages
+            columns = f"texts are {table.text_column!r}, labels {table.label_column!r}"
+            notes.append(f"{path}: {columns}")
+    corpus = prepare_own(tables, own.split, own.split_seed, own.balance, own.train_size)
+    return corpus._replace(notes=[*notes, *corpus.notes])
+
+
+def load_datasets(corpus: Corpus, reading: Reading, model_context: int) -> Splits:
     """Returns the data sets of a run.
 
     Args:
-        reading: which messages, and how they are cut.
+        corpus: its messages.
+        reading: how they are cut.
         model_context: the most tokens that the model takes.
 
     Raises:
-        OSError: when the messages or the tokenizer cannot be had.
-        ValueError: when they are not the published ones.
+        OSError: when the tokenizer cannot be had.
+        ValueError: when it is not the published one.
     """
-    limits = {"longest_training_example": None, "model_context_length": model_context}
-    limit = limits.get(reading.context_length, reading.context_length)
-    if reading.no_padding:
-        limit = model_context
-    files = find_files(reading)
+    is_longest = reading.context_length == "longest_training_example" or reading.no_padding
+    is_number = isinstance(reading.context_length, int)
+    limit = reading.context_length if is_number else model_context
     tokenizer = demo_tokenizer() if reading.demo else load_gpt2_tokenizer()
-    return create_datasets(files, tokenizer, limit, reading.no_padding)
+    return create_datasets(corpus.splits, tokenizer, limit, is_longest, reading.no_padding)
 
 
 def build_classifier(network: Network, seed: int, num_classes: int = 2) -> GPTClassifier:
@@ -81,24 +104,21 @@ def build_classifier(network: Network, seed: int, num_classes: int = 2) -> GPTCl
         OSError: when the weights cannot be had or read.
         ValueError: when they are not GPT-2's.
     """
-    config = network.config
-    choices = (
-        network.trainable_token_pos,
-        network.average_embeddings,
-        network.disable_causal_mask,
+    params = None if network.weights == "random" else load_params(network)
+    return create_classifier(design_of_network(network), params, seed, num_classes)
+
+
+def design_of_network(network: Network) -> Design:
+    """Returns what the network's flags ask to be built and trained."""
+    return Design(
+        config=network.config,
+        token_position=network.trainable_token_pos,
+        average_embeddings=network.average_embeddings,
+        disable_causal_mask=network.disable_causal_mask,
+        trainable_layers=network.trainable_layers,
+        lora_rank=network.lora_rank,
+        lora_scaling=network.scaling,
     )
-    if network.weights == "random":
-        torch.manual_seed(seed)
-        model = GPTClassifier(config, *choices)
-    else:
-        with torch.device("meta"):
-            model = GPTClassifier(config, *choices)
-        load_weights_into_gpt(model, load_params(network))
-    model.requires_grad_(False)
-    torch.manual_seed(seed)
-    model.out_head = nn.Linear(config["emb_dim"], num_classes)
-    make_trainable(model, network.trainable_layers, network.lora_rank, network.scaling)
-    return model
 
 
 def load_params(network: Network) -> dict[str, Any]:

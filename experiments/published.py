@@ -8,6 +8,7 @@ CHECKPOINT_SHA256 = {  # of model.safetensors, by model size
     "774M": "5f47f3e12f91cd33b662ce7e433b6150ad5512b5884a2cee961b50e9c3bbebce",
     "1558M": "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
 }
+SPAM_CLASSES = ("ham", "spam")  # of the messages, labelled 0 and 1
 SPLIT_SHA256 = {  # of the CSV files
     "train": "ec2895b026553ce06475815818c52cf44828af0605b07b257935a194e611195a",
     "validation": "f92996ef2ae2ed6d6937e96bc7a3f739f2bae59b07d1babd7f3725e473f2d2bd",

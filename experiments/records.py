@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.files import write_whole
-from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
+from experiments.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
 from experiments.rows import ROWS
 
 VERSION = 2
+ROUNDED = 5e-7  # the least that version 1, which has six digits, can tell from 0
 FINISHED, FAILED = "finished", "failed"
 FIELDS = {  # of every record; a finished one has those of RESULTS too
     "version": int,
@@ -33,6 +34,7 @@ FIELDS = {  # of every record; a finished one has those of RESULTS too
 SINCE_2 = {  # fields that version 1 lacks
     "weights": (str, type(None)),  # SHA-256 of the checkpoint, or "random"; none of baselines
     "data": str,  # SHA-256 of the splits
+    "classes": list,  # their names, in the order of their numbers
     "precision": str,
     "prefix_reused": bool,
 }
@@ -40,7 +42,7 @@ RESULTS = {
     "losses": list,  # [batch, train, validation]
     "accuracies": list,  # [epoch, train, validation], over a few batches
     "correct": dict,  # split: [right, of]
-    "test": dict,  # labels, predictions, p_spam, in_training: one entry a message
+    "test": dict,  # labels, predictions, probabilities, in_training: one entry a message
     "seconds": dict,
     "peak_memory_mib": (int, float, type(None)),
     "trainable_parameters": int,
@@ -49,9 +51,10 @@ RESULTS = {
 TEST = {  # of each test message
     "labels": int,
     "predictions": int,
-    "p_spam": (int, float),
+    "probabilities": list,  # of each class; version 1 has p_spam, that of spam alone
     "in_training": bool,
 }
+TEST_1 = {name: TEST[name] for name in TEST if name != "probabilities"} | {"p_spam": (int, float)}
 
 
 def record_path(folder: Path, record: dict[str, Any]) -> Path:
@@ -111,10 +114,16 @@ def upgrade(record: dict[str, Any]) -> dict[str, Any]:
         device_type = "cpu"
     elif device_type not in ("cpu", "mps"):  # the name of a card
         device_type = "cuda"
+    test = dict(record.get("test", {}))
+    if "p_spam" in test:
+        p_spam = [min(max(p, ROUNDED), 1 - ROUNDED) for p in test.pop("p_spam")]
+        test["probabilities"] = [[1 - p, p] for p in p_spam]
     return record | {
         "version": VERSION,
+        "test": test,
         "weights": weights,
         "data": DATA_SHA256,
+        "classes": list(SPAM_CLASSES),
         "precision": record["settings"].get("precision", "float32"),
         "prefix_reused": None,
         "environment": environment | {"device_type": device_type},
@@ -168,11 +177,20 @@ def find_wrong_result(record: dict[str, Any]) -> str | None:
         return "seconds hold something else than numbers"
     if "train" not in seconds:
         return "seconds lack train"
-    if set(test) != set(TEST):
+    expected = TEST if record["version"] > 1 else TEST_1
+    if set(test) != set(expected):
         return f"test has {', '.join(test)}"
-    for name, kind in TEST.items():
+    for name, kind in expected.items():
         if not isinstance(test[name], list) or not all(isinstance(v, kind) for v in test[name]):
             return f"test has other {name} than expected"
     if len({len(values) for values in test.values()}) != 1:
         return "test has lists of different lengths"
-    return None if test["labels"] else "test has no message"
+    if not test["labels"]:
+        return "test has no message"
+    is_whole = record["version"] == 1 or all(are_probabilities(p) for p in test["probabilities"])
+    return None if is_whole else "test has other probabilities than expected"
+
+
+def are_probabilities(values: list[Any]) -> bool:
+    """Says whether these are the probabilities of two classes or more."""
+    return len(values) > 1 and all(isinstance(value, int | float) for value in values)

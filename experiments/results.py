@@ -4,6 +4,7 @@ import hashlib
 import math
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +20,15 @@ from experiments.checkpoint.config import HEAD_WIDTH
 from experiments.checkpoint.header import read_checkpoint
 from experiments.devices import device_name
 from experiments.flags import design_of, stands_in
+from experiments.metrics import measure
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
 from experiments.records import FINISHED, VERSION
 from experiments.settings import MODEL_SIZES, Network, Settings
 from experiments.sources import git_commit, source_digest
 from experiments.training import History
 from experiments.verified import known_sha256
+
+DIGITS = 9  # after the point, of a recorded probability
 
 
 class Clock:
@@ -47,7 +51,7 @@ class Result:
 
     history: History
     correct: dict[str, tuple[int, int]]  # split: messages told right, and of how many
-    p_spam: Tensor  # (N,), of the test messages
+    probabilities: Tensor  # (N, K), of the test messages
     labels: Tensor  # (N,)
     in_training: list[bool]  # whether a training message has the very text
     seconds: dict[str, float]  # by phase; prefix and train make up the training time
@@ -134,20 +138,30 @@ def list_versions() -> dict[str, str]:
     }
 
 
-def begin_record(settings: Settings, device: torch.device) -> dict[str, Any]:
-    """Returns what a record holds before its run: who made it, and with what."""
+def begin_record(
+    settings: Settings, data: str, class_names: Sequence[str], device: torch.device
+) -> dict[str, Any]:
+    """Returns what a record holds before its run: who made it, and with what.
+
+    Args:
+        settings: of one seed.
+        data: SHA-256 that tells the messages.
+        class_names: in the order of their numbers.
+        device: where it is computed.
+    """
     subject, versions = describe_subject(settings), list_versions()
     shortcuts = not settings.machine.no_shortcuts
     depends_on = [
         subject["settings"] | {"weights": subject["weights"]},
         None if settings.baseline else settings.network.config,
-        settings.seed, shortcuts, device.type, device_name(device), versions, DATA_SHA256,
+        settings.seed, shortcuts, device.type, device_name(device), versions, data,
         source_digest(),
     ]  # fmt: skip
     return subject | {
         "version": VERSION,
         "digest": hashlib.sha256(repr(depends_on).encode()).hexdigest(),
-        "data": DATA_SHA256,
+        "data": data,
+        "classes": list(class_names),
         "prefix_reused": False,
         "seed": settings.seed,
         "environment": versions
@@ -173,7 +187,9 @@ def finish_record(
         peak_mib: the most memory held, in MiB.
         peak_since: since when that is, as `start_peak` has it.
     """
-    predictions = (result.p_spam > 0.5).long()
+    probabilities = result.probabilities.double().numpy()
+    metrics = measure(probabilities, result.labels.numpy())._asdict()
+    del metrics["bins"]
     return record | {
         "status": FINISHED,
         "date": now(),
@@ -183,10 +199,11 @@ def finish_record(
         "correct": {name: list(counts) for name, counts in result.correct.items()},
         "test": {
             "labels": result.labels.tolist(),
-            "predictions": predictions.tolist(),
-            "p_spam": [round(p, 6) for p in result.p_spam.tolist()],
+            "predictions": result.probabilities.argmax(dim=-1).tolist(),
+            "probabilities": probabilities.round(DIGITS).tolist(),
             "in_training": result.in_training,
         },
+        "metrics": metrics,
         "seconds": {name: round(s, 3) for name, s in result.seconds.items()},
         "peak_memory_mib": None if math.isnan(peak_mib) else round(peak_mib, 1),
         "trainable_parameters": result.parameters[0],
@@ -199,3 +216,9 @@ def finish_record(
 def now() -> str:
     """Returns the date and time, as records have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def published_row(record: dict[str, Any]) -> int | None:
+    """Returns the row whose published figures are those of a record's very settings, if any are."""
+    is_published = not record["stands_in"] and record["precision"] == "float32"
+    return record["row"] if is_published and record["data"] == DATA_SHA256 else None

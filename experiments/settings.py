@@ -25,9 +25,13 @@ TRAINABLE = {  # --trainable_layers, and how a run says it
 }
 
 BASELINES = ("majority", "bag_of_words")
+SCHEDULES = ("constant", "linear", "cosine")
 ELSEWHERE = (  # flags that change where and how a run is made, but not what it is
     "seed", "num_seeds", "device", "data_dir", "output_dir", "cache_dir", "no_shortcuts",
-    "overwrite", "debug", "verify",
+    "overwrite", "debug", "verify", "save_model", "save_whole",
+    # of which messages it is made, which a record tells by their digest
+    "data", "text_column", "label_column", "validation_data", "test_data", "split", "split_seed",
+    "balance", "train_size",
 )  # fmt: skip
 
 
@@ -103,6 +107,21 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Own:
+    """The user's own messages, if there are any, and how they are split."""
+
+    data: str | None  # a path, or - for standard input
+    text_column: str | None
+    label_column: str | None
+    validation_data: str | None
+    test_data: str | None
+    split: tuple[int, ...]  # percent of training, validation, test
+    split_seed: int
+    balance: bool
+    train_size: int | None
+
+
+@dataclass(frozen=True)
 class Training:
     """How the network is trained."""
 
@@ -110,6 +129,13 @@ class Training:
     batch_size: int
     accumulation_steps: int
     ignore_index: int
+    class_weights: bool
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    schedule: str
+    max_grad_norm: float | None
+    keep_best: bool
     max_steps: int | None
 
 
@@ -129,6 +155,8 @@ class Output:
     """Where a run lands, and what it shows."""
 
     output_dir: Path
+    save_model: Path | None
+    save_whole: bool
     overwrite: bool
     debug: bool
 
@@ -139,6 +167,7 @@ class Settings:
 
     network: Network
     reading: Reading
+    own: Own
     training: Training
     machine: Machine
     output: Output

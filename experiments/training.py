@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
+
+from experiments.progress import progress
 
 ADVICE = "try a smaller --lora_alpha, another --seed or --precision float32"
 
@@ -195,37 +196,38 @@ def train_classifier_simple(
     history = History()
     loaders = (train_loader, val_loader)
     seen = steps = 0  # batches, optimiser steps
-    bar = tqdm(total=num_epochs * len(train_loader), desc="Training", unit="batch", disable=None)
-    for epoch in range(1, num_epochs + 1):
-        model.train()
-        for index, (*inputs, labels) in enumerate(train_loader, start=1):
-            loss = calc_loss_batch(inputs, labels, model, device, ignore_index)
-            check_finite([loss.item()], seen, optimizer)
-            (loss / accumulation_steps).backward()
-            if index % accumulation_steps == 0 or index == len(train_loader):
-                optimizer.step()
-                optimizer.zero_grad()
-                steps += 1
-            if seen % eval_freq == 0:
-                losses = evaluate_model(model, *loaders, device, eval_iter, ignore_index)
-                check_finite(losses, seen, optimizer)
-                history.losses.append((seen, *losses))
-                tqdm.write(
-                    f"Ep {epoch} (Step {seen:06d}): "
-                    f"Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}"
-                )
-            seen += 1
-            history.examples_seen += len(labels)
-            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-            bar.update()
+    with progress("Training", num_epochs * len(train_loader), "batches") as bar:
+        for epoch in range(1, num_epochs + 1):
+            model.train()
+            for index, (*inputs, labels) in enumerate(train_loader, start=1):
+                loss = calc_loss_batch(inputs, labels, model, device, ignore_index)
+                check_finite([loss.item()], seen, optimizer)
+                (loss / accumulation_steps).backward()
+                if index % accumulation_steps == 0 or index == len(train_loader):
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    steps += 1
+                if seen % eval_freq == 0:
+                    losses = evaluate_model(model, *loaders, device, eval_iter, ignore_index)
+                    check_finite(losses, seen, optimizer)
+                    history.losses.append((seen, *losses))
+                    bar.write(
+                        f"Ep {epoch} (Step {seen:06d}): "
+                        f"Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}"
+                    )
+                seen += 1
+                history.examples_seen += len(labels)
+                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+                bar.update()
+                if steps == max_steps:
+                    break
+            accuracies = [
+                calc_accuracy_loader(loader, model, device, eval_iter) for loader in loaders
+            ]
+            history.accuracies.append((epoch, *accuracies))
+            bar.write(
+                f"Training accuracy: {accuracies[0]:.2%} | Validation accuracy: {accuracies[1]:.2%}"
+            )
             if steps == max_steps:
                 break
-        accuracies = [calc_accuracy_loader(loader, model, device, eval_iter) for loader in loaders]
-        history.accuracies.append((epoch, *accuracies))
-        tqdm.write(
-            f"Training accuracy: {accuracies[0]:.2%} | Validation accuracy: {accuracies[1]:.2%}"
-        )
-        if steps == max_steps:
-            break
-    bar.close()
     return history

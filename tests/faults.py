@@ -91,7 +91,8 @@ FAULTS = {
     ),
     "signal": (
         "Ctrl-C or SIGTERM, at any moment after Python itself has started",
-        "status 130 or 143 and one message; no half file, and the same command goes on",
+        "status 130 or 143 and one message, after the progress bar; no half file, and the same "
+        "command goes on",
     ),
     "killed": (
         "SIGKILL, at any moment",
@@ -157,6 +158,18 @@ FAULTS = {
     "closed pipe": (
         "The reader of the output goes away",
         "status 1 with one message",
+    ),
+    "notebook": (
+        "In a notebook, a flag of `%run` is wrong, or the cell is interrupted",
+        "one sentence; the kernel goes on, with its own signal handlers and streams",
+    ),
+    "old python": (
+        "Python is older than 3.11",
+        "status 1 and one sentence, before anything else is imported",
+    ),
+    "no device": (
+        "A device is named that is not there (`--device cuda:1`)",
+        "status 2 and one sentence",
     ),
     "flags": (
         "Flags are wrong, or wrong together",

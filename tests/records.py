@@ -1,7 +1,15 @@
 """Made-up records for tests."""
 
-from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
+import torch
+
+from experiments import results
+from experiments.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
 from experiments.records import FINISHED, SINCE_2, VERSION
+
+
+def begin_record(settings, device=torch.device("cpu"), data=DATA_SHA256):  # noqa: B008
+    """What a run on the published messages records before it is made."""
+    return results.begin_record(settings, data, SPAM_CLASSES, device)
 
 
 def make_record(row=1, seed=123, wrong=(), total=12, **more):
@@ -19,6 +27,7 @@ def make_record(row=1, seed=123, wrong=(), total=12, **more):
         "model": "gpt2-small (124M), pretrained weights",
         "weights": CHECKPOINT_SHA256["124M"] if row else None,
         "data": DATA_SHA256,
+        "classes": ["ham", "spam"],
         "precision": "float32",
         "prefix_reused": False,
         "seed": seed,
@@ -31,7 +40,7 @@ def make_record(row=1, seed=123, wrong=(), total=12, **more):
         "test": {
             "labels": labels,
             "predictions": predictions,
-            "p_spam": [0.9 if p else 0.1 for p in predictions],
+            "probabilities": [[0.1, 0.9] if p else [0.9, 0.1] for p in predictions],
             "in_training": [i in (0, 3) for i in range(total)],
         },
         "seconds": {"prefix": 1.0, "train": 2.0 + row if row else 2.0},
@@ -51,6 +60,9 @@ def make_old_record(row=1, **more):
     """A record as version 1 had it."""
     record = make_record(row, **more) | {"version": 1}
     record["environment"] = {"device": record["environment"]["device"]}
+    test = dict(record["test"])
+    p_spam = [p for _, p in test.pop("probabilities")]
+    record["test"] = test | {"p_spam": p_spam}
     return {name: value for name, value in record.items() if name not in SINCE_2}
 
 

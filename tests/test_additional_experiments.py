@@ -13,7 +13,7 @@ from experiments.data.sizes import LONGEST_MESSAGE, sizes_of
 from experiments.descriptions import describe_result
 from experiments.devices import peak_memory_mib
 from experiments.flags import build_parser, design_of, parse_args, row_of, stands_in
-from experiments.preparation import build_classifier, load_datasets
+from experiments.preparation import build_classifier, load_corpus, load_datasets
 from experiments.rows import ROWS
 from experiments.settings import TINY
 
@@ -156,6 +156,10 @@ def tiny_settings(*flags):
     return parse_args(["--demo", *flags])
 
 
+def datasets_of(settings):
+    return load_datasets(load_corpus(settings.reading, settings.own), settings.reading, 1024)
+
+
 def classifier_of(settings):
     return build_classifier(settings.network, settings.seed)
 
@@ -186,13 +190,13 @@ def test_a_checkpoint_is_loaded_into_the_classifier(tmp_path):
 
 
 def test_what_the_flags_know_of_the_training_messages_is_so():
-    datasets = load_datasets(tiny_settings().reading, 1024)
+    datasets = datasets_of(tiny_settings())
     assert list(sizes_of(demo=True).values()) == [len(dataset) for dataset in datasets]
 
 
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_what_the_flags_know_of_the_real_training_messages_is_so(real_data_dir):
-    datasets = load_datasets(parse_args(["--data_dir", str(real_data_dir)]).reading, 1024)
+    datasets = datasets_of(parse_args(["--data_dir", str(real_data_dir)]))
     assert list(sizes_of(demo=False).values()) == [len(dataset) for dataset in datasets]
     assert datasets.train.max_length == LONGEST_MESSAGE
 
@@ -222,7 +226,7 @@ def test_training_accuracy_is_over_whole_batches_and_the_others_over_all():
     result = run_experiment(tiny_settings("--max_steps", "1"))
     totals = {name: total for name, (_, total) in result.correct.items()}
     assert totals == {"train": 248, "validation": 36, "test": 73}
-    assert len(result.p_spam) == len(result.labels) == len(result.in_training) == 73
+    assert len(result.probabilities) == len(result.labels) == len(result.in_training) == 73
 
 
 def test_where_the_settings_equal_a_row_the_published_accuracies_stand_beside():

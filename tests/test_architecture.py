@@ -17,17 +17,18 @@ START, END = "<!-- modules: made by tests/test_architecture.py -->\n", "<!-- end
 LAYERS = {  # from top to bottom; within a line, too, a module imports only those after it
     "scripts": "additional_experiments compare_experiments",
     "an answer": "comparison.figures comparison.pairs comparison.tables comparison.summaries "
-    "comparison.groups comparison.statistics comparison.metrics comparison.flags",
+    "comparison.groups comparison.statistics comparison.flags",
     "a run": "baselines results descriptions preparation",
     "the way": "shortcuts.switch shortcuts.hidden_states shortcuts.disk shortcuts.needed "
     "shortcuts.model shortcuts.layers training",
-    "the network": "classifier lora devices",
-    "the messages": "data.datasets data.demo data.messages data.reading data.own data.splitting",
+    "the network": "classifier lora devices metrics",
+    "the messages": "data.datasets data.demo data.messages data.own data.corpus data.reading "
+    "data.splitting",
     "the book's own": "gpt_download previous_chapters",
     "what is told and known": "flags settings records sources rows published",
     "what all rests on": "checkpoint.weights checkpoint.header checkpoint.names checkpoint.files "
     "checkpoint.foreign checkpoint.config downloads sessions known_files verified hub files "
-    "progress command_line data.sizes",
+    "progress command_line hints data.sizes",
 }
 MODULES = [name for line in LAYERS.values() for name in line.split()]
 

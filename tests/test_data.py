@@ -30,6 +30,10 @@ def csv_of(*texts, labels=None):
     return io.StringIO(to_csv(frame))
 
 
+def frames(files):
+    return {name: read_messages(file) for name, file in files.items()}
+
+
 def dataset_of(*texts, **more):
     return SpamDataset(csv_of(*texts), demo_tokenizer(), **more)
 
@@ -112,7 +116,9 @@ def test_a_pandas_that_splits_otherwise_is_told_before_anything_is_written(
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_the_longest_training_message_has_120_tokens(real_data_dir):
     tokenizer = tiktoken.get_encoding("gpt2")
-    datasets = create_datasets(prepare_splits(real_data_dir), tokenizer)
+    datasets = create_datasets(
+        frames(prepare_splits(real_data_dir)), tokenizer, 1024, is_longest=True
+    )
     assert [dataset.max_length for dataset in datasets] == [120, 120, 120]
     assert [int(dataset.lengths.max()) for dataset in datasets] == [120, 90, 97]
 
@@ -272,7 +278,7 @@ def test_the_made_up_messages_are_the_same_every_time():
 
 
 def test_the_demo_has_the_form_of_the_real_data():
-    datasets = create_datasets(demo_splits(), demo_tokenizer())
+    datasets = create_datasets(frames(demo_splits()), demo_tokenizer(), 1024, is_longest=True)
     assert all(set(dataset.labels.tolist()) == {0, 1} for dataset in datasets)
     assert len({dataset.max_length for dataset in datasets}) == 1
     assert datasets.train.tokens[0, -1] in (PAD, *range(256))

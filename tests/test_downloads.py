@@ -242,7 +242,10 @@ def test_a_download_beyond_the_disk_is_told_and_resumed_once_there_is_room(serve
     )
     address = server.serve("file", Answer(CONTENT))
     output, errors = start_python(script, address, sha256(CONTENT), folder).communicate(timeout=60)
-    assert output == f"[Errno 27] File too large: '{folder / 'file.part'}'\n", errors
+    assert output.splitlines() == [
+        "Downloading file: 10.0kB",
+        f"[Errno 27] File too large: '{folder / 'file.part'}'",
+    ], errors
     assert names_in(folder) == {"file.part"}
 
     server.asked.clear()

@@ -1,5 +1,6 @@
 """Faults from outside, done for real to a process of its own; and the table of all of them."""
 
+import contextlib
 import os
 import re
 import signal
@@ -96,6 +97,49 @@ def test_a_signal_while_modules_are_imported_ends_the_run_in_order(number, secon
     time.sleep(seconds)
     process.send_signal(number)
     assert_stopped(process, number)
+
+
+CALLBACK = """
+import os, time, weakref
+from experiments.command_line import one_line_errors, take_over
+def interrupt(_):
+    os.kill(os.getpid(), 2)
+    time.sleep(60)
+take_over()
+with one_line_errors("script"):
+    thing = type("Thing", (), {})()
+    reference = weakref.ref(thing, interrupt)
+    del thing
+    time.sleep(60)
+"""
+
+
+@POSIX
+@pytest.mark.fault("signal")
+def test_a_signal_within_a_callback_whose_exceptions_python_drops_ends_the_run(tmp_path):
+    assert_stopped(start("-c", CALLBACK, cwd=tmp_path, PYTHONPATH=str(FOLDER)), signal.SIGINT)
+
+
+@POSIX
+@pytest.mark.fault("signal")
+def test_on_a_terminal_the_bar_is_closed_before_ctrl_c_is_answered(tmp_path):
+    termios = pytest.importorskip("termios")
+    terminal, end = os.openpty()
+    termios.tcsetwinsize(end, (24, 80))
+    command = [sys.executable, SCRIPT, "--demo", "--num_epochs", "1000"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=end, stderr=end) as process:
+        os.close(end)
+        shown = b""
+        while b"Ep 1 " not in shown:
+            shown += os.read(terminal, 1 << 16)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # so Linux says that the other end is closed
+            while piece := os.read(terminal, 1 << 16):
+                shown += piece
+    os.close(terminal)
+    bar, stopped = shown.decode().replace("\r\n", "\n").rsplit("\rTraining: ", 1)[1].split("\n", 1)
+    assert "%|" in bar
+    assert stopped == STOPPED
 
 
 @POSIX

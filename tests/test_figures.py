@@ -9,7 +9,12 @@ from experiments.comparison.groups import group_records
 
 def test_the_figures_are_drawn(tmp_path):
     paths = plot(group_records(some_records()), tmp_path)
-    assert [path.stem for path in paths] == ["test_accuracy", "time_and_accuracy", "curves"]
+    assert [path.stem for path in paths] == [
+        "test_accuracy",
+        "time_and_accuracy",
+        "calibration",
+        "curves",
+    ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
@@ -31,7 +36,7 @@ def test_a_caption_says_what_stands_in_for_the_published_models(captions):
     for caption in captions(make_record(1), make_stand_in(16, "a" * 64)):
         assert caption.startswith("Stand-ins, no runs of the published models")
         assert caption.endswith("\ncheckpoint tiny.safetensors aaaaaaaa")
-    assert captions(make_record(1)) == [""] * 3
+    assert captions(make_record(1)) == [""] * 4
 
 
 def test_points_of_time_and_accuracy_have_a_mark_for_each_family():

@@ -18,7 +18,7 @@ from additional_experiments import main
 from experiments.classifier import GPTClassifier, make_trainable
 from experiments.data.datasets import Splits, create_datasets, create_loaders
 from experiments.data.demo import demo_tokenizer
-from experiments.data.messages import to_csv
+from experiments.data.messages import read_messages, to_csv
 from experiments.flags import build_parser, parse_args
 from experiments.rows import ROWS
 from experiments.settings import BASELINES, MODEL_SIZES, TRAINABLE
@@ -146,8 +146,9 @@ TEXTS = (
 
 def datasets_of(texts, no_padding):
     frame = pd.DataFrame({"Label": [i % 2 for i in range(len(texts))], "Text": texts})
-    files = {name: io.StringIO(to_csv(frame)) for name in Splits._fields}
-    return create_datasets(files, demo_tokenizer(), CONFIG["context_length"], no_padding)
+    splits = {name: read_messages(io.StringIO(to_csv(frame))) for name in Splits._fields}
+    limit = CONFIG["context_length"]
+    return create_datasets(splits, demo_tokenizer(), limit, no_padding=no_padding)
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=5))

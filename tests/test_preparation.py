@@ -80,4 +80,4 @@ def test_verify_makes_no_other_run():
 def test_the_demo_needs_no_files(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings = additional_experiments.parse_args(["--demo", "--data_dir", str(tmp_path)])
-    gather_files(settings.reading, settings.network, verify=True)
+    gather_files(settings.reading, settings.own, settings.network, verify=True)

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from records import make_old_record, make_record
 
@@ -62,15 +63,29 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ({"losses": None}, "losses is NoneType"),
         ({"test": {"labels": []}}, "test has labels"),
         (
-            {"test": {"labels": [1], "predictions": [1], "p_spam": [], "in_training": [True]}},
+            {
+                "test": {
+                    "labels": [1],
+                    "predictions": [1],
+                    "probabilities": [],
+                    "in_training": [True],
+                }
+            },
             "different lengths",
         ),
         (
-            {"test": {"labels": ["1"], "predictions": [1], "p_spam": [1], "in_training": [True]}},
+            {
+                "test": {
+                    "labels": ["1"],
+                    "predictions": [1],
+                    "probabilities": [[0, 1]],
+                    "in_training": [True],
+                }
+            },
             "test has other labels than expected",
         ),
         (
-            {"test": {"labels": [], "predictions": [], "p_spam": [], "in_training": []}},
+            {"test": {"labels": [], "predictions": [], "probabilities": [], "in_training": []}},
             "test has no message",
         ),
     ],
@@ -146,7 +161,10 @@ def test_a_record_of_version_1_is_read_as_one_of_version_2(tmp_path):
     old = write_old_record(tmp_path, settings={"precision": "bfloat16"})
     record = read_record(old)
     assert is_finished(old)
-    assert record == make_record() | {
+    probabilities = record["test"].pop("probabilities")
+    expected = make_record()
+    assert np.allclose(probabilities, expected["test"].pop("probabilities"))
+    assert record == expected | {
         "settings": {"precision": "bfloat16"},
         "precision": "bfloat16",
         "prefix_reused": None,
@@ -162,7 +180,7 @@ def test_the_records_that_are_kept_here_are_all_read():
 
 def test_the_document_names_every_field():
     text = DOCUMENT.read_text(encoding="utf-8")
-    more = {"stands_in", "error", "labels", "predictions", "p_spam", "in_training"}
+    more = {"stands_in", "error", "labels", "predictions", "probabilities", "in_training"}
     assert not {name for name in {*FIELDS, *SINCE_2, *RESULTS, *more} if f"`{name}`" not in text}
 
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from checkpoints import write_checkpoint
+from records import begin_record
 
 from experiments import results
 from experiments.files import sha256_of
 from experiments.flags import parse_args
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.results import Clock, as_published, begin_record
+from experiments.results import Clock, as_published
 from experiments.settings import MODEL_SIZES
 
 CPU, SMALL = torch.device("cpu"), "gpt2-small (124M)"
@@ -27,11 +28,11 @@ def published(tmp_path, monkeypatch):
 
 
 def test_a_local_file_with_a_published_digest_is_the_published_model(published):
-    record = begin_record(parse_args(["--row", "2", "--weights", str(published)]), CPU)
+    record = begin_record(parse_args(["--row", "2", "--weights", str(published)]))
     assert (record["name"], record["row"], record["stands_in"]) == ("row 02", 2, False)
     assert record["model"] == "gpt2-small (124M), pretrained weights"
     assert record["weights"] == CHECKPOINT_SHA256["124M"]
-    assert record == begin_record(parse_args(["--row", "2"]), CPU)
+    assert record == begin_record(parse_args(["--row", "2"]))
 
 
 def test_a_published_file_with_other_heads_is_not_the_published_model(published, monkeypatch):
@@ -43,7 +44,7 @@ def test_a_published_file_with_other_heads_is_not_the_published_model(published,
 def test_another_file_stands_in_for_the_published_model(tmp_path):
     sizes = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 1}
     path = write_checkpoint(tmp_path / "model.safetensors", sizes)
-    record = begin_record(parse_args(["--row", "2", "--weights", str(path)]), CPU)
+    record = begin_record(parse_args(["--row", "2", "--weights", str(path)]))
     assert (record["row"], record["stands_in"]) == (2, True)
     assert (record["model"], record["weights"]) == ("checkpoint model.safetensors", sha256_of(path))
 
@@ -59,7 +60,7 @@ def test_another_file_stands_in_for_the_published_model(tmp_path):
     ],
 )
 def test_a_record_tells_weights_data_precision_and_device(flags, weights, precision):
-    record = begin_record(parse_args(flags), CPU)
+    record = begin_record(parse_args(flags))
     told = (record["weights"], record["data"], record["precision"])
     assert told == (weights, DATA_SHA256, precision)
     assert record["environment"]["device_type"] == "cpu"
@@ -84,12 +85,17 @@ def test_another_device_is_another_run(flags, monkeypatch):
     assert len(digests | {digest(*flags)}) == 4
 
 
-@pytest.mark.parametrize("name", ["DATA_SHA256", "source_digest", "list_versions"])
-def test_other_data_code_or_versions_are_another_run(name, monkeypatch):
+@pytest.mark.parametrize("name", ["source_digest", "list_versions"])
+def test_other_code_or_versions_are_another_run(name, monkeypatch):
     before = digest()
-    other = "other" if name == "DATA_SHA256" else lambda: {"torch": "other"}
-    monkeypatch.setattr(results, name, other)
+    monkeypatch.setattr(results, name, lambda: {"torch": "other"})
     assert digest() != before
+
+
+def test_other_messages_are_another_run():
+    settings = parse_args([])
+    digests = {begin_record(settings, data=data)["digest"] for data in (DATA_SHA256, "other")}
+    assert len(digests) == 2
 
 
 def test_a_network_read_in_another_way_is_another_run(monkeypatch):
@@ -106,7 +112,7 @@ def test_every_flag_that_makes_a_run_and_its_seed_are_in_the_digest():
         replace(settings, machine=replace(settings.machine, no_shortcuts=True)),
         replace(settings, training=replace(settings.training, max_steps=3)),
     ]
-    digests = {begin_record(each, CPU)["digest"] for each in (settings, *others)}
+    digests = {begin_record(each)["digest"] for each in (settings, *others)}
     assert len(digests) == 5
 
 

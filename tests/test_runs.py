@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from checkpoints import write_checkpoint
+from records import begin_record
 
 import additional_experiments
 from additional_experiments import main
@@ -69,7 +70,7 @@ def test_a_run_leaves_a_record_of_what_it_found(run):
     )
     assert record["correct"]["test"] == [right, 73]
     assert f"Test accuracy: {right / 73:.2%}" in printed
-    assert record["test"]["predictions"] == [int(p > 0.5) for p in record["test"]["p_spam"]]
+    assert record["test"]["predictions"] == [int(p > q) for q, p in record["test"]["probabilities"]]
     assert set(record["seconds"]) == {"load", "prefix", "train", "final_accuracies"}
     assert record["environment"]["torch"]
     assert [batch for batch, *_ in record["losses"]] == [0]
@@ -127,8 +128,7 @@ def test_edited_code_and_other_weights_run_anew(run, monkeypatch, small):
 @pytest.mark.usefixtures("made_up_data")
 def test_random_and_pretrained_weights_are_different_runs():
     digests = {
-        results.begin_record(parse_args(["--row", row]), torch.device("cpu"))["digest"]
-        for row in ("1", "5", "6", "10", "16")
+        begin_record(parse_args(["--row", row]))["digest"] for row in ("1", "5", "6", "10", "16")
     }
     assert len(digests) == 5
 

@@ -1,7 +1,6 @@
 """The short way is the plain way: logits, gradients and whole steps, in float64 at 1e-9."""
 
 import errno
-import io
 import itertools
 import os
 import sys
@@ -16,7 +15,6 @@ from torch import nn
 
 from experiments.classifier import GPTClassifier, make_trainable
 from experiments.data.datasets import Splits, create_datasets, create_loaders
-from experiments.data.messages import to_csv
 from experiments.lora import LinearWithLoRAMerged, LoRALayer
 from experiments.settings import TRAINABLE
 from experiments.shortcuts import (
@@ -63,11 +61,11 @@ def messages():
              "abcdefghijklmnoq", "ham", "spam", "eggs"]  # fmt: skip
     frame = pd.DataFrame({"Label": [i % 2 for i in range(len(texts))], "Text": texts})
     csvs = (frame[:11], frame[8:15], frame[12:])
-    return {name: io.StringIO(to_csv(f)) for name, f in zip(Splits._fields, csvs, strict=True)}
+    return dict(zip(Splits._fields, csvs, strict=True))
 
 
 def datasets_of(no_padding=False, max_length=18):
-    splits = create_datasets(messages(), CharacterTokenizer(), max_length, no_padding)
+    splits = create_datasets(messages(), CharacterTokenizer(), max_length, no_padding=no_padding)
     for dataset in splits:  # the small vocabulary has another padding token
         dataset.tokens[dataset.tokens == 50256] = PAD
     return splits

@@ -165,7 +165,7 @@ def test_small_files_are_read_each_time_and_leave_no_note(
 def test_a_large_file_shows_how_far_its_digest_is(file, capsys, monkeypatch):
     monkeypatch.setattr(files, "LARGE", 0)
     assert files.sha256_of(file) == sha256(CONTENT)
-    assert capsys.readouterr().out.startswith("Checking file: 10.0kB in 0.")
+    assert capsys.readouterr().out == "Checking file: 10.0kB\n"
 
 
 # -------------------------------------------------------------------------------------- line ends

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 
 from experiments.checkpoint.header import read_checkpoint
+from experiments.progress import progress
 
 Read = Callable[[str], np.ndarray]
 
@@ -50,10 +51,13 @@ def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, An
             tensor = files[stored.file].get_tensor(stored.name).float()
             if not torch.isfinite(tensor).all():
                 raise ValueError(f"{stored.file}: {stored.name} holds values that are not finite")
+            bar.update()
             return tensor.numpy()
 
         params_of = book_params if checkpoint.is_of_the_book else hub_params
-        params = params_of(read, checkpoint.sizes)
+        what = f"Reading {Path(path).resolve().name}"
+        with progress(what, len(checkpoint.tensors), "tensors") as bar:
+            params = params_of(read, checkpoint.sizes)
     settings = {"n_vocab": "vocab_size", "n_ctx": "n_positions"}
     names = ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")
     return {name: checkpoint.sizes[settings.get(name, name)] for name in names}, params

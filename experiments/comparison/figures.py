@@ -1,4 +1,4 @@
-"""PNG figures of records: curves, accuracies with intervals, time against accuracy."""
+"""PNG figures of records: curves, accuracies with intervals, time, calibration."""
 
 import io
 import math
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.comparison.groups import PUBLISHED, Groups, Record, conditions_of, stand_ins_of
 from experiments.comparison.statistics import wilson_interval
-from experiments.comparison.summaries import Summary, accuracy, summarise
+from experiments.comparison.summaries import Summary, accuracy, metrics_of, summarise
 from experiments.files import write_whole
 from experiments.rows import SIZES, published_count
 
@@ -25,6 +25,7 @@ def plot(groups: Groups, folder: Path) -> list[Path]:
     figures: dict[str, Callable[..., Figure]] = {
         "test_accuracy": draw_accuracies,
         "time_and_accuracy": draw_times,
+        "calibration": draw_calibration,
     }
     if any(group[0]["losses"] for group in groups.values()):
         figures["curves"] = draw_curves
@@ -79,6 +80,32 @@ def draw_curves(groups: Groups) -> Figure:
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8)
     figure.supxlabel("batch", fontsize=9)
     figure.supylabel("loss; accuracy as a share", fontsize=9)
+    return figure
+
+
+def draw_calibration(groups: Groups) -> Figure:
+    """Returns a figure of how often a class is right that is told with so much confidence."""
+    columns = min(4, len(groups))
+    lines = math.ceil(len(groups) / columns)
+    figure = Figure(figsize=(2.6 * columns, 2.6 * lines + 0.4), layout="constrained")
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat
+    for (name, group), panel in zip(groups.items(), panels, strict=False):
+        bins = [b for b in metrics_of(group[0]).bins if b.count]
+        panel.plot([0, 1], [0, 1], ":", color="0.6", linewidth=1, label="as confident as right")
+        panel.scatter(
+            [b.confidence for b in bins], [b.accuracy for b in bins],
+            s=[10 + 2 * b.count**0.5 for b in bins], color="black", label="messages of a bin",
+        )  # fmt: skip
+        panel.set_title(on_two_lines(name), fontsize=9)
+        panel.set_xlim(0, 1.05)
+        panel.set_ylim(-0.05, 1.05)
+        panel.tick_params(labelsize=7)
+    for panel in list(panels):
+        panel.set_visible(False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8)
+    figure.supxlabel("confidence of the class told", fontsize=9)
+    figure.supylabel("share that is right", fontsize=9)
     return figure
 
 

@@ -4,10 +4,26 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.command_line import Parser, path
+from experiments.hints import by_name
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Returns what is asked for."""
-    parser = argparse.ArgumentParser(
+OTHER_NAMES = by_name(
+    {
+        "--results": "data dir folder input output_dir records results_dir runs",
+        "--plot": "figure figures plots png",
+        "--csv": "out output table",
+        "--test_csv": "messages test texts",
+        "--published": "book paper",
+        "name two rows without a flag, such as 1 16": "compare pair row rows",
+        "name a baseline without a flag, such as 1 majority": "baseline baselines",
+        "additional_experiments.py has that flag": "demo device num_seeds overwrite seed weights",
+    }
+)
+
+
+def build_parser() -> Parser:
+    """Returns the parser, the one place where a default is written."""
+    parser = Parser(
         prog="compare_experiments.py",
         description="Answers from records: without rows, the table of all; with two, a pair.",
         allow_abbrev=False,
@@ -16,18 +32,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("rows", nargs="*", metavar="ROW", help="two rows by number, or baselines by name, of the "
         'same weights, data and precision; or any two as the table names them, such as "row 01" '
         '"row 01, bfloat16"')  # fmt: skip
-    add("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of records")
+    add("--results", type=path, default=Path("results"), metavar="DIR", help="folder of records")
     add("--published", action="store_true", help="what the published figures alone can carry")
-    add("--plot", type=Path, metavar="DIR", help="draw PNG figures there")
-    add("--csv", type=Path, metavar="FILE", help="write the table for other programs")
-    add("--json", type=Path, metavar="FILE", help="the same as JSON")
-    add("--test_csv", type=Path, default=Path("sms_spam_collection/test.csv"), metavar="FILE",
+    add("--metrics", action="store_true", help="a second table: F1, AUROC, log loss, each class")
+    add("--plot", type=path, metavar="DIR", help="draw PNG figures there")
+    add("--csv", type=path, metavar="FILE", help="write the table for other programs")
+    add("--json", type=path, metavar="FILE", help="the same as JSON")
+    add("--test_csv", type=path, default=Path("sms_spam_collection/test.csv"), metavar="FILE",
         help="the test messages, whose texts a pair shows if the file is there")  # fmt: skip
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Returns what is asked for; ends the program with status 2 on flags that are wrong."""
+    parser = build_parser()
+    arguments = parser.parse_known(argv, OTHER_NAMES)
     rows = [str(int(word)) if word.isdecimal() else word for word in arguments.rows]
     if len(rows) not in (0, 2) or len(set(rows)) == 1:
         parser.error("name two different rows, such as 1 16, or none for the table")
-    others = arguments.plot or arguments.csv or arguments.json
+    others = arguments.plot or arguments.csv or arguments.json or arguments.metrics
     if others and (arguments.rows or arguments.published):
-        parser.error("--plot, --csv and --json are of the table: name no rows, no --published")
+        parser.error(
+            "--metrics, --plot, --csv and --json are of the table: name no rows, no --published"
+        )
     return arguments

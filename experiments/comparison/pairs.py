@@ -147,15 +147,24 @@ def interval_or(interval: Interval, word: str) -> str:
 
 
 def list_messages(one: Record, other: Record, texts: Sequence[str] | None) -> list[str]:
-    """Returns a line for each test message that just one of two runs tells right."""
-    test, p_spam = one["test"], other["test"]["p_spam"]
+    """Returns a line for each test message that just one of two runs tells right.
+
+    It gives the probability of the second of two classes, or of the right one of more.
+    """
+    test, names = one["test"], one["classes"]
     known = texts is not None and len(texts) == len(test["labels"])
-    return [
-        f"  {i:3} {'spam' if test['labels'][i] else 'ham ':4} "
-        f"P(spam) {test['p_spam'][i]:.3f} and {p_spam[i]:.3f}"
-        f"{'  in training' if test['in_training'][i] else ''}{f'  {texts[i]}' if known else ''}"
-        for i in np.flatnonzero(is_right(one) != is_right(other))
-    ]
+    width = max(map(len, names))
+    lines = []
+    for i in np.flatnonzero(is_right(one) != is_right(other)):
+        label = test["labels"][i]
+        shown = 1 if len(names) == 2 else label
+        p, q = (record["test"]["probabilities"][i][shown] for record in (one, other))
+        lines.append(
+            f"  {i:3} {names[label]:{width}} P({names[shown]}) {p:.3f} and {q:.3f}"
+            f"{'  in training' if test['in_training'][i] else ''}"
+            f"{f'  {texts[i]}' if known else ''}"
+        )
+    return lines
 
 
 def question_of(one: Record, other: Record) -> str:

@@ -7,6 +7,8 @@ import numpy as np
 
 from experiments.comparison.groups import bases_of, conditions_of, pair_up
 from experiments.comparison.statistics import Interval, holm, mcnemar, verdict, wilson_interval
+from experiments.metrics import Metrics, measure
+from experiments.published import DATA_SHA256
 from experiments.rows import ROWS
 
 
@@ -24,6 +26,17 @@ def accuracy(record: dict[str, Any], unseen_only: bool = False) -> float:
     if unseen_only:
         right = right[~np.array(record["test"]["in_training"])]
     return float(right.mean()) if len(right) else math.nan
+
+
+def metrics_of(record: dict[str, Any]) -> Metrics:
+    """Returns what a run's probabilities of the test messages are worth."""
+    return measure(np.array(record["test"]["probabilities"]), np.array(record["test"]["labels"]))
+
+
+def published_percent(record: dict[str, Any]) -> float | None:
+    """Returns the test accuracy published for a record's row, None on messages of one's own."""
+    is_published = record["row"] is not None and record["data"] == DATA_SHA256
+    return ROWS[record["row"]].test_accuracy if is_published else None
 
 
 def training_seconds(record: dict[str, Any]) -> float:
@@ -73,6 +86,11 @@ class Summary(NamedTuple):
     deviation: float  # standard, over seeds
     lowest: float
     highest: float
+    macro_f1: float  # means over seeds, as the next four
+    auroc: float | None  # None where a class is absent from the test messages
+    log_loss: float
+    brier_score: float
+    calibration_error: float
     train_seconds: float  # median
     device: str  # several, where seeds were run on several
     only_base: int | None  # messages that only row 1 gets right, and the next only this one
@@ -101,6 +119,7 @@ def summarise_group(
     first, shares = group[0], [accuracy(record) for record in group]
     right, total = int(is_right(first).sum()), len(first["test"]["labels"])
     only_base, only_this, p_value = test or (None, None, None)
+    metrics = [metrics_of(record) for record in group]
     return Summary(
         name=name,
         row=first["row"],
@@ -109,7 +128,7 @@ def summarise_group(
         data=first["data"],
         precision=first["precision"],
         stand_in=conditions_of(first).stand_in,
-        published_percent=ROWS[first["row"]].test_accuracy if first["row"] else None,
+        published_percent=published_percent(first),
         seed=first["seed"],
         right=right,
         total=total,
@@ -120,6 +139,11 @@ def summarise_group(
         deviation=float(np.std(shares, ddof=1)) if len(group) > 1 else math.nan,
         lowest=min(shares),
         highest=max(shares),
+        macro_f1=float(np.mean([m.macro_f1 for m in metrics])),
+        auroc=None if metrics[0].auroc is None else float(np.mean([m.auroc for m in metrics])),
+        log_loss=float(np.mean([m.log_loss for m in metrics])),
+        brier_score=float(np.mean([m.brier_score for m in metrics])),
+        calibration_error=float(np.mean([m.calibration_error for m in metrics])),
         train_seconds=float(np.median([training_seconds(record) for record in group])),
         device="; ".join(dict.fromkeys(record["environment"]["device"] for record in group)),
         only_base=only_base,

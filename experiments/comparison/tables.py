@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from experiments.comparison.groups import BASE, Groups, Record, bases_of, pair_up, stand_ins_of
@@ -12,10 +13,11 @@ from experiments.comparison.statistics import (
     LEVEL,
     Interval,
     holm,
+    mcnemar,
     pairing_limits,
     wilson_interval,
 )
-from experiments.comparison.summaries import Summary
+from experiments.comparison.summaries import Summary, metrics_of
 from experiments.files import write_file
 from experiments.rows import ROWS, SIZES, published_count
 
@@ -50,8 +52,8 @@ def summary_table(summaries: Sequence[Summary]) -> str:
     for s in summaries:
         published = ""
         if s.published_percent is not None:
-            count = published_count(s.published_percent, SIZES["test"])
-            interval = percent_interval(wilson_interval(count, SIZES["test"]))
+            right = published_count(s.published_percent, SIZES["test"])
+            interval = percent_interval(wilson_interval(right, SIZES["test"]))
             published = f"{s.published_percent:.2f} ({interval})"
         several = s.seeds > 1
         rows.append(
@@ -95,7 +97,18 @@ def notes(groups: Groups) -> list[str]:
         "copies of training messages. Training: with what is computed before it, without the final "
         "accuracies."
     )
-    return [*found, *notes_on_tests(groups), *notes_on_machines(groups)]
+    return [*found, *notes_on_sizes(records), *notes_on_tests(groups), *notes_on_machines(groups)]
+
+
+def notes_on_sizes(records: Sequence[Record]) -> list[str]:
+    """Returns what test sets of such sizes can show at all."""
+    fewest = next(n for n in count(1) if mcnemar(n, 0) < LEVEL)
+    sizes = sorted({len(record["test"]["labels"]) for record in records})
+    return [
+        f"Of {size:,} test messages one is {100 / size:.2f} points; two runs can be told apart if "
+        f"just one of them is right on {fewest} or more, {100 * fewest / size:.1f} points."
+        for size in sizes
+    ]
 
 
 def notes_on_tests(groups: Groups) -> list[str]:
@@ -166,6 +179,38 @@ def write_summaries(
         write_file(csv_file, table.getvalue())
     if json_file:
         write_file(json_file, json.dumps(rows, indent=1) + "\n")
+
+
+# ----------------------------------------------------------------------------------- the metrics
+
+
+def metrics_table(groups: Groups) -> str:
+    """Returns what the probabilities of each group's first seed are worth, as Markdown."""
+    rows = [
+        [
+            "run", "accuracy, %", "macro F1", "AUROC", "log loss", "Brier", "calibration error",
+            "class", "precision", "recall", "told as",
+        ]
+    ]  # fmt: skip
+    for name, (first, *_) in groups.items():
+        m = metrics_of(first)
+        of_run = [name, f"{100 * m.accuracy:.2f}"]
+        values = (m.macro_f1, m.auroc, m.log_loss, m.brier_score, m.calibration_error)
+        of_run += [shown(value) for value in values]
+        for number, of_class in enumerate(first["classes"]):
+            told = ", ".join(
+                f"{n} {other}"
+                for other, n in zip(first["classes"], m.confusion[number], strict=True)
+                if n
+            )
+            shares = [shown(m.precisions[number]), shown(m.recalls[number])]
+            rows.append([*(of_run if number == 0 else [""] * len(of_run)), of_class, *shares, told])
+    return markdown(rows)
+
+
+def shown(value: float | None) -> str:
+    """Returns a metric to four digits, a dash where it is not defined."""
+    return "-" if value is None else f"{value:.4f}"
 
 
 # ------------------------------------------------------------------------ the published figures

@@ -1,18 +1,21 @@
 """From messages to batches of tokens and labels.
 
-datasets = create_datasets(files, load_gpt2_tokenizer(), max_length=120)
+datasets = create_datasets(splits, load_gpt2_tokenizer(), limit=120)
 loaders = create_loaders(datasets, batch_size=8)
 """
 
 import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from experiments.data.messages import read_messages
+from experiments.data.sizes import PAD_TOKEN_ID
 
 
 class Tokenizer(Protocol):
@@ -22,37 +25,42 @@ class Tokenizer(Protocol):
         """Returns the tokens of a text."""
 
 
-class SpamDataset(Dataset):
-    """The tokens and labels of a CSV file of messages.
+def encode(texts: Iterable[str], tokenizer: Tokenizer, pad_token_id: int) -> list[list[int]]:
+    """Returns the tokens of each text, one padding token for an empty one."""
+    # tiktoken's `encode` refuses a text in which a special token's name stands.
+    encode_one = getattr(tokenizer, "encode_ordinary", None) or tokenizer.encode
+    return [encode_one(text) or [pad_token_id] for text in texts]
+
+
+class MessageDataset(Dataset):
+    """The tokens and labels of messages.
 
     Args:
-        csv_file: a path or an open file with the columns Label, as `read_messages` takes it, and
-            Text.
-        tokenizer: anything whose `encode` makes a list of tokens of a text.
+        messages: with the columns Label (a class's number) and Text.
+        encoded: the tokens of each.
         max_length: tokens after which a message is cut; if None, that of the longest.
-        pad_token_id: fills every message up to `max_length`; stands for an empty message.
+        pad_token_id: fills every message up to `max_length`.
         no_padding: leaves every message at its own length.
     """
 
     def __init__(
         self,
-        csv_file: str | Path | io.StringIO,
-        tokenizer: Tokenizer,
+        messages: pd.DataFrame,
+        encoded: Sequence[list[int]],
         max_length: int | None = None,
-        pad_token_id: int = 50256,
+        pad_token_id: int = PAD_TOKEN_ID,
         no_padding: bool = False,
     ) -> None:
-        self.data = read_messages(csv_file)
-        # tiktoken's `encode` refuses a text in which a special token's name stands.
-        encode = getattr(tokenizer, "encode_ordinary", None) or tokenizer.encode
-        encoded = [(encode(text) or [pad_token_id])[:max_length] for text in self.data["Text"]]
+        self.data = messages
+        self.num_cut = sum(len(tokens) > (max_length or len(tokens)) for tokens in encoded)
         self.no_padding = no_padding
-        self.labels = torch.tensor(self.data["Label"].to_numpy())  # (N,)
-        self.lengths = torch.tensor([len(tokens) for tokens in encoded])  # (N,), without padding
+        self.labels = torch.tensor(messages["Label"].to_numpy())  # (N,)
+        cut = [tokens[:max_length] for tokens in encoded]
+        self.lengths = torch.tensor([len(tokens) for tokens in cut])  # (N,), without padding
         longest = int(self.lengths.max())
         self.max_length = longest if no_padding or max_length is None else max_length
-        self.tokens = torch.full((len(encoded), self.max_length), pad_token_id)  # (N, T)
-        for row, tokens in zip(self.tokens, encoded, strict=True):
+        self.tokens = torch.full((len(cut), self.max_length), pad_token_id)  # (N, T)
+        for row, tokens in zip(self.tokens, cut, strict=True):
             row[: len(tokens)] = torch.tensor(tokens)
 
     def __len__(self) -> int:
@@ -70,6 +78,31 @@ class SpamDataset(Dataset):
         return self.tokens[indices, :longest], lengths, self.labels[indices]
 
 
+class SpamDataset(MessageDataset):
+    """The tokens and labels of a CSV file of messages, as the book has it.
+
+    Args:
+        csv_file: a path or an open file with the columns Label, as `read_messages` takes it, and
+            Text.
+        tokenizer: anything whose `encode` makes a list of tokens of a text.
+        max_length: tokens after which a message is cut; if None, that of the longest.
+        pad_token_id: fills every message up to `max_length`; stands for an empty message.
+        no_padding: leaves every message at its own length.
+    """
+
+    def __init__(
+        self,
+        csv_file: str | Path | io.StringIO,
+        tokenizer: Tokenizer,
+        max_length: int | None = None,
+        pad_token_id: int = PAD_TOKEN_ID,
+        no_padding: bool = False,
+    ) -> None:
+        messages = read_messages(csv_file)
+        encoded = encode(messages["Text"], tokenizer, pad_token_id)
+        super().__init__(messages, encoded, max_length, pad_token_id, no_padding)
+
+
 class Splits(NamedTuple):
     """One thing for each split."""
 
@@ -79,28 +112,30 @@ class Splits(NamedTuple):
 
 
 def create_datasets(
-    files: dict[str, Path | io.StringIO],
+    splits: Mapping[str, pd.DataFrame],
     tokenizer: Tokenizer,
-    max_length: int | None = None,
+    limit: int,
+    is_longest: bool = False,
     no_padding: bool = False,
 ) -> Splits:
     """Returns the data sets of the three splits.
 
     Args:
-        files: CSV files by the name of their split.
+        splits: messages by the name of their split.
         tokenizer: what encodes the texts.
-        max_length: tokens after which messages are cut; if None, that of the longest training
-            message, or no limit without padding.
-        no_padding: leaves every message at its own length.
+        limit: tokens after which messages are cut, and to which they are padded.
+        is_longest: pads to the longest training message instead, if that is shorter.
+        no_padding: leaves every message at its own length, up to the limit.
     """
-    train = SpamDataset(files["train"], tokenizer, max_length, no_padding=no_padding)
-    if not no_padding:
-        max_length = train.max_length
-    validation, test = (
-        SpamDataset(files[name], tokenizer, max_length, no_padding=no_padding)
-        for name in ("validation", "test")
+    encoded = {name: encode(splits[name]["Text"], tokenizer, PAD_TOKEN_ID) for name in splits}
+    if is_longest and not no_padding:
+        limit = min(limit, max(map(len, encoded["train"])))
+    return Splits(
+        *(
+            MessageDataset(splits[name], encoded[name], limit, no_padding=no_padding)
+            for name in Splits._fields
+        )
     )
-    return Splits(train, validation, test)
 
 
 def create_loaders(datasets: Splits, batch_size: int) -> Splits:

@@ -6,15 +6,13 @@
 What cannot work is a ValueError; what a user ought to know before training is a note.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
 
 import pandas as pd
 
+from experiments.data.corpus import Corpus, digest_of
 from experiments.data.splitting import (
     balance_classes,
     groups_of_texts,
@@ -32,28 +30,13 @@ SHOWN, SHOWN_LETTERS = 3, 60  # of what a note lists
 CASE_DIGITS_BLANKS = re.compile(r"[\d\s]")
 
 
-class OwnData(NamedTuple):
-    """Splits of a user's own messages, and what is to be said of them."""
-
-    splits: dict[str, pd.DataFrame]  # train, validation and test: Label (a class's number), Text
-    class_names: tuple[str, ...]  # in the order of their numbers
-    notes: list[str]
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 that tells these splits and classes from all others."""
-        columns = {name: split.to_dict("list") for name, split in self.splits.items()}
-        content = json.dumps([self.class_names, columns])
-        return hashlib.sha256(content.encode()).hexdigest()
-
-
 def prepare_own(
     tables: Mapping[str, pd.DataFrame],
     shares: Sequence[int],
     split_seed: int,
     balance: bool = False,
     train_size: int | None = None,
-) -> OwnData:
+) -> Corpus:
     """Returns the three splits, of which those not given are made of the training data.
 
     What is given stays in its order, and as it is, but for what `balance` and `train_size` take
@@ -90,7 +73,8 @@ def prepare_own(
     class_names = sort_names(splits["train"]["Label"])
     check_known(splits, class_names)
     notes += [*notes_on_classes(splits, class_names), *notes_on_overlap(splits)]
-    return OwnData(number_labels(splits, class_names), class_names, notes)
+    numbered = number_labels(splits, class_names)
+    return Corpus(numbered, class_names, digest_of(numbered, class_names), notes)
 
 
 def sort_names(labels: Iterable[str]) -> tuple[str, ...]:

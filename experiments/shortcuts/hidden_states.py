@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.devices import total_memory
+from experiments.progress import progress
 from experiments.shortcuts.disk import cached_values, nameless_values, prefix_key
 from experiments.shortcuts.layers import run_block
 from experiments.shortcuts.model import ShortcutClassifier
@@ -73,14 +74,16 @@ def run_prefix(
     """Fills `values` (tokens of all messages, C) with the hidden states before block `depth`."""
     device = model.pos_emb.weight.device
     filled = 0
-    for batch in prefix_batches(messages, not model.trf_blocks[0].att.disable_causal_mask):
-        tokens = nn.utils.rnn.pad_sequence(batch, batch_first=True)  # (B, T)
-        x = model.embed(tokens.to(device))  # (B, T, C)
-        for block in model.trf_blocks[:depth]:
-            x = run_block(block, x)
-        for row, of_message in zip(x, batch, strict=True):
-            values[filled : filled + len(of_message)] = row[: len(of_message)]
-            filled += len(of_message)
+    with progress("Hidden states", len(messages), "messages") as bar:
+        for batch in prefix_batches(messages, not model.trf_blocks[0].att.disable_causal_mask):
+            tokens = nn.utils.rnn.pad_sequence(batch, batch_first=True)  # (B, T)
+            x = model.embed(tokens.to(device))  # (B, T, C)
+            for block in model.trf_blocks[:depth]:
+                x = run_block(block, x)
+            for row, of_message in zip(x, batch, strict=True):
+                values[filled : filled + len(of_message)] = row[: len(of_message)]
+                filled += len(of_message)
+            bar.update(len(batch))
 
 
 def compute_hidden_states(

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from experiments.classifier import GPTClassifier
-from experiments.data.datasets import SpamDataset, Splits
+from experiments.data.datasets import MessageDataset, Splits
 
 
-def needed_lengths(model: GPTClassifier, dataset: SpamDataset) -> Tensor:
+def needed_lengths(model: GPTClassifier, dataset: MessageDataset) -> Tensor:
     """Returns (N,): how many tokens of each message its logits depend on, from the first on.
 
     Under the causal mask, those up to the position that is read; `flexible` never reads beyond

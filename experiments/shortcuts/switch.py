@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from experiments.classifier import GPTClassifier
-from experiments.data.datasets import SpamDataset, Splits
+from experiments.data.datasets import MessageDataset, Splits
 from experiments.shortcuts.hidden_states import HiddenStates, compute_hidden_states
 from experiments.shortcuts.model import ShortcutClassifier
 from experiments.shortcuts.needed import distinct_messages, frozen_blocks, needed_lengths
@@ -22,7 +22,7 @@ POOL = 64  # messages of which the head's input is computed at once
 class ShortcutDataset(Dataset):
     """A data set's labels and lengths, beside inputs that are further along than tokens."""
 
-    def __init__(self, plain: SpamDataset, inputs_of: Callable[[list[int]], Tensor]) -> None:
+    def __init__(self, plain: MessageDataset, inputs_of: Callable[[list[int]], Tensor]) -> None:
         self.plain = plain
         self.inputs_of = inputs_of
 
@@ -113,7 +113,7 @@ def cut_tokens(tokens: Tensor, needed: Tensor) -> Callable[[list[int]], Tensor]:
 
 @torch.no_grad()
 def pool_all(
-    model: ShortcutClassifier, hidden: HiddenStates, numbers: Tensor, dataset: SpamDataset
+    model: ShortcutClassifier, hidden: HiddenStates, numbers: Tensor, dataset: MessageDataset
 ) -> Tensor:
     """Returns what the head reads of all messages of a split, (N, C)."""
     device = model.pos_emb.weight.device

@@ -1,0 +1,134 @@
+"""The user's own messages, from a file to a table: runs of the script."""
+
+import pytest
+from checkpoints import write_checkpoint
+from three_classes import write_three_classes
+
+import additional_experiments
+import compare_experiments
+from additional_experiments import main, run_experiment
+from experiments import preparation
+from experiments.data.demo import demo_tokenizer
+from experiments.data.messages import prepare_splits
+from experiments.flags import parse_args
+from experiments.records import read_records
+from experiments.settings import TINY
+
+SMALL = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 3}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("small") / "small.safetensors", SMALL)
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    """Files of three classes by their extension."""
+    return write_three_classes(tmp_path_factory.mktemp("questions"))
+
+
+@pytest.fixture
+def run(small, tmp_path, capsys, monkeypatch):
+    """Runs the script on the small checkpoint; returns its records, and what it printed."""
+    monkeypatch.setattr(preparation, "load_gpt2_tokenizer", demo_tokenizer)
+    monkeypatch.setattr(additional_experiments, "gather_files", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+
+    def run_(*flags):
+        main(["--weights", str(small), "--num_epochs", "1", *map(str, flags)])
+        return read_records(tmp_path / "results")[0], capsys.readouterr().out
+
+    return run_
+
+
+@pytest.fixture
+def refused(run, capsys):
+    """Runs the script on flags that cannot work; returns its one sentence."""
+
+    def refused_(*flags):
+        with pytest.raises(SystemExit) as exit_:
+            run(*flags)
+        errors = capsys.readouterr().err
+        assert (exit_.value.code, errors.count("\n")) == (2, 1)
+        return errors
+
+    return refused_
+
+
+def test_a_run_on_three_classes_says_and_records_them(run, questions):
+    (record,), printed = run("--data", questions["csv"], "--num_epochs", "5", "--row", "16")
+    assert "Classes: 0 order, 1 other, 2 return" in printed
+    assert "texts are 'question', labels 'category'" in printed
+    assert (record["name"], record["classes"]) == ("row 16", ["order", "other", "return"])
+    assert all(len(p) == 3 for p in record["test"]["probabilities"])
+    assert set(record["test"]["labels"]) == {0, 1, 2}
+    assert "as published" not in printed
+
+
+def test_every_format_makes_the_same_run(run, questions):
+    pytest.importorskip("pyarrow")
+    for extension, path in questions.items():
+        records, printed = run("--data", path)
+        assert ("Recorded already" in printed) == (extension != next(iter(questions)))
+        assert len(records) == 1
+
+
+@pytest.mark.parametrize(
+    "flags", [["--split_seed", "1"], ["--split", "80/10/10"], ["--balance"], ["--train_size", "60"]]
+)
+def test_another_split_is_another_run(run, questions, flags):
+    run("--data", questions["csv"])
+    first, second = run("--data", questions["csv"], *flags)[0]
+    assert first["data"] != second["data"]
+    assert first["settings"] == second["settings"]
+
+
+def test_a_baseline_tells_three_classes(run, questions):
+    (record,), _ = run("--data", questions["csv"], "--baseline", "bag_of_words")
+    right, total = record["correct"]["test"]
+    assert right > 0.9 * total
+
+
+@pytest.mark.fault("own classes")
+def test_what_cannot_work_ends_with_status_2_before_anything_is_loaded(
+    refused, questions, tmp_path
+):
+    (tmp_path / "one.csv").write_text("text,label\na,x\nb,x\nc,x\nd,x\n")
+    (tmp_path / "new.csv").write_text("question,category\na,order\nb,unknown\n")
+    assert "class" in refused("--data", tmp_path / "one.csv")
+    assert "unknown" in refused(
+        "--data", questions["csv"], "--validation_data", tmp_path / "new.csv",
+    )  # fmt: skip
+    assert "--batch_size 999 exceeds the 210" in refused(
+        "--data", questions["csv"], "--batch_size", "999"
+    )
+
+
+def test_texts_beyond_the_context_are_counted(run, questions):
+    _, printed = run("--data", questions["csv"], "--context_length", "20")
+    assert "cut and padded to 20 tokens, which cuts " in printed
+
+
+def test_own_data_stands_in_groups_of_its_own(run, questions, capsys):
+    run("--data", questions["csv"], "--row", "16", "--num_epochs", "5")
+    run("--data", questions["csv"], "--baseline", "majority")
+    compare_experiments.main(["--metrics"])
+    printed = capsys.readouterr().out
+    assert "| return | " in printed
+    assert "Of 60 test messages one is 1.67 points" in printed
+    assert "row 16" in printed
+    assert "98.33" not in printed  # what was published for row 16
+
+
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_the_published_splits_as_own_data_have_the_published_trajectory(real_data_dir):
+    paths = prepare_splits(real_data_dir)
+    names = {"train": "--data", "validation": "--validation_data", "test": "--test_data"}
+    own = [word for name, path in paths.items() for word in (names[name], str(path))]
+    flags = ["--model_size", TINY, "--weights", "random", "--max_steps", "12"]
+    published = run_experiment(parse_args([*flags, "--data_dir", str(real_data_dir)]))
+    found = run_experiment(parse_args([*flags, *own]))
+    assert found.history.losses == published.history.losses
+    assert found.history.accuracies == published.history.accuracies
+    assert found.correct == published.correct
