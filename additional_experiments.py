@@ -28,13 +28,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from experiments.baselines import run_baseline
 from experiments.command_line import one_line_errors
 from experiments.data.corpus import Corpus
 from experiments.data.datasets import SpamDataset as SpamDataset
-from experiments.data.datasets import Splits, create_loaders
+from experiments.data.datasets import create_loaders
 from experiments.descriptions import describe_corpus, describe_result, describe_run
 from experiments.devices import (
     autocast,
@@ -47,6 +46,7 @@ from experiments.devices import (
     start_peak,
     telling_full_memory,
 )
+from experiments.finetuning import evaluate, finetune
 from experiments.flags import find_misfit_of_training, parse_args
 from experiments.lora import LinearWithLoRA as LinearWithLoRA
 from experiments.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
@@ -59,7 +59,6 @@ from experiments.preparation import (
     load_corpus,
     load_datasets,
 )
-from experiments.progress import counted, progress
 from experiments.published import DATA_SHA256, SPAM_CLASSES
 from experiments.records import FAILED, is_finished, record_path, write_record
 from experiments.results import (
@@ -72,15 +71,13 @@ from experiments.results import (
 )
 from experiments.settings import Settings
 from experiments.shortcuts.switch import take_shortcuts
-from experiments.training import History, count_correct, predict, train_classifier_simple
 from experiments.training import calc_accuracy_loader as calc_accuracy_loader
 from experiments.training import calc_loss_batch as calc_loss_batch
 from experiments.training import calc_loss_loader as calc_loss_loader
 from experiments.training import evaluate_model as evaluate_model
+from experiments.training import train_classifier_simple as train_classifier_simple
 
 PROGRAM = "additional_experiments.py"
-LEARNING_RATE = 5e-5
-WEIGHT_DECAY = 0.1
 
 
 def run_experiment(
@@ -123,7 +120,11 @@ def run_experiment(
     clock.stop("prefix", prefix_seconds)
 
     loaders = create_loaders(datasets, settings.training.batch_size)
-    history = train(settings, model, loaders, device)
+    torch.manual_seed(settings.seed)
+    history = finetune(
+        model, loaders, datasets.train.labels, settings.training, device,
+        fused=not machine.no_shortcuts,
+    )  # fmt: skip
     clock.stop("train")
     minutes = (clock.seconds["prefix"] + clock.seconds["train"]) / 60
     print(f"Training completed in {minutes:.2f} minutes.")
@@ -135,49 +136,6 @@ def run_experiment(
         history, correct, probabilities, labels, in_training, clock.seconds, parameters,
         kernels, prefix_reused,
     )  # fmt: skip
-
-
-def train(settings: Settings, model: nn.Module, loaders: Splits, device: torch.device) -> History:
-    """Trains a model as the settings have it, and returns what was seen."""
-    training = settings.training
-    torch.manual_seed(settings.seed)
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=LEARNING_RATE,
-        weight_decay=WEIGHT_DECAY,
-        fused=not settings.machine.no_shortcuts,
-    )
-    return train_classifier_simple(
-        model,
-        loaders.train,
-        loaders.validation,
-        optimizer,
-        device,
-        training.num_epochs,
-        accumulation_steps=training.accumulation_steps,
-        ignore_index=training.ignore_index,
-        max_steps=training.max_steps,
-    )
-
-
-def evaluate(
-    model: nn.Module, loaders: Splits, device: torch.device
-) -> tuple[dict[str, tuple[int, int]], Tensor, Tensor]:
-    """Returns the final counts of each split, and P(spam) (N,) and labels (N,) of the test's."""
-    with progress("Final accuracies", sum(map(len, loaders)), "batches") as bar:
-        correct = {
-            "train": count_correct(counted(loaders.train, bar), model, device),
-            "validation": count_correct(counted(loaders.validation, bar), model, device),
-        }
-        probabilities, labels = predict(counted(loaders.test, bar), model, device)
-    """Returns the counts of each split, and the test's probabilities (N, K) and labels (N,)."""
-    correct = {
-        "train": count_correct(loaders.train, model, device),
-        "validation": count_correct(loaders.validation, model, device),
-    }
-    probabilities, labels = predict(loaders.test, model, device)
-    correct["test"] = (int((probabilities.argmax(dim=-1) == labels).sum()), len(labels))
-    return correct, probabilities, labels
 
 
 def device_of(settings: Settings) -> torch.device:

@@ -179,9 +179,9 @@ def load_gpt2_tokenizer(models_dir: str | Path = "gpt2") -> tiktoken.Encoding:
 
 def tiktoken_cache() -> Path:
     """Returns the folder where tiktoken keeps what it downloaded."""
-    default = Path(tempfile.gettempdir()) / "data-gym-cache"
     variables = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
-    return next((Path(os.environ[name]) for name in variables if os.environ.get(name)), default)
+    named = next((os.environ[name] for name in variables if os.environ.get(name)), None)
+    return Path(named) if named else Path(tempfile.gettempdir()) / "data-gym-cache"
 
 
 @contextmanager

@@ -36,7 +36,6 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from additional_experiments import LEARNING_RATE, WEIGHT_DECAY
 from experiments.data.datasets import Splits, create_loaders
 from experiments.devices import (
     autocast,
@@ -45,6 +44,7 @@ from experiments.devices import (
     keep_freed_memory,
     set_precision,
 )
+from experiments.finetuning import create_optimizer
 from experiments.flags import parse_args
 from experiments.preparation import build_classifier, load_datasets
 from experiments.settings import Settings
@@ -112,11 +112,9 @@ class Way:
         self.model = model
         loaders = create_loaders(datasets, settings.training.batch_size)
         self.batches = {"train": batches_of(loaders.train), "eval": batches_of(loaders.validation)}
-        self.optimizer = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad],
-            lr=LEARNING_RATE,
-            weight_decay=WEIGHT_DECAY,
-            fused=not settings.machine.no_shortcuts,
+        training, fused = settings.training, not settings.machine.no_shortcuts
+        self.optimizer = create_optimizer(
+            model, training.learning_rate, training.weight_decay, fused
         )
         self.accumulation_steps = settings.training.accumulation_steps
         self.seconds: dict[str, list[float]] = {"train": [], "eval": []}

@@ -85,17 +85,6 @@ def number_from_0(text: str) -> float:
     return 0.0 if re.fullmatch(r"[+-]?0*\.?0*", text) and "0" in text else positive_number(text)
 
 
-def data_file(text: str) -> str:
-    """Returns the path of a file that exists, or - for standard input."""
-    try:
-        is_file = text == "-" or path(text).is_file()
-    except OSError as error:  # a name too long, a folder that may not be looked into
-        raise argparse.ArgumentTypeError(str(error)) from error
-    if not is_file:
-        raise argparse.ArgumentTypeError(f"must be a file, or - for standard input, got {text!r}")
-    return text if text == "-" else str(path(text))
-
-
 def model_size(text: str) -> str:
     """Returns the name of a model size; knows the slip of leaving out the space behind it."""
     for name in MODEL_SIZES:
@@ -207,12 +196,12 @@ def build_parser() -> Parser:
         help="compute the digest of every file, even of those that have not changed since")
     add("--debug", action="store_true", help="show the traceback of an error")
     add = parser.add_argument_group("your own messages").add_argument
-    add("--data", type=data_file, metavar="FILE",
+    add("--data", type=path, metavar="FILE",
         help=".csv, .tsv, .jsonl, .json or .parquet, or - for standard input")
     add("--text_column", metavar="NAME", help="holds the texts; guessed where names leave no doubt")
     add("--label_column", metavar="NAME", help="holds the labels; likewise")
-    add("--validation_data", type=data_file, metavar="FILE", help="where that split exists already")
-    add("--test_data", type=data_file, metavar="FILE", help="where that split exists already")
+    add("--validation_data", type=path, metavar="FILE", help="where that split exists already")
+    add("--test_data", type=path, metavar="FILE", help="where that split exists already")
     add("--split", type=parse_shares, default=SHARES, metavar="70/10/20",
         help="percent of the messages for training, validation and test")
     add("--split_seed", type=whole_number(0, 2**32 - 1), default=123, metavar="N",
@@ -350,7 +339,7 @@ def find_conflict_of_data(reading: Reading, own: Own) -> str | None:
     conflicts = (
         (needing and not own.data, f"{' and '.join(needing)} needs --data FILE"),
         (own.data and reading.demo, "--demo has made-up messages: leave out --data"),
-        (files.count("-") > 1, "only one file can be standard input: name the others"),
+        (files.count(Path("-")) > 1, "only one file can be standard input: name the others"),
         (
             own.validation_data and own.test_data and own.split != SHARES,
             "nothing is left to --split where --validation_data and --test_data are given",
@@ -413,8 +402,7 @@ def find_misfit(network: Network, reading: Reading, own: Own) -> str | None:
 
 def find_misfit_of_training(training: Training, messages: int) -> str | None:
     """Returns what does not fit so many training messages and the way out, or None."""
-    batches = messages // training.batch_size
-    steps = training.num_epochs * math.ceil(batches / training.accumulation_steps)
+    steps = training.count_steps(messages)
     misfits = (
         (
             training.batch_size > messages,
@@ -426,9 +414,9 @@ def find_misfit_of_training(training: Training, messages: int) -> str | None:
             f"{training.num_epochs}: raise --num_epochs or lower --max_steps",
         ),
         (
-            training.warmup_steps > steps,
-            f"--warmup_steps {training.warmup_steps} exceeds the {steps} steps of the run: "
-            "lower it",
+            training.warmup_steps > (training.max_steps or steps),
+            f"--warmup_steps {training.warmup_steps} exceeds the {training.max_steps or steps} "
+            "steps of the run: lower it",
         ),
     )
     return next((message for is_so, message in misfits if is_so), None)

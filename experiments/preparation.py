@@ -70,7 +70,7 @@ def load_own(own: Own) -> Corpus:
     tables, notes = {}, []
     for name, path in paths.items():
         if path:
-            table = read_table(path, own.text_column, own.label_column)
+            table = read_table(str(path), own.text_column, own.label_column)
             tables[name] = table.messages
             columns = f"texts are {table.text_column!r}, labels {table.label_column!r}"
             notes.append(f"{path}: {columns}")

@@ -1,5 +1,6 @@
 """All that a run is told, grouped by subject; `flags.py` makes it of a command line."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,11 +111,11 @@ class Reading:
 class Own:
     """The user's own messages, if there are any, and how they are split."""
 
-    data: str | None  # a path, or - for standard input
+    data: Path | None  # or - for standard input
     text_column: str | None
     label_column: str | None
-    validation_data: str | None
-    test_data: str | None
+    validation_data: Path | None
+    test_data: Path | None
     split: tuple[int, ...]  # percent of training, validation, test
     split_seed: int
     balance: bool
@@ -137,6 +138,11 @@ class Training:
     max_grad_norm: float | None
     keep_best: bool
     max_steps: int | None
+
+    def count_steps(self, messages: int) -> int:
+        """Returns the optimiser steps of all epochs over so many training messages."""
+        batches = messages // self.batch_size
+        return self.num_epochs * math.ceil(batches / self.accumulation_steps)
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,17 @@ def source_digest() -> str:
 def git_commit() -> str | None:
     """Returns the commit of the repository around the source files, `-dirty` if edited, or None."""
     try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=FOLDER,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        commit = git("rev-parse", "HEAD")
+        # Takes no lock, which would stay, and block commits, if the process were killed.
+        edited = git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None
+    return f"{commit}-dirty" if edited else commit
+
+
+def git(*arguments: str) -> str:
+    """Returns what git says of the repository around the source files."""
+    run = subprocess.run(
+        ["git", *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=10, check=True
+    )
     return run.stdout.strip()

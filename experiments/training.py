@@ -18,13 +18,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from experiments.progress import progress
+from experiments.recipe import (
+    THE_BOOKS,
+    BestEpoch,
+    Criterion,
+    Recipe,
+    make_step,
+    mean_cross_entropy,
+)
 
-ADVICE = "try a smaller --lora_alpha, another --seed or --precision float32"
+ADVICE = "try a smaller --learning_rate or --lora_alpha, another --seed or --precision float32"
 
 
 @dataclass
@@ -37,6 +44,7 @@ class History:
     losses: list[tuple[int, float, float]] = field(default_factory=list)  # batch, train, validation
     accuracies: list[tuple[int, float, float]] = field(default_factory=list)  # epoch, the same
     examples_seen: int = 0  # messages trained on, counted again in each epoch
+    best: tuple[int, float] | None = None  # epoch that was kept, loss of all validation messages
 
     def __iter__(self) -> Iterator[Any]:
         """Yields the book's five results."""
@@ -64,13 +72,10 @@ def calc_loss_batch(
     target_batch: Tensor,
     model: nn.Module,
     device: torch.device,
-    ignore_index: int = -100,
+    criterion: Criterion = mean_cross_entropy,
 ) -> Tensor:
-    """Returns the mean cross-entropy () of a batch over the labels that count, 0 if none does."""
-    labels = target_batch.to(device)  # (B,)
-    logits = classify(model, input_batch, device)  # (B, K)
-    total = F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="sum")
-    return total / (labels != ignore_index).sum().clamp(min=1)
+    """Returns the loss () of a batch, by default the mean cross-entropy."""
+    return criterion(classify(model, input_batch, device), target_batch.to(device))
 
 
 @torch.no_grad()
@@ -79,17 +84,35 @@ def calc_loss_loader(
     model: nn.Module,
     device: torch.device,
     num_batches: int | None = None,
-    ignore_index: int = -100,
+    criterion: Criterion = mean_cross_entropy,
 ) -> float:
     """Returns the mean loss over the first batches of a new pass, or over all; NaN over none.
 
     As in the book, the model is in whichever mode it was.
     """
     losses = [
-        calc_loss_batch(inputs, labels, model, device, ignore_index).item()
+        calc_loss_batch(inputs, labels, model, device, criterion).item()
         for *inputs, labels in itertools.islice(data_loader, num_batches)
     ]
     return sum(losses) / len(losses) if losses else math.nan
+
+
+@torch.no_grad()
+def calc_loss_of_all(
+    data_loader: DataLoader, model: nn.Module, device: torch.device, criterion: Criterion
+) -> float:
+    """Returns the loss of all messages together, however they are batched.
+
+    The model goes into evaluation mode, and stays there. No random number is drawn from PyTorch's
+    own generator, so that later shuffles are what they would be without.
+    """
+    model.eval()
+    with torch.random.fork_rng(devices=[]):  # each new pass of a `DataLoader` draws one
+        batches = [
+            (classify(model, inputs, device), labels.to(device)) for *inputs, labels in data_loader
+        ]
+    logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return criterion(logits, labels).item()
 
 
 @torch.no_grad()
@@ -136,12 +159,12 @@ def evaluate_model(
     val_loader: DataLoader,
     device: torch.device,
     eval_iter: int,
-    ignore_index: int = -100,
+    criterion: Criterion = mean_cross_entropy,
 ) -> tuple[float, float]:
     """Returns the mean loss over the first `eval_iter` batches of each; training mode is back."""
     model.eval()
     train_loss, val_loss = (
-        calc_loss_loader(loader, model, device, eval_iter, ignore_index)
+        calc_loss_loader(loader, model, device, eval_iter, criterion)
         for loader in (train_loader, val_loader)
     )
     model.train()
@@ -167,9 +190,8 @@ def train_classifier_simple(
     num_epochs: int,
     eval_freq: int = 50,
     eval_iter: int = 5,
-    accumulation_steps: int = 1,
-    ignore_index: int = -100,
-    max_steps: int | None = None,
+    *,
+    recipe: Recipe = THE_BOOKS,
 ) -> History:
     """Trains a model, prints how it goes, and returns what was seen.
 
@@ -185,30 +207,28 @@ def train_classifier_simple(
         num_epochs: passes through `train_loader`.
         eval_freq: batches from one evaluation of the losses to the next.
         eval_iter: batches that an evaluation looks at in each loader.
-        accumulation_steps: batches in an optimiser step; the last step of an epoch may have
-            fewer, and divides by as many all the same.
-        ignore_index: label whose messages do not count in the loss.
-        max_steps: optimiser steps after which training stops early.
+        recipe: what is done beyond the book's loop; the last step of an epoch may have fewer
+            batches than the others, and divides by as many all the same.
 
     Raises:
         ValueError: when the loss becomes infinite or no number.
     """
     history = History()
     loaders = (train_loader, val_loader)
+    best = BestEpoch(model) if recipe.keep_best else None
     seen = steps = 0  # batches, optimiser steps
     with progress("Training", num_epochs * len(train_loader), "batches") as bar:
         for epoch in range(1, num_epochs + 1):
             model.train()
             for index, (*inputs, labels) in enumerate(train_loader, start=1):
-                loss = calc_loss_batch(inputs, labels, model, device, ignore_index)
+                loss = calc_loss_batch(inputs, labels, model, device, recipe.criterion)
                 check_finite([loss.item()], seen, optimizer)
-                (loss / accumulation_steps).backward()
-                if index % accumulation_steps == 0 or index == len(train_loader):
-                    optimizer.step()
-                    optimizer.zero_grad()
+                (loss / recipe.accumulation_steps).backward()
+                if index % recipe.accumulation_steps == 0 or index == len(train_loader):
+                    make_step(optimizer, recipe)
                     steps += 1
                 if seen % eval_freq == 0:
-                    losses = evaluate_model(model, *loaders, device, eval_iter, ignore_index)
+                    losses = evaluate_model(model, *loaders, device, eval_iter, recipe.criterion)
                     check_finite(losses, seen, optimizer)
                     history.losses.append((seen, *losses))
                     bar.write(
@@ -219,7 +239,7 @@ def train_classifier_simple(
                 history.examples_seen += len(labels)
                 bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
                 bar.update()
-                if steps == max_steps:
+                if steps == recipe.max_steps:
                     break
             accuracies = [
                 calc_accuracy_loader(loader, model, device, eval_iter) for loader in loaders
@@ -228,6 +248,16 @@ def train_classifier_simple(
             bar.write(
                 f"Training accuracy: {accuracies[0]:.2%} | Validation accuracy: {accuracies[1]:.2%}"
             )
-            if steps == max_steps:
+            if best:
+                val_loss = calc_loss_of_all(val_loader, model, device, recipe.criterion)
+                check_finite([val_loss], seen - 1, optimizer)
+                best.see(epoch, val_loss)
+            if steps == recipe.max_steps:
                 break
+    if best:
+        history.best = best.restore()
+        print(
+            f"Kept epoch {best.epoch}, after which all validation messages together had the "
+            f"smallest loss: {best.loss:.3f}"
+        )
     return history

@@ -18,9 +18,9 @@ LAYERS = {  # from top to bottom; within a line, too, a module imports only thos
     "scripts": "additional_experiments compare_experiments",
     "an answer": "comparison.figures comparison.pairs comparison.tables comparison.summaries "
     "comparison.groups comparison.statistics comparison.flags",
-    "a run": "baselines results descriptions preparation",
+    "a run": "baselines results descriptions preparation finetuning",
     "the way": "shortcuts.switch shortcuts.hidden_states shortcuts.disk shortcuts.needed "
-    "shortcuts.model shortcuts.layers training",
+    "shortcuts.model shortcuts.layers training recipe",
     "the network": "classifier lora devices metrics",
     "the messages": "data.datasets data.demo data.messages data.own data.corpus data.reading "
     "data.splitting",

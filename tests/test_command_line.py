@@ -80,7 +80,7 @@ def test_figures_are_drawn_to_files_whatever_a_notebook_left_in_the_environment(
         check=False,
     )
     assert (run.returncode, run.stderr) == (0, "")
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 3
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 4
 
 
 def test_importing_the_script_does_nothing(tmp_path):

@@ -17,7 +17,7 @@ from records import begin_record
 
 import additional_experiments
 from additional_experiments import main
-from experiments import preparation, results
+from experiments import finetuning, preparation, results
 from experiments.comparison.groups import group_records
 from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import summary_table
@@ -138,7 +138,7 @@ def test_a_run_that_fails_does_not_take_the_record_of_one_that_ended(run, monkey
         raise ValueError("no")
 
     before, _ = run()
-    monkeypatch.setattr(additional_experiments, "train_classifier_simple", fail)
+    monkeypatch.setattr(finetuning, "train_classifier_simple", fail)
     with pytest.raises(SystemExit):
         run("--overwrite")
     assert read_records(tmp_path / "results")[0] == before
@@ -168,7 +168,7 @@ def test_a_failed_run_is_marked_and_run_again(run, monkeypatch, tmp_path):
         raise ValueError("the loss became nan")
 
     with monkeypatch.context() as patch:
-        patch.setattr(additional_experiments, "train_classifier_simple", fail)
+        patch.setattr(finetuning, "train_classifier_simple", fail)
         with pytest.raises(SystemExit) as exit_:
             run()
     assert "the loss became nan" in str(exit_.value.code)
@@ -181,14 +181,16 @@ def test_a_failed_run_is_marked_and_run_again(run, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "learning_rate"),
-    [(["--trainable_layers", "lora", "--lora_alpha", "3e38"], 5e-5), (["--max_steps", "1"], 1e38)],
+    [
+        (["--trainable_layers", "lora", "--lora_alpha", "3e38"], 5e-5),
+        (["--max_steps", "1", "--learning_rate", "1e38"], 1e38),
+    ],
     ids=["at first", "after the last step"],
 )
 @pytest.mark.fault("not finite")
 def test_a_loss_that_is_no_number_stops_the_run_and_is_no_result(
-    flags, learning_rate, run, tmp_path, monkeypatch
+    flags, learning_rate, run, tmp_path
 ):
-    monkeypatch.setattr(additional_experiments, "LEARNING_RATE", learning_rate)
     with pytest.raises(SystemExit) as exit_:
         run(*flags)
     (record,), _ = read_records(tmp_path / "results")
@@ -202,7 +204,7 @@ def test_an_interrupted_run_leaves_no_record(run, monkeypatch, tmp_path):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(additional_experiments, "train_classifier_simple", interrupt)
+    monkeypatch.setattr(finetuning, "train_classifier_simple", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run()
     assert not list((tmp_path / "results").glob("*"))

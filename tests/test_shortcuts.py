@@ -16,6 +16,7 @@ from torch import nn
 from experiments.classifier import GPTClassifier, make_trainable
 from experiments.data.datasets import Splits, create_datasets, create_loaders
 from experiments.lora import LinearWithLoRAMerged, LoRALayer
+from experiments.recipe import THE_BOOKS, Recipe, make_step
 from experiments.settings import TRAINABLE
 from experiments.shortcuts import (
     disk,
@@ -93,7 +94,7 @@ def both_paths(layers, *choices, no_padding=False, config=CONFIG):
     )
 
 
-def trajectory(model, loaders, steps=10, accumulation_steps=1, device=CPU):
+def trajectory(model, loaders, steps=10, accumulation_steps=1, device=CPU, recipe=THE_BOOKS):
     """Returns logits, gradients and parameters of a few steps with what is seen meanwhile."""
     torch.manual_seed(5)
     seen = []
@@ -105,8 +106,7 @@ def trajectory(model, loaders, steps=10, accumulation_steps=1, device=CPU):
         for *inputs, labels in itertools.islice(batches, accumulation_steps):
             (calc_loss_batch(inputs, labels, model, device) / accumulation_steps).backward()
         seen += [p.grad.clone() for p in parameters.values()]
-        optimizer.step()
-        optimizer.zero_grad()
+        make_step(optimizer, recipe)
         if step in (1, steps):
             model.eval()
             with torch.no_grad():
@@ -138,6 +138,14 @@ def test_ten_steps_are_the_same(layers, position, average, no_mask, no_padding):
 @pytest.mark.usefixtures("float64")
 def test_accumulated_steps_are_the_same():
     assert_same(both_paths("last_block", "flexible"), accumulation_steps=3)
+
+
+@pytest.mark.parametrize("layers", ["all", "last_block", "lora"])
+@pytest.mark.parametrize("max_grad_norm", [1e-3, 1.0])
+@pytest.mark.usefixtures("float64")
+def test_steps_with_cut_gradients_are_the_same(layers, max_grad_norm):
+    recipe = Recipe(max_grad_norm=max_grad_norm)
+    assert_same(both_paths(layers, "flexible"), accumulation_steps=2, recipe=recipe)
 
 
 @pytest.mark.parametrize("layers", LAYERS[:2] + LAYERS[3:])

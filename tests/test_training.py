@@ -1,15 +1,19 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader
 
+from experiments.recipe import Recipe, mean_cross_entropy
 from experiments.training import (
     History,
     calc_accuracy_loader,
     calc_loss_batch,
     calc_loss_loader,
+    calc_loss_of_all,
     classify,
     count_correct,
     evaluate_model,
@@ -36,19 +40,23 @@ def batch_of(labels, seed=0):
     return inputs, torch.ones(len(labels), dtype=torch.long), torch.tensor(labels)
 
 
+def ignoring(label):
+    return partial(mean_cross_entropy, ignore_index=label)
+
+
 def test_the_loss_is_the_mean_cross_entropy_over_labels_that_count():
     inputs, lengths, labels = batch_of([0, 1, 1, 0])
     loss = calc_loss_batch((inputs, lengths), labels, Logits(), CPU)
     assert loss == F.cross_entropy(inputs, labels)
-    ignoring = calc_loss_batch((inputs, lengths), labels, Logits(), CPU, ignore_index=0)
-    assert ignoring == F.cross_entropy(inputs[1:3], labels[1:3])
+    ignored = calc_loss_batch((inputs, lengths), labels, Logits(), CPU, ignoring(0))
+    assert ignored == F.cross_entropy(inputs[1:3], labels[1:3])
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_batch_without_a_counted_label_has_zero_loss_and_zero_gradient(label):
     model = Logits()
     *inputs, labels = batch_of([label] * 3)
-    loss = calc_loss_batch(inputs, labels, model, CPU, ignore_index=label)
+    loss = calc_loss_batch(inputs, labels, model, CPU, ignoring(label))
     loss.backward()
     assert (loss.item(), model.factor.grad.item()) == (0, 0)
 
@@ -93,7 +101,7 @@ def test_accumulated_batches_make_one_step_and_a_short_rest_is_divided_alike():
     model = Logits()
     optimizer = Recorder(model)
     train_classifier_simple(
-        model, batches, batches, optimizer, CPU, num_epochs=2, accumulation_steps=3
+        model, batches, batches, optimizer, CPU, 2, recipe=Recipe(accumulation_steps=3)
     )
     an_epoch = [gradient_of(batches[:3], 3), gradient_of(batches[3:], 3)]
     assert optimizer.gradients == pytest.approx(an_epoch * 2)
@@ -123,8 +131,8 @@ def test_max_steps_are_optimiser_steps(accumulation_steps):
     model = Logits()
     optimizer = Recorder(model)
     train_classifier_simple(
-        model, batches, batches, optimizer, CPU, num_epochs=5, max_steps=4,
-        accumulation_steps=accumulation_steps,
+        model, batches, batches, optimizer, CPU, num_epochs=5,
+        recipe=Recipe(accumulation_steps=accumulation_steps, max_steps=4),
     )  # fmt: skip
     assert len(optimizer.gradients) == 4
 
@@ -205,3 +213,83 @@ def test_messages_are_seen_again_in_each_epoch():
     model = Logits()
     history = train_classifier_simple(model, batches, batches, Recorder(model), CPU, num_epochs=3)
     assert history.examples_seen == 15
+
+
+# ------------------------------------------------------------------------------------- best epoch
+
+
+def messages(count, seed):
+    inputs, lengths, labels = batch_of([0, 1, 1] * count, seed)
+    return list(zip(inputs, lengths, labels, strict=True))
+
+
+def train_and_look(keep_best, val_seed=3, epochs=4):
+    """Returns model, history, validation loader and random state after a training.
+
+    The loss on its own messages, of seed 1, falls; on those of seed 3 it soon grows again.
+    """
+    torch.manual_seed(7)
+    train = DataLoader(messages(8, seed=1), 4, shuffle=True, drop_last=True)
+    val = DataLoader(messages(8, seed=val_seed), 5, shuffle=True)
+    model = Logits()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
+    recipe = Recipe(keep_best=keep_best)
+    history = train_classifier_simple(model, train, val, optimizer, CPU, epochs, 1, recipe=recipe)
+    return model, history, val, torch.get_rng_state()
+
+
+def test_the_loss_of_all_messages_does_not_depend_on_their_batches():
+    inputs, lengths, labels = batch_of([0, 1, 1, 0, 1, 1, 0])
+    weights = torch.tensor([1.0, 4.0])
+    for criterion in (mean_cross_entropy, partial(mean_cross_entropy, class_weights=weights)):
+        expected = criterion(inputs, labels).item()
+        for size in (1, 2, 3, 7):
+            parts = (x.split(size) for x in (inputs, lengths, labels))
+            batches = list(zip(*parts, strict=True))
+            loss = calc_loss_of_all(batches, Logits(), CPU, criterion)
+            assert loss == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_loss_of_all_messages_draws_no_random_number():
+    loader = DataLoader(messages(8, seed=1), 4, shuffle=True)
+    before = torch.get_rng_state()
+    calc_loss_of_all(loader, Logits(), CPU, mean_cross_entropy)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_looking_for_the_best_epoch_changes_nothing_that_is_seen():
+    _, plain, _, plain_state = train_and_look(keep_best=False)
+    _, history, _, state = train_and_look(keep_best=True)
+    assert (history.losses, history.accuracies) == (plain.losses, plain.accuracies)
+    assert torch.equal(state, plain_state)
+
+
+def test_the_model_ends_as_it_was_after_the_best_epoch(capsys):
+    model, history, val, _ = train_and_look(keep_best=True)
+    epoch, loss = history.best
+    assert epoch == 2
+    assert calc_loss_of_all(val, model, CPU, mean_cross_entropy) == pytest.approx(loss)
+    assert torch.equal(model.factor, train_and_look(keep_best=False, epochs=2)[0].factor)
+    assert not torch.equal(model.factor, train_and_look(keep_best=False)[0].factor)
+    assert capsys.readouterr().out.count("Kept epoch 2, after which") == 1
+
+
+def test_where_the_loss_falls_the_last_epoch_is_kept():
+    model, history, *_ = train_and_look(keep_best=True, val_seed=1)
+    assert history.best[0] == 4
+    plain = train_and_look(keep_best=False, val_seed=1)
+    assert torch.equal(model.factor, plain[0].factor)
+    assert plain[1].best is None
+
+
+@pytest.mark.fault("not finite")
+def test_a_loss_of_all_messages_that_is_no_number_names_the_last_batch():
+    batches = [batch_of([0, 1], seed=i) for i in range(7)]
+    inputs, *rest = batches[6]
+    spoiled = [*batches[:6], (inputs * torch.nan, *rest)]
+    model = Logits()
+    train_classifier_simple(model, batches, spoiled[:6], Recorder(model), CPU, 1, 50, 2)
+    with pytest.raises(ValueError, match="nan at batch 6"):
+        train_classifier_simple(
+            model, batches, spoiled, Recorder(model), CPU, 1, 50, 2, recipe=Recipe(keep_best=True)
+        )

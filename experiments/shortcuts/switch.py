@@ -24,6 +24,7 @@ class ShortcutDataset(Dataset):
 
     def __init__(self, plain: MessageDataset, inputs_of: Callable[[list[int]], Tensor]) -> None:
         self.plain = plain
+        self.labels = plain.labels  # (N,)
         self.inputs_of = inputs_of
 
     def __len__(self) -> int:
@@ -31,7 +32,7 @@ class ShortcutDataset(Dataset):
 
     def batch(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the inputs (B, ...), lengths (B,) and labels (B,) of some messages."""
-        return self.inputs_of(indices), self.plain.lengths[indices], self.plain.labels[indices]
+        return self.inputs_of(indices), self.plain.lengths[indices], self.labels[indices]
 
 
 class Shortcuts(NamedTuple):
