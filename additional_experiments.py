@@ -21,9 +21,7 @@ if __name__ == "__main__":  # a wrong flag ends here: the imports below take sec
     command_line.take_over()
     flags.parse_args()
 
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +32,7 @@ from experiments.command_line import one_line_errors
 from experiments.data.corpus import Corpus
 from experiments.data.datasets import SpamDataset as SpamDataset
 from experiments.data.datasets import create_loaders
-from experiments.descriptions import describe_corpus, describe_result, describe_run
+from experiments.descriptions import describe_result, describe_run
 from experiments.devices import (
     autocast,
     choose_kernels,
@@ -46,8 +44,9 @@ from experiments.devices import (
     start_peak,
     telling_full_memory,
 )
+from experiments.files import check_writable
 from experiments.finetuning import evaluate, finetune
-from experiments.flags import find_misfit_of_training, parse_args
+from experiments.flags import parse_args
 from experiments.lora import LinearWithLoRA as LinearWithLoRA
 from experiments.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
 from experiments.lora import LoRALayer as LoRALayer
@@ -58,16 +57,17 @@ from experiments.preparation import (
     gather_files,
     load_corpus,
     load_datasets,
+    read_own,
 )
 from experiments.published import DATA_SHA256, SPAM_CLASSES
-from experiments.records import FAILED, is_finished, record_path, write_record
+from experiments.records import is_finished, record_path, write_record
 from experiments.results import (
     Clock,
     Result,
     begin_record,
     finish_record,
-    now,
     published_row,
+    record_failure,
 )
 from experiments.settings import Settings
 from experiments.shortcuts.switch import take_shortcuts
@@ -162,9 +162,7 @@ def run_and_record(settings: Settings, memo: dict[str, Any] | None, corpus: Corp
         result = run(settings, memo, corpus)
         print(describe_result(result.correct, peak_memory_mib(device), row=None, demo=True))
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass  # a folder that cannot be written to is told now, and not after hours
+    check_writable(folder)  # is told now, and not after hours
     data, classes = (corpus.digest, corpus.class_names) if corpus else (DATA_SHA256, SPAM_CLASSES)
     record = begin_record(settings, data, classes, device)
     path = record_path(folder, record)
@@ -174,10 +172,7 @@ def run_and_record(settings: Settings, memo: dict[str, Any] | None, corpus: Corp
     try:
         result = run(settings, memo, corpus)
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        if not is_finished(path):
-            failed = record | {"status": FAILED, "date": now(), "error": str(error)}
-            with suppress(OSError):  # the first error is the one to tell
-                write_record(folder, failed)
+        record_failure(folder, record, error)
         raise
     peak_mib = peak_memory_mib(device)
     print(describe_result(result.correct, peak_mib, published_row(record), demo=False))
@@ -185,23 +180,12 @@ def run_and_record(settings: Settings, memo: dict[str, Any] | None, corpus: Corp
     print(f"Recorded: {write_record(folder, finished)}")
 
 
-def read_own(settings: Settings) -> Corpus | None:
-    """Returns the user's own messages, if there are any; what cannot work ends with status 2."""
-    if not settings.own.data:
-        return None
-    with one_line_errors(PROGRAM, settings.output.debug, status=2):
-        corpus = load_corpus(settings.reading, settings.own)
-        if problem := find_misfit_of_training(settings.training, len(corpus.splits["train"])):
-            raise ValueError(problem)
-    print(describe_corpus(corpus))
-    return corpus
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the experiments that the flags describe; ends with status 1 on what goes wrong."""
     settings = parse_args(argv)
     memo: dict[str, Any] | None = {} if settings.num_seeds > 1 else None
-    corpus = read_own(settings)
+    with one_line_errors(PROGRAM, settings.output.debug, status=2):
+        corpus = read_own(settings.own, settings.training)
     with one_line_errors(PROGRAM, settings.output.debug):
         for seed in range(settings.seed, settings.seed + settings.num_seeds):
             run_and_record(replace(settings, seed=seed), memo, corpus)

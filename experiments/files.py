@@ -7,6 +7,7 @@ sha256_of(path)
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,3 +77,10 @@ def expanded(path: str) -> Path:
 def user_cache() -> Path:
     """Returns the folder where programs keep what they can make again."""
     return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+
+
+def check_writable(folder: Path) -> None:
+    """Makes a folder if need be; raises OSError where it cannot be written to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass

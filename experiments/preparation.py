@@ -16,9 +16,11 @@ from experiments.data.messages import (
 )
 from experiments.data.own import prepare_own
 from experiments.data.reading import read_table
+from experiments.descriptions import describe_corpus
 from experiments.downloads import fetch_all
+from experiments.flags import find_misfit_of_training
 from experiments.published import DATA_SHA256, SPAM_CLASSES
-from experiments.settings import Network, Own, Reading
+from experiments.settings import Network, Own, Reading, Training
 from gpt_download import (
     download_and_load_gpt2,
     load_gpt2_tokenizer,
@@ -62,6 +64,22 @@ def load_corpus(reading: Reading, own: Own) -> Corpus:
     splits = {name: read_messages(file) for name, file in files.items()}
     digest = digest_of(splits, SPAM_CLASSES) if reading.demo else DATA_SHA256
     return Corpus(splits, SPAM_CLASSES, digest)
+
+
+def read_own(own: Own, training: Training) -> Corpus | None:
+    """Returns the user's own messages, None if there are none, and prints what they are.
+
+    Raises:
+        OSError: when a file cannot be read.
+        ValueError: when they cannot work, or are too few for how they are to be trained on.
+    """
+    if not own.data:
+        return None
+    corpus = load_own(own)
+    if problem := find_misfit_of_training(training, len(corpus.splits["train"])):
+        raise ValueError(problem)
+    print(describe_corpus(corpus))
+    return corpus
 
 
 def load_own(own: Own) -> Corpus:

@@ -5,6 +5,7 @@ import math
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from experiments.devices import device_name
 from experiments.flags import design_of, stands_in
 from experiments.metrics import measure
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.records import FINISHED, VERSION
+from experiments.records import FAILED, FINISHED, VERSION, is_finished, record_path, write_record
 from experiments.settings import MODEL_SIZES, Network, Settings
 from experiments.sources import git_commit, source_digest
 from experiments.training import History
@@ -211,6 +212,14 @@ def finish_record(
         "environment": record["environment"]
         | {"kernels": result.kernels, "peak_since": peak_since},
     }
+
+
+def record_failure(folder: Path, record: dict[str, Any], error: Exception) -> None:
+    """Leaves the record of a run that failed, unless there is one that came to its end."""
+    if not is_finished(record_path(folder, record)):
+        with suppress(OSError):  # the first error is the one to tell
+            failed = {"status": FAILED, "date": now(), "error": str(error)}
+            write_record(folder, record | failed)
 
 
 def now() -> str:

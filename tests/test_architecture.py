@@ -18,7 +18,7 @@ LAYERS = {  # from top to bottom; within a line, too, a module imports only thos
     "scripts": "additional_experiments compare_experiments",
     "an answer": "comparison.figures comparison.pairs comparison.tables comparison.summaries "
     "comparison.groups comparison.statistics comparison.flags",
-    "a run": "baselines results descriptions preparation finetuning",
+    "a run": "baselines results preparation descriptions finetuning",
     "the way": "shortcuts.switch shortcuts.hidden_states shortcuts.disk shortcuts.needed "
     "shortcuts.model shortcuts.layers training recipe",
     "the network": "classifier lora devices metrics",
