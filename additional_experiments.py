@@ -47,6 +47,7 @@ from experiments.devices import (
 from experiments.files import check_writable
 from experiments.finetuning import evaluate, finetune
 from experiments.flags import parse_args
+from experiments.keeping.bases import is_saved, save_run
 from experiments.lora import LinearWithLoRA as LinearWithLoRA
 from experiments.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
 from experiments.lora import LoRALayer as LoRALayer
@@ -59,7 +60,6 @@ from experiments.preparation import (
     load_datasets,
     read_own,
 )
-from experiments.published import DATA_SHA256, SPAM_CLASSES
 from experiments.records import is_finished, record_path, write_record
 from experiments.results import (
     Clock,
@@ -81,7 +81,10 @@ PROGRAM = "additional_experiments.py"
 
 
 def run_experiment(
-    settings: Settings, memo: dict[str, Any] | None = None, corpus: Corpus | None = None
+    settings: Settings,
+    memo: dict[str, Any] | None = None,
+    corpus: Corpus | None = None,
+    record: str | None = None,
 ) -> Result:
     """Runs an experiment from its data to its final accuracies, and prints each step.
 
@@ -89,6 +92,7 @@ def run_experiment(
         settings: of one seed.
         memo: keeps the hidden states from one seed to the next.
         corpus: the messages, where they are read already.
+        record: digest of the run's record, which a saved model names.
 
     Raises:
         OSError: when data, tokenizer or weights cannot be had.
@@ -99,8 +103,8 @@ def run_experiment(
     device = pick_device(machine.device)
     corpus = corpus or load_corpus(settings.reading, settings.own)
     datasets = load_datasets(corpus, settings.reading, network.config["context_length"])
-    model = build_classifier(network, settings.seed, len(corpus.class_names)).to(device)
-    parameters = count_parameters(model)
+    plain = build_classifier(network, settings.seed, len(corpus.class_names)).to(device)
+    model, max_length, parameters = plain, datasets.train.max_length, count_parameters(plain)
     kernels = choose_kernels(device, plain=machine.no_shortcuts)
     print(describe_run(network, settings.reading, parameters, datasets, device))
     print(f"Kernels: {kernels}")
@@ -121,17 +125,16 @@ def run_experiment(
 
     loaders = create_loaders(datasets, settings.training.batch_size)
     torch.manual_seed(settings.seed)
-    history = finetune(
-        model, loaders, datasets.train.labels, settings.training, device,
-        fused=not machine.no_shortcuts,
-    )  # fmt: skip
+    labels, fused = datasets.train.labels, not machine.no_shortcuts
+    history = finetune(model, loaders, labels, settings.training, device, fused)
     clock.stop("train")
     minutes = (clock.seconds["prefix"] + clock.seconds["train"]) / 60
     print(f"Training completed in {minutes:.2f} minutes.")
-
     correct, probabilities, labels = evaluate(model, loaders, device)
     clock.stop("final_accuracies")
     model.__dict__.pop("forward", None)  # of `set_precision`, which would keep the model alive
+    if settings.output.save_model:
+        save_run(settings, plain, max_length, corpus.class_names, record)
     return Result(
         history, correct, probabilities, labels, in_training, clock.seconds, parameters,
         kernels, prefix_reused,
@@ -143,7 +146,9 @@ def device_of(settings: Settings) -> torch.device:
     return pick_device("cpu" if settings.baseline else settings.machine.device)
 
 
-def run(settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None) -> Result:
+def run(
+    settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None, record: str | None
+) -> Result:
     """Runs an experiment or a baseline, whichever the settings ask for."""
     with telling_full_memory(device_of(settings)):
         network = None if settings.baseline else settings.network
@@ -151,7 +156,7 @@ def run(settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None) 
         if settings.baseline:
             corpus = corpus or load_corpus(settings.reading, settings.own)
             return run_baseline(settings.baseline, corpus)
-        return run_experiment(settings, memo, corpus)
+        return run_experiment(settings, memo, corpus, record)
 
 
 def run_and_record(settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None) -> None:
@@ -159,18 +164,17 @@ def run_and_record(settings: Settings, memo: dict[str, Any] | None, corpus: Corp
     device, folder = device_of(settings), settings.output.output_dir
     peak_since = start_peak(device)
     if settings.reading.demo:  # is shown, not recorded
-        result = run(settings, memo, corpus)
+        result = run(settings, memo, corpus, record=None)
         print(describe_result(result.correct, peak_memory_mib(device), row=None, demo=True))
         return
     check_writable(folder)  # is told now, and not after hours
-    data, classes = (corpus.digest, corpus.class_names) if corpus else (DATA_SHA256, SPAM_CLASSES)
-    record = begin_record(settings, data, classes, device)
+    record = begin_record(settings, corpus, device)
     path = record_path(folder, record)
-    if is_finished(path) and not settings.output.overwrite:
+    if is_finished(path) and not settings.output.overwrite and is_saved(settings):
         print(f"Recorded already, and not run again (--overwrite does): {path}")
         return
     try:
-        result = run(settings, memo, corpus)
+        result = run(settings, memo, corpus, record["digest"])
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         record_failure(folder, record, error)
         raise

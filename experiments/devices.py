@@ -108,8 +108,11 @@ MEMORY_IS_FULL = (  # what torch's errors say then, on one device or another
 
 
 @contextmanager
-def telling_full_memory(device: torch.device) -> Iterator[None]:
-    """Lets full memory of a device be told with what to lower.
+def telling_full_memory(
+    device: torch.device,
+    way_out: str = "lower --batch_size or --context_length, or take a smaller --model_size",
+) -> Iterator[None]:
+    """Lets full memory of a device be told with the way out.
 
     Raises:
         MemoryError: when the memory of the device is full; the message says what to lower.
@@ -120,8 +123,7 @@ def telling_full_memory(device: torch.device) -> Iterator[None]:
         if isinstance(error, MemoryError) or any(words in str(error) for words in MEMORY_IS_FULL):
             raise MemoryError(
                 f"the memory of the device is full, {peak_memory_mib(device):,.0f} MiB at the "
-                "peak: lower --batch_size or --context_length, or take a smaller --model_size "
-                f"({error})"
+                f"peak: {way_out} ({error})"
             ) from error
         raise
 

@@ -4,7 +4,6 @@ import hashlib
 import math
 import platform
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,10 +18,11 @@ from torch import Tensor
 
 from experiments.checkpoint.config import HEAD_WIDTH
 from experiments.checkpoint.header import read_checkpoint
+from experiments.data.corpus import Corpus
 from experiments.devices import device_name
 from experiments.flags import design_of, stands_in
 from experiments.metrics import measure
-from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
+from experiments.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
 from experiments.records import FAILED, FINISHED, VERSION, is_finished, record_path, write_record
 from experiments.settings import MODEL_SIZES, Network, Settings
 from experiments.sources import git_commit, source_digest
@@ -139,17 +139,17 @@ def list_versions() -> dict[str, str]:
     }
 
 
-def begin_record(
-    settings: Settings, data: str, class_names: Sequence[str], device: torch.device
-) -> dict[str, Any]:
+def begin_record(settings: Settings, corpus: Corpus | None, device: torch.device) -> dict[str, Any]:
     """Returns what a record holds before its run: who made it, and with what.
 
     Args:
         settings: of one seed.
-        data: SHA-256 that tells the messages.
-        class_names: in the order of their numbers.
+        corpus: the user's own messages; None for the published ones, which are known unread.
         device: where it is computed.
     """
+    data, class_names = DATA_SHA256, SPAM_CLASSES
+    if corpus:
+        data, class_names = corpus.digest, corpus.class_names
     subject, versions = describe_subject(settings), list_versions()
     shortcuts = not settings.machine.no_shortcuts
     depends_on = [

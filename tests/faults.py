@@ -191,6 +191,10 @@ FAULTS = {
         "A user's own labels are missing, too few, alike, unknown to training, or at odds",
         "what cannot work is refused in one sentence; the rest is counted and told before training",
     ),
+    "saved model": (
+        "A file is no saved classifier, is damaged, or its base is another or was moved",
+        "refused in one sentence with expected and actual; a moved base is named by `--weights`",
+    ),
     "broken record": (
         "A record is broken, of an unknown version, or without test messages",
         "named and left out",

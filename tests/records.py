@@ -3,13 +3,14 @@
 import torch
 
 from experiments import results
+from experiments.data.corpus import Corpus
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
 from experiments.records import FINISHED, SINCE_2, VERSION
 
 
 def begin_record(settings, device=torch.device("cpu"), data=DATA_SHA256):  # noqa: B008
     """What a run on the published messages records before it is made."""
-    return results.begin_record(settings, data, SPAM_CLASSES, device)
+    return results.begin_record(settings, Corpus({}, SPAM_CLASSES, data), device)
 
 
 def make_record(row=1, seed=123, wrong=(), total=12, **more):

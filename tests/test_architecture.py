@@ -15,15 +15,17 @@ DOCUMENT = ROOT / "docs" / "architecture.md"
 START, END = "<!-- modules: made by tests/test_architecture.py -->\n", "<!-- end of modules -->"
 
 LAYERS = {  # from top to bottom; within a line, too, a module imports only those after it
-    "scripts": "additional_experiments compare_experiments",
+    "scripts": "additional_experiments classify compare_experiments",
     "an answer": "comparison.figures comparison.pairs comparison.tables comparison.summaries "
     "comparison.groups comparison.statistics comparison.flags",
+    "a kept classifier": "keeping.answers keeping.classifying keeping.bases keeping.saved_models "
+    "keeping.description keeping.flags",
     "a run": "baselines results preparation descriptions finetuning",
     "the way": "shortcuts.switch shortcuts.hidden_states shortcuts.disk shortcuts.needed "
     "shortcuts.model shortcuts.layers training recipe",
     "the network": "classifier lora devices metrics",
-    "the messages": "data.datasets data.demo data.messages data.own data.corpus data.reading "
-    "data.splitting",
+    "the messages": "data.datasets data.demo data.messages data.streaming data.own data.corpus "
+    "data.reading data.splitting",
     "the book's own": "gpt_download previous_chapters",
     "what is told and known": "flags settings records sources rows published",
     "what all rests on": "checkpoint.weights checkpoint.header checkpoint.names checkpoint.files "

@@ -147,9 +147,9 @@ def read_json(content: bytes, name: str) -> Columns:
     return Columns(list(found), lambda i: [columns[i][row] for row in columns[0]])
 
 
-def columns_of(rows: Sequence[Any], name: str) -> Columns:
-    """Returns the columns of JSON objects; what an object lacks is missing."""
-    for number, row in enumerate(rows, start=1):
+def columns_of(rows: Sequence[Any], name: str, first: int = 1) -> Columns:
+    """Returns the columns of JSON objects, of which one is the first; what one lacks is missing."""
+    for number, row in enumerate(rows, start=first):
         if not isinstance(row, dict):
             raise ValueError(f"{name}: message {number} is no JSON object of columns")
     names = list(dict.fromkeys(column for row in rows for column in row))
@@ -194,13 +194,13 @@ READERS: dict[str, Callable[[bytes, str], Columns]] = {
 }
 
 
-def decode(content: bytes, name: str) -> str:
-    """Returns the text that some bytes are in UTF-8, without a byte order mark."""
+def decode(content: bytes, name: str, first: int = 1) -> str:
+    """Returns the text that some bytes, from a line on, are in UTF-8; no byte order mark."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         found = BYTE_ORDER_MARKS.get(content[:2], "another encoding")
-        byte, line = content[error.start], content.count(b"\n", 0, error.start) + 1
+        byte, line = content[error.start], content.count(b"\n", 0, error.start) + first
         raise ValueError(
             f"{name} is in {found}, expected UTF-8 (byte 0x{byte:02x} in line {line}): save it as "
             "UTF-8, or convert it by iconv"
@@ -267,14 +267,19 @@ def listed(names: Sequence[str]) -> str:
     return f"the columns {shown}{more}" if names else "no columns"
 
 
-def as_texts(cells: Sequence[Any], what: str) -> list[str]:
+def as_texts(cells: Sequence[Any], what: str, first: int = 1) -> list[str]:
     """Returns cells as texts; a missing one is the empty text, and true is "true".
+
+    Args:
+        cells: of a column.
+        what: they are, for messages.
+        first: number of the first one's message.
 
     Raises:
         ValueError: when one holds a list or bytes, or a half of a surrogate pair.
     """
     texts = []
-    for number, cell in enumerate(cells, start=1):
+    for number, cell in enumerate(cells, start=first):
         if isinstance(cell, list | dict | tuple | bytes):
             found = type(cell).__name__
             raise ValueError(f"{what} of message {number} is a {found}, expected a string")
