@@ -16,19 +16,16 @@ import pytest
 import torch
 
 import classify
-from additional_experiments import evaluate, train
+from additional_experiments import run_experiment
 from classify import main, print_answers
-from experiments.data.datasets import create_loaders
 from experiments.data.demo import demo_tokenizer
 from experiments.flags import parse_args
 from experiments.keeping import flags
 from experiments.keeping.answers import tab_separated
-from experiments.keeping.bases import describe_saved, load_saved
+from experiments.keeping.bases import load_saved
 from experiments.keeping.classifying import Classifier
-from experiments.keeping.saved_models import save_classifier
-from experiments.preparation import build_classifier, load_corpus, load_datasets
+from experiments.preparation import load_corpus
 from experiments.rows import ROWS
-from experiments.shortcuts.switch import take_shortcuts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,18 +35,11 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="has no /dev/fd")
 
 
 def run_demo(path, *more):
-    """Trains the demo's classifier and keeps it; its test texts and what the run told of them."""
+    """Runs the demo and keeps its classifier; its test texts and what the run told of them."""
     settings = parse_args(["--demo", "--save_model", str(path), *more])
     corpus = load_corpus(settings.reading, settings.own)
-    datasets = load_datasets(corpus, settings.reading, settings.network.config["context_length"])
-    plain = build_classifier(settings.network, settings.seed)
-    short = take_shortcuts(plain, datasets)
-    loaders = create_loaders(short.datasets, settings.training.batch_size)
-    train(settings, short.model, loaders, CPU)
-    _, probabilities, _ = evaluate(short.model, loaders, CPU)
-    told = describe_saved(settings, plain, datasets.train.max_length, corpus.class_names, None)
-    save_classifier(path, plain, told)
-    return datasets.test.data["Text"].tolist(), probabilities
+    result = run_experiment(settings, corpus=corpus)
+    return corpus.splits["test"]["Text"].tolist(), result.probabilities
 
 
 @pytest.fixture(autouse=True)

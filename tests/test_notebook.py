@@ -83,8 +83,7 @@ def test_a_notebook_shows_progress_and_no_warning(notebook):
 @pytest.mark.fault("notebook")
 def test_a_wrong_flag_in_a_notebook_is_one_sentence_and_the_kernel_goes_on(notebook):
     assert notebook.said(2, "stderr") == (
-        "additional_experiments.py: error: unknown: --lr 1; the learning rate is fixed at the "
-        "published 5e-5\n"
+        "additional_experiments.py: error: unknown: --lr 1; did you mean --learning_rate?\n"
     )
     assert notebook.errors(2) == [("SystemExit", "2")]
 
@@ -105,5 +104,5 @@ def test_figures_are_drawn_to_files_in_a_notebook(notebook):
     assert notebook.errors(7) == []
     assert notebook.said(7, "stderr") == ""
     drawn = re.findall(r"^Drawn: (.*)$", notebook.said(7, "stdout"), flags=re.MULTILINE)
-    assert len(drawn) == 3
+    assert len(drawn) == 4
     assert all((notebook.folder / name).stat().st_size for name in drawn)

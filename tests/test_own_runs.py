@@ -1,10 +1,16 @@
 """The user's own messages, from a file to a table: runs of the script."""
 
+import re
+import shlex
+import shutil
+from pathlib import Path
+
 import pytest
 from checkpoints import write_checkpoint
 from three_classes import write_three_classes
 
 import additional_experiments
+import classify
 import compare_experiments
 from additional_experiments import main, run_experiment
 from experiments import preparation
@@ -14,6 +20,7 @@ from experiments.flags import parse_args
 from experiments.records import read_records
 from experiments.settings import TINY
 
+README = Path(__file__).parents[1] / "README.md"
 SMALL = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 3}
 
 
@@ -119,6 +126,38 @@ def test_own_data_stands_in_groups_of_its_own(run, questions, capsys):
     assert "Of 60 test messages one is 1.67 points" in printed
     assert "row 16" in printed
     assert "98.33" not in printed  # what was published for row 16
+
+
+def commands_of(page):
+    """The commands of a page's blocks of own messages, each a list of words."""
+    text = (README.parent / page).read_text(encoding="utf-8")
+    text = text.partition("## Your own messages")[2] or text
+    blocks = re.findall(r"```bash\n(.*?)```", text.partition("\n## From the book")[0], re.DOTALL)
+    return [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", pytest.param("docs/own_data.md", marks=pytest.mark.slow)]
+)
+@pytest.mark.usefixtures("run")
+def test_the_commands_for_own_messages_go_from_file_to_classified_lines(
+    page, questions, small, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(classify, "load_gpt2_tokenizer", demo_tokenizer)
+    for extension in ("csv", "jsonl"):
+        shutil.copy(questions[extension], tmp_path)
+    for script, *words in commands_of(page):
+        if script == "additional_experiments.py":
+            main(["--weights", str(small), *words])
+        elif script == "compare_experiments.py":
+            compare_experiments.main(words)
+        else:
+            classify.main([word for word in words if word not in (">", "answers.tsv")])
+    printed = capsys.readouterr().out
+    assert "| row 16, " in printed
+    assert "label\tP(order)\tP(other)\tP(return)\ttext\n" in printed
+    assert "I would like to order two lamps\n" in printed
+    assert (tmp_path / "figures" / "calibration.png").is_file()
 
 
 @pytest.mark.usefixtures("real_tokenizer_files")

@@ -83,7 +83,7 @@ def break_training(monkeypatch):
 
 
 def break_final_accuracies(monkeypatch):
-    monkeypatch.setattr(additional_experiments, "count_correct", lambda *_: 1 / 0)
+    monkeypatch.setattr("experiments.finetuning.count_correct", lambda *_: 1 / 0)
 
 
 @pytest.mark.usefixtures("can_move")

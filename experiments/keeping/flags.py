@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command_line import Parser
-from experiments.flags import device_is_available, whole_number
+from experiments.command_line import Parser, path
+from experiments.flags import device, device_is_available, whole_number
+from experiments.hints import hint
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")  # files with columns
 
@@ -18,8 +19,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = build_parser()
     arguments, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
-        hint = parser.nearest_flag(unknown)
-        parser.error(f"unknown: {' '.join(unknown)}{hint}; a TEXT that begins with - goes after --")
+        flags = [name for action in parser._actions for name in action.option_strings]
+        way_out = f"{hint(unknown, flags, {})}; a TEXT that begins with - goes after --"
+        parser.error(f"unknown: {' '.join(unknown)}; {way_out}")
     if arguments.texts == ["-"]:
         arguments.texts, arguments.file = [], arguments.file or "-"
     try:
@@ -40,17 +42,17 @@ def build_parser() -> Parser:
     )
     add = parser.add_argument
     # fmt: off
-    add("model", type=Path, metavar="MODEL", help="the .safetensors file of the classifier")
+    add("model", type=path, metavar="MODEL", help="the .safetensors file of the classifier")
     add("texts", nargs="*", metavar="TEXT", help="what to classify; - stands for --file -")
     add("--file", metavar="FILE", help=f"a file with a text a line, or, if it ends in "
         f"{', '.join(TABLES)}, with a column of texts; - is standard input, with a text a line")
     add("--text_column", metavar="NAME", help="holds the texts of such a file; guessed where its "
         "name leaves no doubt")
-    add("--weights", type=Path, metavar="PATH", help="the checkpoint that was finetuned, where it "
+    add("--weights", type=path, metavar="PATH", help="the checkpoint that was finetuned, where it "
         "is not found by itself")
     add("--batch_size", type=whole_number(1), default=32, metavar="N",
         help="texts in one pass at the most (default: 32)")
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto",
+    add("--device", type=device, default="auto", metavar="NAME",
         help="auto, the default, is cuda where there is one, else cpu")
     add("--json", action="store_true", help="print a JSON object a line")
     add("--debug", action="store_true", help="show the traceback of an error")
@@ -60,7 +62,7 @@ def build_parser() -> Parser:
 
 def find_conflict(arguments: argparse.Namespace) -> str | None:
     """Returns what is wrong with the flags together and the way out, or None."""
-    file, device = arguments.file, arguments.device
+    file, name = arguments.file, arguments.device
     is_table = file is not None and Path(file).suffix.lower() in TABLES
     conflicts = (
         (not arguments.model.is_file(), f"MODEL must be a file, got '{arguments.model}'"),
@@ -83,8 +85,8 @@ def find_conflict(arguments: argparse.Namespace) -> str | None:
             "TEXT must be in the locale's encoding: put it into a file, and name it by --file",
         ),
         (
-            not device_is_available(device),
-            f"--device {device} is not available here: use --device cpu",
+            not device_is_available(name),
+            f"--device {name} is not available here: use --device cpu",
         ),
     )
     return next((message for is_so, message in conflicts if is_so), None)
