@@ -14,6 +14,7 @@ from experiments.records import (
     FIELDS,
     RESULTS,
     SINCE_2,
+    find_problem,
     is_finished,
     read_record,
     read_records,
@@ -58,6 +59,7 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ({"row": 20}, "row 20 is none of the table"),
         ({"seconds": {}}, "seconds lack train"),
         ({"seconds": {"train": "long"}}, "seconds hold something else than numbers"),
+        ({"seconds": {"train": 1, "prefix": "long"}}, "seconds hold something else than numbers"),
         ({"environment": {}}, "the environment lacks the device"),
         ({"environment": {"device": "cpu"}}, "the environment lacks the device_type"),
         ({"losses": None}, "losses is NoneType"),
@@ -103,6 +105,35 @@ def test_what_is_no_record_is_named_and_left_out(change, words, tmp_path):
     assert words in problems[0]
     with pytest.raises(ValueError, match="not a record"):
         write_record(tmp_path, make_record() | change)
+
+
+def test_every_field_is_expected_with_its_type():
+    whole = make_record()
+    for name in whole.keys() - {"version"}:
+        without = {other: value for other, value in whole.items() if other != name}
+        assert find_problem(without) == f"{name} is missing"
+        assert find_problem(whole | {name: object()}) == f"{name} is object"
+    without = {"environment": {"device_type": "cpu"}}
+    assert find_problem(whole | without) == "the environment lacks the device"
+
+
+@pytest.mark.parametrize("peak", [None, 100, 100.5])
+def test_the_peak_of_memory_is_a_number_or_not_known(peak):
+    assert find_problem(make_record(peak_memory_mib=peak)) is None
+
+
+def test_what_is_no_number_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_record(tmp_path, make_record(losses=[[0, float("nan"), 1.0]]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_read_is_named_and_left_out(tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    write_record(tmp_path, make_record())
+    records, (problem,) = read_records(tmp_path)
+    assert records == [make_record()]
+    assert "folder.json" in problem
 
 
 def test_only_a_finished_run_counts_as_one(tmp_path):
@@ -173,6 +204,12 @@ def test_a_record_of_version_1_is_read_as_one_of_version_2(tmp_path):
         write_record(tmp_path, make_old_record())
 
 
+def test_a_record_of_version_1_names_its_device_too(tmp_path):
+    (tmp_path / "old.json").write_text(json.dumps(make_old_record() | {"environment": {}}))
+    with pytest.raises(ValueError, match=r"the environment lacks the device$"):
+        read_record(tmp_path / "old.json")
+
+
 def test_the_records_that_are_kept_here_are_all_read():
     records, problems = read_records(DOCUMENT.parent / "records")
     assert (len(records), problems) == (5, [])
@@ -204,6 +241,7 @@ def test_the_digest_of_the_sources_covers_every_module_that_a_run_imports():
     ours = {path for path in imported if not path.is_relative_to(FOLDER / ".venv")}
     assert ours <= set(source_files())
     assert len(source_digest().split()) == len(source_files())
+    assert not [path for path in source_files() if "comparison" in path.parts]
 
 
 def test_the_commit_is_that_of_the_repository(monkeypatch, tmp_path):
@@ -218,4 +256,32 @@ def test_the_commit_is_that_of_the_repository(monkeypatch, tmp_path):
         assert git_commit().removesuffix("-dirty") == head.stdout.strip()
     monkeypatch.setattr(sources, "FOLDER", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_commit() is None
+
+
+def git(folder, *words):
+    command = ["git", "-c", "user.name=n", "-c", "user.email=e", *words]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+def test_the_commit_is_no_tag_and_says_whether_files_were_edited(monkeypatch, tmp_path):
+    monkeypatch.setattr(sources, "FOLDER", tmp_path)
+    (tmp_path / "file").write_text("one")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-qm", "first")
+    git(tmp_path, "tag", "-am", "words", "v1")
+    head = git(tmp_path, "rev-parse", "HEAD")
+    assert git_commit() == head
+    (tmp_path / "file").write_text("two")
+    assert git_commit() == f"{head}-dirty"
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_without_git_or_where_it_hangs_there_is_no_commit(hangs, monkeypatch):
+    def fail(*_, timeout, **__):
+        raise subprocess.TimeoutExpired("git", timeout) if hangs else FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", fail)
     assert git_commit() is None

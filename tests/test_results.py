@@ -1,6 +1,7 @@
 """What a record says of its run before it began: which model, weights, data and device."""
 
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from experiments import results
 from experiments.files import sha256_of
 from experiments.flags import parse_args
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.results import Clock, as_published
+from experiments.results import Clock, Result, as_published
 from experiments.settings import MODEL_SIZES
 
 CPU, SMALL = torch.device("cpu"), "gpt2-small (124M)"
@@ -41,6 +42,13 @@ def test_a_published_file_with_other_heads_is_not_the_published_model(published,
     assert as_published(network, CHECKPOINT_SHA256["124M"]) == network
 
 
+def test_a_copy_of_a_larger_published_model_is_that_model(published, monkeypatch):
+    monkeypatch.setitem(MODEL_SIZES, (name := "gpt2-medium (355M)"), MODEL_SIZES[SMALL])
+    monkeypatch.setitem(CHECKPOINT_SHA256, "355M", "5" * 64)
+    network = parse_args(["--weights", str(published)]).network
+    assert as_published(network, "5" * 64).description == f"{name}, pretrained weights"
+
+
 def test_another_file_stands_in_for_the_published_model(tmp_path):
     sizes = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 1}
     path = write_checkpoint(tmp_path / "model.safetensors", sizes)
@@ -67,6 +75,28 @@ def test_a_record_tells_weights_data_precision_and_device(flags, weights, precis
     assert not record["prefix_reused"]
 
 
+def test_a_record_of_a_baseline_names_it_and_has_no_row():
+    record = begin_record(parse_args(["--baseline", "majority"]), CPU)
+    assert (record["name"], record["model"]) == ("baseline majority", "majority")
+    assert (record["row"], record["stands_in"]) == (None, False)
+    assert record["settings"] == {"baseline": "majority"}
+
+
+def test_a_record_tells_versions_and_whether_shortcuts_were_taken():
+    names = {"torch", "numpy", "pandas", "tiktoken"}
+    for flags in ([], ["--no_shortcuts"]):
+        environment = begin_record(parse_args(flags), CPU)["environment"]
+        assert {name: environment[name] for name in names} == {n: version(n) for n in names}
+        assert environment["shortcuts"] == (not flags)
+        more = {"python", "platform", "device", "device_type", "threads", "shortcuts", "git_commit"}
+        assert environment.keys() == names | more
+
+
+def test_a_result_without_a_network_has_no_parameters_kernels_or_prefix():
+    result = Result([], {}, None, None, [], {})
+    assert (result.parameters, result.kernels, result.prefix_reused) == ((0, 0), "", False)
+
+
 def digest(*flags, device=CPU):
     return begin_record(parse_args(flags), device)["digest"]
 
@@ -74,6 +104,10 @@ def digest(*flags, device=CPU):
 @pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])
 def test_the_same_command_on_the_same_machine_is_the_same_run(flags):
     assert digest(*flags) == digest(*flags) == digest(*flags, "--device", "cpu")
+
+
+def test_another_baseline_is_another_run():
+    assert digest("--baseline", "majority") != digest("--baseline", "bag_of_words")
 
 
 @pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])

@@ -46,7 +46,7 @@ def test_mcnemar_is_exact():
 
 def test_holm_steps_down_and_never_turns_around():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
 
 
@@ -56,10 +56,10 @@ def test_the_t_interval_is_the_textbooks():
 
 
 def test_the_bootstrap_agrees_with_the_normal_limit_and_with_itself():
-    values = np.repeat([0.0, 1.0, -1.0], [250, 40, 10])
+    values = np.linspace(-1, 2, 200)
     interval = bootstrap_interval(values)
     half = 1.96 * values.std() / math.sqrt(len(values))
-    assert interval == pytest.approx((0.1 - half, 0.1 + half), abs=0.006)
+    assert interval == pytest.approx((0.5 - half, 0.5 + half), abs=0.04 * half)
     assert bootstrap_interval(values) == interval
 
 
