@@ -6,6 +6,7 @@ from torch import nn
 
 from experiments.checkpoint.weights import load_gpt2_checkpoint
 from experiments.classifier import Design, GPTClassifier, create_classifier
+from experiments.conflicts import find_misfit_of_training
 from experiments.data.corpus import Corpus, digest_of
 from experiments.data.datasets import Splits, create_datasets
 from experiments.data.demo import demo_splits, demo_tokenizer
@@ -18,7 +19,6 @@ from experiments.data.own import prepare_own
 from experiments.data.reading import read_table
 from experiments.descriptions import describe_corpus
 from experiments.downloads import fetch_all
-from experiments.flags import find_misfit_of_training
 from experiments.published import DATA_SHA256, SPAM_CLASSES
 from experiments.settings import Network, Own, Reading, Training
 from gpt_download import (

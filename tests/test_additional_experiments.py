@@ -12,7 +12,8 @@ from additional_experiments import main, run_experiment
 from experiments.data.sizes import LONGEST_MESSAGE, sizes_of
 from experiments.descriptions import describe_result
 from experiments.devices import peak_memory_mib
-from experiments.flags import build_parser, design_of, parse_args, row_of, stands_in
+from experiments.flags import design_of, parse_args, row_of, stands_in
+from experiments.parser import build_parser
 from experiments.preparation import build_classifier, load_corpus, load_datasets
 from experiments.rows import ROWS
 from experiments.settings import TINY

@@ -14,6 +14,7 @@ from records import make_record
 
 from experiments import command_line, flags
 from experiments.comparison import flags as comparison_flags
+from experiments.parser import build_parser
 from experiments.records import write_record
 from experiments.rows import ROWS
 from experiments.settings import TINY
@@ -125,7 +126,7 @@ def test_each_row_runs_on_real_messages_with_the_tiny_model(row, real_data_dir, 
 
 # ------------------------------------------------------------------------------- what flags take
 
-PARSERS = [flags.build_parser(), comparison_flags.build_parser()]
+PARSERS = [build_parser(), comparison_flags.build_parser()]
 PATHS = [
     (parser, action.dest)
     for parser in PARSERS

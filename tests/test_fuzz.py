@@ -19,7 +19,8 @@ from experiments.classifier import GPTClassifier, make_trainable
 from experiments.data.datasets import Splits, create_datasets, create_loaders
 from experiments.data.demo import demo_tokenizer
 from experiments.data.messages import read_messages, to_csv
-from experiments.flags import build_parser, parse_args
+from experiments.flags import parse_args
+from experiments.parser import build_parser
 from experiments.rows import ROWS
 from experiments.settings import BASELINES, MODEL_SIZES, TRAINABLE
 from experiments.shortcuts.switch import take_shortcuts

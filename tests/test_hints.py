@@ -2,7 +2,8 @@ import pytest
 
 from experiments import hints
 from experiments.comparison import flags as comparison_flags
-from experiments.flags import build_parser, parse_args
+from experiments.flags import parse_args
+from experiments.parser import build_parser
 
 KNOWN = [name for action in build_parser()._actions for name in action.option_strings]
 

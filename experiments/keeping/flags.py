@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.command_line import Parser, path
-from experiments.flags import device, device_is_available, whole_number
+from experiments.conflicts import device_is_available
 from experiments.hints import hint
+from experiments.parser import device, whole_number
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")  # files with columns
 
