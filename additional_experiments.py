@@ -47,7 +47,7 @@ from experiments.devices import (
 from experiments.files import check_writable
 from experiments.finetuning import evaluate, finetune
 from experiments.flags import parse_args
-from experiments.keeping.bases import is_saved, save_run
+from experiments.keeping.bases import is_saved, keep_classifier
 from experiments.lora import LinearWithLoRA as LinearWithLoRA
 from experiments.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
 from experiments.lora import LoRALayer as LoRALayer
@@ -134,7 +134,8 @@ def run_experiment(
     clock.stop("final_accuracies")
     model.__dict__.pop("forward", None)  # of `set_precision`, which would keep the model alive
     if settings.output.save_model:
-        save_run(settings, plain, max_length, corpus.class_names, record)
+        kept = keep_classifier(settings, plain, max_length, corpus.class_names, record)
+        print(f"Saved: {kept}")
     return Result(
         history, correct, probabilities, labels, in_training, clock.seconds, parameters,
         kernels, prefix_reused,

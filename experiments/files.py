@@ -31,28 +31,19 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields another path beside a file's, which takes its place if all within a `with` goes well.
-
-    So the file is written whole or not at all, whatever happens meanwhile; errors name it.
-    """
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, whatever happens meanwhile; errors name it."""
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield unfinished
-            with unfinished.open("rb+") as file:
+            with unfinished.open("xb") as file:
+                file.write(content)
+                file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, whatever happens meanwhile; errors name it."""
-    with replacing(path) as unfinished, unfinished.open("xb") as file:
-        file.write(content)
 
 
 @contextmanager

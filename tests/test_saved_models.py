@@ -1,5 +1,6 @@
 """A trained classifier in one file: what comes back is what was saved, or it is refused."""
 
+import errno
 import json
 from dataclasses import replace
 
@@ -14,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from saved import CHOICES, CONFIG, LAYERS, ask, ask_plainly, describe, train
 from torch import nn
 
+from experiments import files
 from experiments.flags import parse_args
-from experiments.keeping import bases, saved_models
-from experiments.keeping.bases import describe_saved, load_saved
+from experiments.keeping import bases
+from experiments.keeping.bases import describe_saved, keep_classifier, load_saved
 from experiments.keeping.description import VERSION
 from experiments.keeping.saved_models import (
     KEY,
@@ -110,12 +112,11 @@ def test_saving_leaves_the_model_as_it_is(base, path):
 def test_a_classifier_is_written_whole_or_not_at_all(base, path, monkeypatch):
     path.write_bytes(b"earlier")
 
-    def fail(_, unfinished, __):
-        unfinished.write_bytes(b"half")
-        raise saved_models.SafetensorError("I/O error:\nNo space left on device")
+    def fail(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(saved_models, "save_file", fail)
-    with pytest.raises(OSError, match=r"spam.safetensors cannot be written: .*No space left"):
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*spam.safetensors'"):
         save(path, describe(), base[2])
     assert [(p.name, p.read_bytes()) for p in path.parent.iterdir()] == [(path.name, b"earlier")]
 
@@ -329,6 +330,14 @@ def test_the_demo_is_described_by_what_it_drew():
     told, model = describe_flags("--demo")
     assert (told.base, told.base_path) == (frozen_sha256(model), "random")
     assert told.tokenizer == "bytes"
+
+
+def test_each_seed_has_a_file_of_its_own(tmp_path):
+    settings = parse_args(["--demo", "--save_model", str(tmp_path / "new" / "a{seed}.safetensors")])
+    model = build_classifier(settings.network, settings.seed)
+    path = keep_classifier(settings, model, 80, ("ham", "spam"), None)
+    assert path == tmp_path / "new" / "a123.safetensors"
+    assert read_saved(path)[0].seed == 123
 
 
 @pytest.mark.parametrize("flags", [["--save_whole"], ["--trainable_layers", "all"]])

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from three_classes import three_classes, write_three_classes
 
@@ -165,6 +165,7 @@ def test_a_later_message_is_told_by_its_number_in_the_file(write, monkeypatch):
 
 @pytest.mark.fault("own file")
 @pytest.mark.parametrize("extension", [*STREAMS, ".txt"])
+@settings(max_examples=30)
 @given(content=st.binary())
 def test_any_bytes_are_read_or_refused_in_one_sentence(tmp_path_factory, extension, content):
     path = tmp_path_factory.mktemp("x") / f"a{extension}"

@@ -1,7 +1,7 @@
 """What a saved classifier was finetuned from: named when it is saved, found when it is loaded.
 
-    description = describe_saved(settings, model, max_length, class_names, record)
-    model, description = load_saved(Path("spam.safetensors"))
+    path = keep_classifier(settings, model, max_length, class_names, record)
+    model, description = load_saved(path)
 
 A base is known by its digest, wherever it lies. Weights that were drawn are drawn again.
 """
@@ -27,6 +27,42 @@ from experiments.settings import Settings
 from gpt_download import needed_for_weights
 
 
+def saved_path(settings: Settings) -> Path | None:
+    """Returns where a run's classifier is kept, if it is."""
+    file = settings.output.save_model
+    return file and file.with_name(file.name.replace("{seed}", str(settings.seed)))
+
+
+def is_saved(settings: Settings) -> bool:
+    """Says whether all that a run was to keep is there."""
+    path = saved_path(settings)
+    return path is None or path.is_file()
+
+
+def keep_classifier(
+    settings: Settings,
+    model: GPTClassifier,
+    max_length: int,
+    class_names: Sequence[str],
+    record: str | None,
+) -> Path:
+    """Saves a run's classifier where `--save_model` says, and returns the path.
+
+    Args:
+        settings: of its seed.
+        model: the plain one, whose parameters were trained.
+        max_length: of its training data set.
+        class_names: in the order of their numbers.
+        record: digest of the run's record, if it has one.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    path = saved_path(settings)
+    save_classifier(path, model, describe_saved(settings, model, max_length, class_names, record))
+    return path
+
+
 def describe_saved(
     settings: Settings,
     model: GPTClassifier,
@@ -34,15 +70,7 @@ def describe_saved(
     class_names: Sequence[str],
     record: str | None,
 ) -> Description:
-    """Returns what has to be known of a run's classifier.
-
-    Args:
-        settings: of its seed.
-        model: the plain one.
-        max_length: of its training data set.
-        class_names: in the order of their numbers.
-        record: digest of the run's record, if it has one.
-    """
+    """Returns what has to be known of a run's classifier, from what `keep_classifier` takes."""
     network, reading = settings.network, settings.reading
     base_path = str(network.checkpoint.resolve()) if network.checkpoint else network.weights
     if settings.output.save_whole or network.trainable_layers == "all":
@@ -65,37 +93,6 @@ def describe_saved(
         settings=settings.identity,
         record=record,
     )
-
-
-def saved_path(settings: Settings) -> Path | None:
-    """Returns where a run's classifier is kept, if it is."""
-    file = settings.output.save_model
-    return file and file.with_name(file.name.replace("{seed}", str(settings.seed)))
-
-
-def is_saved(settings: Settings) -> bool:
-    """Says whether all that a run was to keep is there."""
-    path = saved_path(settings)
-    return path is None or path.is_file()
-
-
-def save_run(
-    settings: Settings,
-    model: GPTClassifier,
-    max_length: int,
-    class_names: Sequence[str],
-    record: str | None,
-) -> None:
-    """Keeps a run's classifier where the settings say, and prints where that is.
-
-    Takes what `describe_saved` does.
-
-    Raises:
-        OSError: when it cannot be written.
-    """
-    path = saved_path(settings)
-    save_classifier(path, model, describe_saved(settings, model, max_length, class_names, record))
-    print(f"Saved: {path}")
 
 
 def load_saved(path: Path, weights: Path | None = None) -> tuple[GPTClassifier, Description]:

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from experiments.classifier import GPTClassifier, create_classifier, make_trainable
-from experiments.files import replacing
+from experiments.files import write_whole
 from experiments.keeping.description import Description, parse_description
 from experiments.lora import LinearWithLoRA
 from experiments.shortcuts.layers import weight_of
@@ -45,11 +45,8 @@ def save_classifier(path: Path, model: GPTClassifier, description: Description) 
     """
     tensors = whole_tensors(model) if description.is_whole else trained_tensors(model)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as unfinished:
-        try:
-            save_file(tensors, unfinished, {"format": "pt", KEY: description.to_json()})
-        except SafetensorError as error:  # its writer has no other, whatever the system said
-            raise OSError(f"{path} cannot be written: {one_line(error)}") from error
+    # Not by `save_file`, whose files only their owner can read, and whose errors are its own.
+    write_whole(path, save(tensors, {"format": "pt", KEY: description.to_json()}))
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
