@@ -110,11 +110,13 @@ def find_conflict_of_saving(settings: Settings) -> str | None:
 
 
 def find_misfit(network: Network, reading: Reading, own: Own) -> str | None:
-    """Returns what of the model does not fit the flags and the way out, or None."""
-    try:
-        config = network.config
-    except (OSError, ValueError) as error:
-        return f"--weights: {error}"
+    """Returns what of the model does not fit the flags and the way out, or None.
+
+    Raises:
+        OSError: when the checkpoint cannot be read.
+        ValueError: when it is none that can be taken.
+    """
+    config = network.config
     vocabulary, longest = config["vocab_size"], config["context_length"]
     length = reading.context_length
     is_published = not (reading.demo or own.data)

@@ -81,6 +81,7 @@ def test_a_gpus_products_are_held_against_float64():
 @LINUX
 def test_the_peak_of_memory_counts_from_its_start_on():
     keep_freed_memory()
+    start_peak(CPU)
     earlier = [torch.ones(2**22) for _ in range(16)]  # 256 MiB
     before = peak_memory_mib(CPU)
     del earlier

@@ -205,8 +205,9 @@ def test_an_interrupted_run_leaves_no_record(run, monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(finetuning, "train_classifier_simple", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as exit_:
         run()
+    assert exit_.value.code == 130
     assert not list((tmp_path / "results").glob("*"))
 
 
