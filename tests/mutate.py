@@ -45,7 +45,9 @@ TESTS = {  # of each module: what tells of its faults, the soonest first
     "comparison/tables.py": ("tables.py", "pairs.py", "compare_experiments.py"),
     "records.py": ("records.py -k 'not imports'", "groups.py", "compare_experiments.py"),
     "results.py": (
-        "results.py", "checkpoint_files.py -k name", "runs.py -k 'leaves or anew or recorded'",
+        "results.py",
+        "checkpoint_files.py -k digest",
+        "runs.py -k 'leaves or anew or recorded or reuses or kernels or peak'",
     ),
     "sources.py": ("records.py", "results.py"),
     "devices.py": ("devices.py", "runs.py -k 'precision or kernels'"),

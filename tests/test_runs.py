@@ -1,6 +1,7 @@
 """Runs and their records: once for each setting, on again after an interruption, over seeds."""
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from experiments.settings import TINY
 from experiments.shortcuts import hidden_states
 
 SCRIPT = Path(__file__).parents[1] / "additional_experiments.py"
+QUICK = ("--max_steps", "1", "--overwrite")
 SMALL = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 3}
 
 
@@ -74,6 +76,19 @@ def test_a_run_leaves_a_record_of_what_it_found(run):
     assert set(record["seconds"]) == {"load", "prefix", "train", "final_accuracies"}
     assert record["environment"]["torch"]
     assert [batch for batch, *_ in record["losses"]] == [0]
+
+
+@pytest.mark.parametrize(("peak", "recorded"), [(123.456, 123.5), (math.nan, None)])
+def test_seconds_and_the_peak_of_memory_are_rounded_and_what_is_not_known_is_none(
+    peak, recorded, run, monkeypatch
+):
+    monkeypatch.setattr(additional_experiments, "peak_memory_mib", lambda _: peak)
+    (record,), _ = run(*QUICK)
+    assert record["peak_memory_mib"] == recorded
+    seconds = list(record["seconds"].values())
+    assert seconds == [round(s, 3) for s in seconds] != [round(s) for s in seconds]
+    assert record["parameters"] > record["trainable_parameters"] > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record["date"])
 
 
 def test_a_run_says_once_that_heads_are_assumed(run):
@@ -281,9 +296,6 @@ def test_each_seed_has_its_own_peak_of_memory_or_it_is_said(run, monkeypatch):
 
 
 # ---------------------------------------------------------------------------- precision, kernels
-
-
-QUICK = ("--max_steps", "1", "--overwrite")
 
 
 def losses_by_precision(run, *flags):

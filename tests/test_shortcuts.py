@@ -299,7 +299,10 @@ def test_hidden_states_of_other_conditions_are_not_taken(tmp_path):
     assert len(list(tmp_path.glob("*.hidden"))) == 2
 
 
-@pytest.mark.parametrize("change", ["weights", "tokens", "depth", "heads", "mask"])
+@pytest.mark.parametrize(
+    "change",
+    ["weights", "vocabulary", "positions", "type", "shape", "tokens", "depth", "heads", "mask"],
+)
 def test_the_key_covers_what_the_hidden_states_depend_on(change):
     messages = [torch.tensor([1, 2]), torch.tensor([3])]
     model = ShortcutClassifier(classifier("last_block"), 2)
@@ -308,6 +311,14 @@ def test_the_key_covers_what_the_hidden_states_depend_on(change):
     depth = 2
     if change == "weights":
         model.trf_blocks[1].att.W_key.bias.data[0] += 1e-3
+    elif change == "vocabulary":
+        model.tok_emb.weight.data[0, 0] += 1e-3
+    elif change == "positions":
+        model.pos_emb.weight.data[0, 0] += 1e-3
+    elif change == "type":  # the same bytes, read as other numbers
+        model.pos_emb.weight = nn.Parameter(model.pos_emb.weight.view(torch.int32), False)
+    elif change == "shape":
+        model.pos_emb.weight = nn.Parameter(model.pos_emb.weight.view(-1, 16))
     elif change == "tokens":
         messages = [torch.tensor([1]), torch.tensor([2, 3])]
     elif change == "depth":
@@ -396,6 +407,17 @@ def test_a_full_disk_under_a_file_without_a_name_is_told_with_the_way_out(monkey
         hidden_states()
     assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(tmp_path))
     assert "name another folder by TMPDIR or --cache_dir" in str(told.value)
+    with pytest.raises(OSError, match="for 8 MiB of hidden states"):
+        disk.nameless_values((2**18, 8), torch.float32)
+
+
+def test_a_file_without_a_name_lies_in_the_folder_that_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(disk, "temporary_folder", lambda: tmp_path)
+    values, folder = disk.nameless_values((3, 2), torch.float32)
+    assert (values.shape, folder) == ((3, 2), tmp_path)
+    monkeypatch.setattr(disk, "temporary_folder", lambda: tmp_path / "none")
+    with pytest.raises(OSError, match="No such file or directory for 0 MiB"):
+        disk.nameless_values((3, 2), torch.float32)
 
 
 @pytest.mark.fault("memory disk")

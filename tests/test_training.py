@@ -250,6 +250,23 @@ def test_the_loss_of_all_messages_does_not_depend_on_their_batches():
             assert loss == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_loss_of_all_messages_is_that_of_evaluation_mode():
+    model = ModeRecorder()
+    calc_loss_of_all([batch_of([0, 1])], model, CPU, mean_cross_entropy)
+    assert model.modes == [False]
+    assert not model.training
+
+
+def test_the_best_epoch_is_that_of_the_loss_which_is_trained_on():
+    batches, model = [batch_of([0, 1, 1])], Logits()
+    weighted = partial(mean_cross_entropy, class_weights=torch.tensor([1.0, 9.0]))
+    recipe = Recipe(weighted, keep_best=True)
+    history = train_classifier_simple(
+        model, batches, batches, Recorder(model), CPU, 2, recipe=recipe
+    )
+    assert history.best == (1, pytest.approx(calc_loss_of_all(batches, model, CPU, weighted)))
+
+
 def test_the_loss_of_all_messages_draws_no_random_number():
     loader = DataLoader(messages(8, seed=1), 4, shuffle=True)
     before = torch.get_rng_state()
