@@ -46,7 +46,7 @@ from experiments.devices import (
 )
 from experiments.finetuning import create_optimizer
 from experiments.flags import parse_args
-from experiments.preparation import build_classifier, load_datasets
+from experiments.preparation import build_classifier, load_corpus, load_datasets
 from experiments.settings import Settings
 from experiments.shortcuts.hidden_states import run_prefix
 from experiments.shortcuts.model import ShortcutClassifier
@@ -162,7 +162,8 @@ class Way:
 
 def datasets_of(settings: Settings) -> Splits:
     """Returns the data sets of a run."""
-    return load_datasets(settings.reading, settings.network.config["context_length"])
+    corpus = load_corpus(settings.reading, settings.own)
+    return load_datasets(corpus, settings.reading, settings.network.config["context_length"])
 
 
 def flop_of_prefix(model: ShortcutClassifier, settings: Settings) -> float:
