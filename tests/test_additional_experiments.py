@@ -7,8 +7,8 @@ import pytest
 import torch
 from checkpoints import write_checkpoint
 
-import additional_experiments
 from additional_experiments import main, run_experiment
+from experiments import runs
 from experiments.data.sizes import LONGEST_MESSAGE, sizes_of
 from experiments.descriptions import describe_result
 from experiments.devices import peak_memory_mib
@@ -261,7 +261,7 @@ def run_out_on_the_cpu(*_):
 @pytest.mark.parametrize("run_out", [run_out_on_the_gpu, run_out_on_the_cpu])
 @pytest.mark.fault("memory full")
 def test_full_memory_is_told_with_the_peak_and_what_to_lower(run_out, monkeypatch):
-    monkeypatch.setattr(additional_experiments, "run_experiment", run_out)
+    monkeypatch.setattr(runs, "run_experiment", run_out)
     with pytest.raises(SystemExit) as exit_:
         main(["--demo"])
     assert re.search(
@@ -272,7 +272,7 @@ def test_full_memory_is_told_with_the_peak_and_what_to_lower(run_out, monkeypatc
 
 
 def test_a_mistake_in_the_code_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(additional_experiments, "run_experiment", lambda *_: torch.ones(2).item())
+    monkeypatch.setattr(runs, "run_experiment", lambda *_: torch.ones(2).item())
     with pytest.raises(RuntimeError, match="cannot be converted to Scalar"):
         main(["--demo"])
 

@@ -9,11 +9,10 @@ import pytest
 from checkpoints import write_checkpoint
 from three_classes import write_three_classes
 
-import additional_experiments
 import classify
 import compare_experiments
 from additional_experiments import main, run_experiment
-from experiments import preparation
+from experiments import preparation, runs
 from experiments.data.demo import demo_tokenizer
 from experiments.data.messages import prepare_splits
 from experiments.flags import parse_args
@@ -39,7 +38,7 @@ def questions(tmp_path_factory):
 def run(small, tmp_path, capsys, monkeypatch):
     """Runs the script on the small checkpoint; returns its records, and what it printed."""
     monkeypatch.setattr(preparation, "load_gpt2_tokenizer", demo_tokenizer)
-    monkeypatch.setattr(additional_experiments, "gather_files", lambda *_: None)
+    monkeypatch.setattr(runs, "gather_files", lambda *_: None)
     monkeypatch.chdir(tmp_path)
 
     def run_(*flags):

@@ -2,9 +2,9 @@
 
 import pytest
 
-import additional_experiments
 from additional_experiments import main
-from experiments import preparation, results
+from experiments import preparation, results, runs
+from experiments.flags import parse_args
 from experiments.preparation import gather_files
 
 pytestmark = pytest.mark.usefixtures("quick_and_alone")
@@ -53,7 +53,7 @@ def test_an_endpoint_without_a_scheme_ends_a_run_with_one_sentence(capsys, monke
 def test_verify_reaches_every_file_of_a_run(flags, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(preparation, "fetch_all", lambda needed, verify: asked.append(verify))
-    monkeypatch.setattr(additional_experiments, "run_experiment", lambda *_: 1 / 0)
+    monkeypatch.setattr(runs, "run_experiment", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main([*flags, "--output_dir", str(tmp_path)])
     assert asked == [bool(flags)]
@@ -65,13 +65,13 @@ def test_verify_reaches_a_local_checkpoint(flags, miniature, monkeypatch):
     monkeypatch.setattr(
         results, "known_sha256", lambda path, verify: asked.append((path, verify)) or "0" * 64
     )
-    settings = additional_experiments.parse_args(["--weights", str(miniature), *flags])
+    settings = parse_args(["--weights", str(miniature), *flags])
     results.describe_subject(settings)
     assert asked == [(miniature, bool(flags))]
 
 
 def test_verify_makes_no_other_run():
-    plain, verifying = (additional_experiments.parse_args(flags) for flags in ([], ["--verify"]))
+    plain, verifying = (parse_args(flags) for flags in ([], ["--verify"]))
     assert verifying.machine.verify
     assert not plain.machine.verify
     assert plain.identity == verifying.identity
@@ -79,5 +79,5 @@ def test_verify_makes_no_other_run():
 
 def test_the_demo_needs_no_files(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    settings = additional_experiments.parse_args(["--demo", "--data_dir", str(tmp_path)])
+    settings = parse_args(["--demo", "--data_dir", str(tmp_path)])
     gather_files(settings.reading, settings.own, settings.network, verify=True)

@@ -16,9 +16,8 @@ import torch
 from checkpoints import write_checkpoint
 from records import begin_record
 
-import additional_experiments
 from additional_experiments import main
-from experiments import finetuning, preparation, results
+from experiments import experiment, finetuning, preparation, results, runs
 from experiments.comparison.groups import group_records
 from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import summary_table
@@ -38,7 +37,7 @@ def made_up_data(monkeypatch):
     """Lets a run find made-up messages where the real ones would be."""
     monkeypatch.setattr(preparation, "prepare_splits", lambda _: demo_splits())
     monkeypatch.setattr(preparation, "load_gpt2_tokenizer", demo_tokenizer)
-    monkeypatch.setattr(additional_experiments, "gather_files", lambda *_: None)
+    monkeypatch.setattr(runs, "gather_files", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +81,7 @@ def test_a_run_leaves_a_record_of_what_it_found(run):
 def test_seconds_and_the_peak_of_memory_are_rounded_and_what_is_not_known_is_none(
     peak, recorded, run, monkeypatch
 ):
-    monkeypatch.setattr(additional_experiments, "peak_memory_mib", lambda _: peak)
+    monkeypatch.setattr(runs, "peak_memory_mib", lambda _: peak)
     (record,), _ = run(*QUICK)
     assert record["peak_memory_mib"] == recorded
     seconds = list(record["seconds"].values())
@@ -161,7 +160,7 @@ def test_a_run_that_fails_does_not_take_the_record_of_one_that_ended(run, monkey
 
 def test_a_folder_that_cannot_be_written_to_is_told_before_the_run(run, monkeypatch, tmp_path):
     (tmp_path / "results").mkdir()
-    monkeypatch.setattr(additional_experiments, "run_experiment", lambda *_: 1 / 0)
+    monkeypatch.setattr(runs, "run_experiment", lambda *_: 1 / 0)
 
     def refuse(*_, **__):
         raise PermissionError("no writing here")
@@ -288,8 +287,8 @@ def test_who_reuses_a_prefix_counts_what_it_cost_and_says_so(reuse, run, monkeyp
 def test_each_seed_has_its_own_peak_of_memory_or_it_is_said(run, monkeypatch):
     since = iter(["run", "process"])
     peaks = iter([500.0, 300.0])
-    monkeypatch.setattr(additional_experiments, "start_peak", lambda _: next(since))
-    monkeypatch.setattr(additional_experiments, "peak_memory_mib", lambda _: next(peaks))
+    monkeypatch.setattr(runs, "start_peak", lambda _: next(since))
+    monkeypatch.setattr(runs, "peak_memory_mib", lambda _: next(peaks))
     records, _ = run("--num_seeds", "2", "--max_steps", "1")
     told = [(r["peak_memory_mib"], r["environment"]["peak_since"]) for r in records]
     assert told == [(500, "run"), (300, "process")]
@@ -310,7 +309,7 @@ def test_what_is_trained_is_computed_in_the_precision_that_is_asked_for(run):
 
 
 def test_the_prefix_is_computed_in_the_precision_that_is_asked_for(run, monkeypatch):
-    monkeypatch.setattr(additional_experiments, "set_precision", lambda *_: None)
+    monkeypatch.setattr(experiment, "set_precision", lambda *_: None)
     found = losses_by_precision(run)
     assert found["float32"] != found["bfloat16"]
 
@@ -326,9 +325,9 @@ def test_devices_and_kernels_share_no_kept_prefix(run, monkeypatch, tmp_path):
     prefixes = count_prefixes(monkeypatch)
     cache = ["--cache_dir", str(tmp_path / "cache")]
     run(*QUICK, *cache)
-    monkeypatch.setattr(additional_experiments, "choose_kernels", lambda *_, **__: "others")
+    monkeypatch.setattr(experiment, "choose_kernels", lambda *_, **__: "others")
     run(*QUICK, *cache)
-    monkeypatch.setattr(additional_experiments, "device_name", lambda _: "another")
+    monkeypatch.setattr(experiment, "device_name", lambda _: "another")
     run(*QUICK, *cache)
     assert len(prefixes) == 3
 
@@ -340,7 +339,7 @@ def test_the_plain_path_has_the_plain_kernels_and_a_record_says_whose(run, monke
         used.append(plain)
         return f"plain: {plain}"
 
-    monkeypatch.setattr(additional_experiments, "choose_kernels", choose)
+    monkeypatch.setattr(experiment, "choose_kernels", choose)
     records = run(*QUICK)[0] + run(*QUICK, "--no_shortcuts", "--seed", "5")[0][-1:]
     assert used == [False, True]
     told = [record["environment"]["kernels"] for record in records]

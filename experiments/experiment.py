@@ -1,0 +1,97 @@
+"""One run, from its messages to its final accuracies: what a row of the table is.
+
+    result = run_experiment(parse_args(["--row", "16"]))
+    result.correct["test"]  # messages told right, and of how many
+
+Prepares the messages, builds the GPT of the book, adapts it, trains it, and looks at how it does,
+in the published order and with the published random numbers.
+"""
+
+from typing import Any
+
+import torch
+
+from experiments.data.corpus import Corpus
+from experiments.data.datasets import create_loaders
+from experiments.descriptions import describe_run
+from experiments.devices import (
+    autocast,
+    choose_kernels,
+    device_name,
+    keep_freed_memory,
+    pick_device,
+    set_precision,
+)
+from experiments.finetuning import evaluate, finetune
+from experiments.keeping.bases import keep_classifier
+from experiments.preparation import (
+    build_classifier,
+    count_parameters,
+    load_corpus,
+    load_datasets,
+)
+from experiments.results import Clock, Result
+from experiments.settings import Settings
+from experiments.shortcuts.switch import take_shortcuts
+
+
+def run_experiment(
+    settings: Settings,
+    memo: dict[str, Any] | None = None,
+    corpus: Corpus | None = None,
+    record: str | None = None,
+) -> Result:
+    """Runs an experiment from its data to its final accuracies, and prints each step.
+
+    Args:
+        settings: of one seed.
+        memo: keeps the hidden states from one seed to the next.
+        corpus: the messages, where they are read already.
+        record: digest of the run's record, which a saved model names.
+
+    Raises:
+        OSError: when data, tokenizer or weights cannot be had.
+        ValueError: when they are not the expected ones, or do not fit the settings, or when the
+            loss becomes infinite or no number.
+    """
+    clock, network, machine = Clock(), settings.network, settings.machine
+    device = pick_device(machine.device)
+    corpus = corpus or load_corpus(settings.reading, settings.own)
+    datasets = load_datasets(corpus, settings.reading, network.config["context_length"])
+    plain = build_classifier(network, settings.seed, len(corpus.class_names)).to(device)
+    model, max_length, parameters = plain, datasets.train.max_length, count_parameters(plain)
+    kernels = choose_kernels(device, plain=machine.no_shortcuts)
+    print(describe_run(network, settings.reading, parameters, datasets, device))
+    print(f"Kernels: {kernels}")
+    clock.stop("load")
+
+    in_training = datasets.test.data["Text"].isin(datasets.train.data["Text"]).tolist()
+    prefix_seconds, prefix_reused = 0.0, False
+    if not machine.no_shortcuts:
+        keep_freed_memory()
+        conditions = f"{machine.precision} {kernels} {device_name(device)}"
+        with autocast(machine.precision, device):
+            model, datasets, report, prefix_seconds, prefix_reused = take_shortcuts(
+                model, datasets, machine.cache_dir, conditions, memo
+            )
+        print(f"Shortcuts: {report}")
+    set_precision(model, machine.precision, device)
+    clock.stop("prefix", prefix_seconds)
+
+    loaders = create_loaders(datasets, settings.training.batch_size)
+    torch.manual_seed(settings.seed)
+    labels, fused = datasets.train.labels, not machine.no_shortcuts
+    history = finetune(model, loaders, labels, settings.training, device, fused)
+    clock.stop("train")
+    minutes = (clock.seconds["prefix"] + clock.seconds["train"]) / 60
+    print(f"Training completed in {minutes:.2f} minutes.")
+    correct, probabilities, labels = evaluate(model, loaders, device)
+    clock.stop("final_accuracies")
+    model.__dict__.pop("forward", None)  # of `set_precision`, which would keep the model alive
+    if settings.output.save_model:
+        kept = keep_classifier(settings, plain, max_length, corpus.class_names, record)
+        print(f"Saved: {kept}")
+    return Result(
+        history, correct, probabilities, labels, in_training, clock.seconds, parameters,
+        kernels, prefix_reused,
+    )  # fmt: skip
