@@ -34,7 +34,8 @@ from experiments.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
 from experiments.lora import LoRALayer as LoRALayer
 from experiments.lora import replace_linear_with_lora as replace_linear_with_lora
 from experiments.preparation import read_own
-from experiments.runs import run_and_record
+from experiments.processes import joined
+from experiments.runs import device_of, run_and_record
 from experiments.training import calc_accuracy_loader as calc_accuracy_loader
 from experiments.training import calc_loss_batch as calc_loss_batch
 from experiments.training import calc_loss_loader as calc_loss_loader
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     memo: dict[str, Any] | None = {} if settings.num_seeds > 1 else None
     with one_line_errors(PROGRAM, settings.output.debug, status=2):
         corpus = read_own(settings.own, settings.training)
-    with one_line_errors(PROGRAM, settings.output.debug):
+    with one_line_errors(PROGRAM, settings.output.debug), joined(device_of(settings)):
         for seed in range(settings.seed, settings.seed + settings.num_seeds):
             run_and_record(replace(settings, seed=seed), memo, corpus)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments.hints import hint
+from experiments.torchrun import rank
 
 STOPPED = "\nStopped. What is recorded stays; the same command goes on.\n"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -78,12 +79,15 @@ def take_over() -> None:
 
     What the encoding of the output lacks is printed as an escape. A signal that is ignored, as in
     a shell's background jobs, stays so. A notebook outlives the script, and keeps its own ways.
+    Of the processes that torchrun starts, only the first one prints.
     """
     if in_notebook():
         return
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, leave)
+    if rank() > 0:
+        sys.stdout = sys.stderr = None
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 (None: closed by the shell)
     for stream in (sys.stdout, sys.stderr):
@@ -119,6 +123,8 @@ def stop(number: int, frame: Any) -> NoReturn:
 def say_stopped() -> None:
     """Says what a stop leaves behind."""
     with suppress(OSError):  # who reads may be gone
+        if rank() > 0:
+            return
         os.write(2, STOPPED.encode())  # `sys.stderr` may be where the signal interrupted it
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from experiments.data.sizes import LONGEST_MESSAGE, PAD_TOKEN_ID, SHARES, sizes_of
 from experiments.settings import TINY, Network, Own, Reading, Settings, Training
+from experiments.torchrun import count_processes
 
 
 def find_conflict(settings: Settings, model_size_given: bool) -> str | None:
@@ -50,6 +51,15 @@ def find_conflict(settings: Settings, model_size_given: bool) -> str | None:
             "--baseline is the same for every seed: leave out --num_seeds",
         ),
         (files, f"{' and '.join(files)} is a file: name a folder"),
+        (
+            machine.parallel == "shard" and count_processes() == 1,
+            "--parallel shard needs several processes: start them by "
+            "torchrun --nproc_per_node=2 additional_experiments.py",
+        ),
+        (
+            count_processes() > 1 and settings.own.data == Path("-"),
+            "--data - is read once, by one process: name a file",
+        ),
         (
             not device_is_available(machine.device),
             f"--device {machine.device} is not available here: use --device cpu",

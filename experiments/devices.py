@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments.torchrun import is_launched, local_rank
+
 try:
     import resource
 except ImportError:  # Windows
@@ -23,9 +25,14 @@ except ImportError:  # Windows
 
 
 def pick_device(name: str) -> torch.device:
-    """Returns the device of that name; `auto` never picks mps, whose results differ."""
+    """Returns the device of that name; `auto` never picks mps, whose results differ.
+
+    Of several processes on a machine each takes a GPU of its own.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and is_launched():
+        name = f"cuda:{local_rank()}"
     return torch.device(name)
 
 

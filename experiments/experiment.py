@@ -27,12 +27,16 @@ from experiments.keeping.bases import keep_classifier
 from experiments.preparation import (
     build_classifier,
     count_parameters,
+    design_of_network,
     load_corpus,
     load_datasets,
 )
+from experiments.processes import first_goes_ahead
 from experiments.results import Clock, Result
 from experiments.settings import Settings
+from experiments.sharding import gather_shards, spread
 from experiments.shortcuts.switch import take_shortcuts
+from experiments.torchrun import rank
 
 
 def run_experiment(
@@ -56,7 +60,8 @@ def run_experiment(
     """
     clock, network, machine = Clock(), settings.network, settings.machine
     device = pick_device(machine.device)
-    corpus = corpus or load_corpus(settings.reading, settings.own)
+    with first_goes_ahead():  # it writes the splits that the others read
+        corpus = corpus or load_corpus(settings.reading, settings.own)
     datasets = load_datasets(corpus, settings.reading, network.config["context_length"])
     plain = build_classifier(network, settings.seed, len(corpus.class_names)).to(device)
     model, max_length, parameters = plain, datasets.train.max_length, count_parameters(plain)
@@ -77,6 +82,7 @@ def run_experiment(
         print(f"Shortcuts: {report}")
     set_precision(model, machine.precision, device)
     clock.stop("prefix", prefix_seconds)
+    whole, model = model, spread(model, len(corpus.class_names), machine.parallel)
 
     loaders = create_loaders(datasets, settings.training.batch_size)
     torch.manual_seed(settings.seed)
@@ -87,10 +93,12 @@ def run_experiment(
     print(f"Training completed in {minutes:.2f} minutes.")
     correct, probabilities, labels = evaluate(model, loaders, device)
     clock.stop("final_accuracies")
-    model.__dict__.pop("forward", None)  # of `set_precision`, which would keep the model alive
+    whole.__dict__.pop("forward", None)  # of `set_precision`, which would keep the model alive
     if settings.output.save_model:
-        kept = keep_classifier(settings, plain, max_length, corpus.class_names, record)
-        print(f"Saved: {kept}")
+        plain = gather_shards(plain, design_of_network(network), len(corpus.class_names))
+        if rank() == 0:
+            kept = keep_classifier(settings, plain, max_length, corpus.class_names, record)
+            print(f"Saved: {kept}")
     return Result(
         history, correct, probabilities, labels, in_training, clock.seconds, parameters,
         kernels, prefix_reused,

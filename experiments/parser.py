@@ -15,7 +15,7 @@ from typing import Any
 from experiments.command_line import Parser, path
 from experiments.data.sizes import SHARES, parse_shares
 from experiments.rows import ROWS
-from experiments.settings import BASELINES, MODEL_SIZES, SCHEDULES, TRAINABLE
+from experiments.settings import BASELINES, MODEL_SIZES, PARALLEL, SCHEDULES, TRAINABLE
 
 # ------------------------------------------------------------------------------ words and numbers
 
@@ -156,6 +156,8 @@ def build_parser() -> Parser:
     add("--overwrite", action="store_true", help="run again what is recorded already")
     add("--baseline", choices=BASELINES, help="run no network but a baseline that costs nothing")
     add("--max_steps", type=whole_number(1), metavar="N", help="stop after N optimiser steps")
+    add("--parallel", choices=PARALLEL, default="replicate",
+        help="of the processes that torchrun starts, each holds the whole model or a part of it")
     add("--verify", action="store_true",
         help="compute the digest of every file, even of those that have not changed since")
     add("--debug", action="store_true", help="show the traceback of an error")

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from experiments.processes import add_up_gradients
+
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (B, K) and labels (B,) to a loss ()
 
 # --------------------------------------------------------------------------------------- the loss
@@ -30,13 +32,18 @@ def mean_cross_entropy(
     """Returns the mean cross-entropy () over the labels that count, 0 if none does.
 
     Args:
-        logits: (B, K).
+        logits: (B, K), or fewer: what is left out is the part of other processes, so that all
+            processes' results add up to the mean.
         labels: (B,).
         ignore_index: label whose messages do not count.
         class_weights: (K,), how much a message of each class counts; if None, all do alike.
     """
     total = F.cross_entropy(
-        logits, labels, class_weights, ignore_index=ignore_index, reduction="sum"
+        logits,
+        labels[: len(logits)],
+        class_weights,
+        ignore_index=ignore_index,
+        reduction="sum",
     )
     is_counted = labels != ignore_index  # (B,)
     counts = is_counted if class_weights is None else class_weights[labels[is_counted]]
@@ -100,8 +107,9 @@ THE_BOOKS = Recipe()
 
 def make_step(optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
     """Makes an optimiser step as a recipe has it, and empties the gradients."""
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    add_up_gradients(trained)
     if recipe.max_grad_norm is not None:
-        trained = [p for group in optimizer.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(trained, recipe.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()

@@ -26,6 +26,7 @@ from experiments.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
 from experiments.records import FAILED, FINISHED, VERSION, is_finished, record_path, write_record
 from experiments.settings import MODEL_SIZES, Network, Settings
 from experiments.sources import git_commit, source_digest
+from experiments.torchrun import count_processes
 from experiments.training import History
 from experiments.verified import known_sha256
 
@@ -171,6 +172,7 @@ def begin_record(settings: Settings, corpus: Corpus | None, device: torch.device
             "device": device_name(device),
             "device_type": device.type,
             "threads": torch.get_num_threads(),
+            "processes": count_processes(),
             "shortcuts": shortcuts,
             "git_commit": git_commit(),
         },

@@ -20,6 +20,7 @@ from experiments.experiment import run_experiment
 from experiments.files import check_writable
 from experiments.keeping.bases import is_saved
 from experiments.preparation import gather_files, load_corpus
+from experiments.processes import agree, first_goes_ahead, largest
 from experiments.records import is_finished, record_path, write_record
 from experiments.results import (
     Result,
@@ -29,6 +30,7 @@ from experiments.results import (
     record_failure,
 )
 from experiments.settings import Settings
+from experiments.torchrun import rank
 
 
 def device_of(settings: Settings) -> torch.device:
@@ -42,7 +44,8 @@ def run(
     """Runs an experiment or a baseline, whichever the settings ask for."""
     with telling_full_memory(device_of(settings)):
         network = None if settings.baseline else settings.network
-        gather_files(settings.reading, settings.own, network, settings.machine.verify)
+        with first_goes_ahead():
+            gather_files(settings.reading, settings.own, network, settings.machine.verify)
         if settings.baseline:
             corpus = corpus or load_corpus(settings.reading, settings.own)
             return run_baseline(settings.baseline, corpus)
@@ -60,15 +63,19 @@ def run_and_record(settings: Settings, memo: dict[str, Any] | None, corpus: Corp
     check_writable(folder)  # is told now, and not after hours
     record = begin_record(settings, corpus, device)
     path = record_path(folder, record)
-    if is_finished(path) and not settings.output.overwrite and is_saved(settings):
+    is_there = is_finished(path) and not settings.output.overwrite and is_saved(settings)
+    if agree(is_there):
         print(f"Recorded already, and not run again (--overwrite does): {path}")
         return
     try:
         result = run(settings, memo, corpus, record["digest"])
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        record_failure(folder, record, error)
+        if rank() == 0:
+            record_failure(folder, record, error)
         raise
-    peak_mib = peak_memory_mib(device)
+    peak_mib = largest(peak_memory_mib(device), device)
+    if rank() > 0:  # the first process records
+        return
     print(describe_result(result.correct, peak_mib, published_row(record), demo=False))
     finished = finish_record(record, result, peak_mib, peak_since)
     print(f"Recorded: {write_record(folder, finished)}")

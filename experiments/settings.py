@@ -27,9 +27,10 @@ TRAINABLE = {  # --trainable_layers, and how a run says it
 
 BASELINES = ("majority", "bag_of_words")
 SCHEDULES = ("constant", "linear", "cosine")
+PARALLEL = ("replicate", "shard")
 ELSEWHERE = (  # flags that change where and how a run is made, but not what it is
     "seed", "num_seeds", "device", "data_dir", "output_dir", "cache_dir", "no_shortcuts",
-    "overwrite", "debug", "verify", "save_model", "save_whole",
+    "overwrite", "debug", "verify", "save_model", "save_whole", "parallel",
     # of which messages it is made, which a record tells by their digest
     "data", "text_column", "label_column", "validation_data", "test_data", "split", "split_seed",
     "balance", "train_size",
@@ -154,6 +155,7 @@ class Machine:
     no_shortcuts: bool
     cache_dir: Path | None
     verify: bool
+    parallel: str  # how several processes make a run together
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from experiments.processes import add_up, interleave
 from experiments.progress import progress
 from experiments.recipe import (
     THE_BOOKS,
@@ -91,10 +92,10 @@ def calc_loss_loader(
     As in the book, the model is in whichever mode it was.
     """
     losses = [
-        calc_loss_batch(inputs, labels, model, device, criterion).item()
+        calc_loss_batch(inputs, labels, model, device, criterion)
         for *inputs, labels in itertools.islice(data_loader, num_batches)
     ]
-    return sum(losses) / len(losses) if losses else math.nan
+    return sum(add_up(torch.stack(losses)).tolist()) / len(losses) if losses else math.nan
 
 
 @torch.no_grad()
@@ -107,12 +108,14 @@ def calc_loss_of_all(
     own generator, so that later shuffles are what they would be without.
     """
     model.eval()
+    logits, own, others = [], [], []
     with torch.random.fork_rng(devices=[]):  # each new pass of a `DataLoader` draws one
-        batches = [
-            (classify(model, inputs, device), labels.to(device)) for *inputs, labels in data_loader
-        ]
-    logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    return criterion(logits, labels).item()
+        for *inputs, labels in data_loader:
+            logits.append(classify(model, inputs, device))
+            own.append(labels[: len(logits[-1])])
+            others.append(labels[len(logits[-1]) :])
+    labels = torch.cat(own + others).to(device)
+    return add_up(criterion(torch.cat(logits), labels)).item()
 
 
 @torch.no_grad()
@@ -127,14 +130,18 @@ def predict(
         ValueError: when a probability is no number.
     """
     model.eval()
-    probabilities, labels = [], []
-    for *inputs, some_labels in itertools.islice(data_loader, num_batches):
-        logits = classify(model, inputs, device)  # (B, K)
+    probabilities, own_labels, total = [], [], 0
+    for *inputs, labels in itertools.islice(data_loader, num_batches):
+        logits = classify(model, inputs, device)  # (B, K), or those of this process's messages
         probabilities.append(torch.softmax(logits, dim=-1).cpu())
-        labels.append(some_labels.cpu())
+        own_labels.append(labels[: len(logits)].cpu())
+        total += len(labels)
         if not probabilities[-1].isfinite().all():
             raise ValueError(f"the logits are no longer finite: {ADVICE}")
-    return torch.cat(probabilities), torch.cat(labels)
+    return (
+        interleave(torch.cat(probabilities), total, device),
+        interleave(torch.cat(own_labels), total, device),
+    )
 
 
 def count_correct(
@@ -171,14 +178,33 @@ def evaluate_model(
     return train_loss, val_loss
 
 
-def check_finite(losses: Sequence[float], batch: int, optimizer: torch.optim.Optimizer) -> None:
+def check_finite(loss: float, batch: int, optimizer: torch.optim.Optimizer) -> None:
     """Raises ValueError where a loss is infinite or no number."""
-    for loss in losses:
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"the loss became {loss} at batch {batch}, with a learning rate of "
-                f"{optimizer.param_groups[0]['lr']}: {ADVICE}"
-            )
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"the loss became {loss} at batch {batch}, with a learning rate of "
+            f"{optimizer.param_groups[0]['lr']}: {ADVICE}"
+        )
+
+
+def read_losses(unread: list[Tensor], last: int, optimizer: torch.optim.Optimizer) -> float:
+    """Returns the loss of the last batch, after a look at all since the last look; forgets them.
+
+    A look waits for the device, and for other processes, which a step need not do.
+
+    Args:
+        unread: losses () of batches up to the last.
+        last: the number of the last batch.
+        optimizer: of which a message tells the learning rate.
+
+    Raises:
+        ValueError: when one is infinite or no number; names the first such batch.
+    """
+    losses = add_up(torch.stack(unread)).tolist()
+    for batch, loss in enumerate(losses, start=last - len(losses) + 1):
+        check_finite(loss, batch, optimizer)
+    unread.clear()
+    return losses[-1]
 
 
 def train_classifier_simple(
@@ -196,7 +222,8 @@ def train_classifier_simple(
     """Trains a model, prints how it goes, and returns what was seen.
 
     Every evaluation is a new pass through both loaders, and so draws random numbers: one more or
-    less would change the order of all later batches.
+    less would change the order of all later batches. The losses of batches are looked at when
+    there is an evaluation, and not in each step.
 
     Args:
         model: gives logits as `classify` takes them.
@@ -217,19 +244,21 @@ def train_classifier_simple(
     loaders = (train_loader, val_loader)
     best = BestEpoch(model) if recipe.keep_best else None
     seen = steps = 0  # batches, optimiser steps
+    unread: list[Tensor] = []  # losses of batches
     with progress("Training", num_epochs * len(train_loader), "batches") as bar:
         for epoch in range(1, num_epochs + 1):
             model.train()
             for index, (*inputs, labels) in enumerate(train_loader, start=1):
                 loss = calc_loss_batch(inputs, labels, model, device, recipe.criterion)
-                check_finite([loss.item()], seen, optimizer)
                 (loss / recipe.accumulation_steps).backward()
+                unread.append(loss.detach())
                 if index % recipe.accumulation_steps == 0 or index == len(train_loader):
                     make_step(optimizer, recipe)
                     steps += 1
                 if seen % eval_freq == 0:
+                    bar.set_postfix(loss=f"{read_losses(unread, seen, optimizer):.3f}")
                     losses = evaluate_model(model, *loaders, device, eval_iter, recipe.criterion)
-                    check_finite(losses, seen, optimizer)
+                    check_finite(sum(losses), seen, optimizer)
                     history.losses.append((seen, *losses))
                     bar.write(
                         f"Ep {epoch} (Step {seen:06d}): "
@@ -237,10 +266,11 @@ def train_classifier_simple(
                     )
                 seen += 1
                 history.examples_seen += len(labels)
-                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
                 bar.update()
                 if steps == recipe.max_steps:
                     break
+            if unread:
+                read_losses(unread, seen - 1, optimizer)
             accuracies = [
                 calc_accuracy_loader(loader, model, device, eval_iter) for loader in loaders
             ]
@@ -250,7 +280,7 @@ def train_classifier_simple(
             )
             if best:
                 val_loss = calc_loss_of_all(val_loader, model, device, recipe.criterion)
-                check_finite([val_loss], seen - 1, optimizer)
+                check_finite(val_loss, seen - 1, optimizer)
                 best.see(epoch, val_loss)
             if steps == recipe.max_steps:
                 break

@@ -211,6 +211,10 @@ FAULTS = {
         "Hidden states on the disk are damaged, cut short, or of something else",
         "computed again",
     ),
+    "process": (
+        "One of several processes of a run fails, is killed, or is stopped",
+        "all end within half a minute, and the first one's last line says which and why",
+    ),
 }
 
 

@@ -22,7 +22,7 @@ LAYERS = {  # from top to bottom; within a line, too, a module imports only thos
     "a kept classifier": "keeping.answers keeping.classifying keeping.bases keeping.saved_models "
     "keeping.description keeping.flags",
     "a run": "baselines results preparation descriptions finetuning",
-    "the way": "shortcuts.switch shortcuts.hidden_states shortcuts.disk shortcuts.needed "
+    "the way": "sharding shortcuts.switch shortcuts.hidden_states shortcuts.disk shortcuts.needed "
     "shortcuts.model shortcuts.layers training recipe",
     "the network": "classifier lora devices metrics",
     "the messages": "data.datasets data.demo data.messages data.streaming data.own data.corpus "
@@ -31,7 +31,7 @@ LAYERS = {  # from top to bottom; within a line, too, a module imports only thos
     "what is told and known": "flags parser conflicts settings records sources rows published",
     "what all rests on": "checkpoint.weights checkpoint.header checkpoint.names checkpoint.files "
     "checkpoint.foreign checkpoint.config downloads sessions known_files verified hub files "
-    "progress command_line hints data.sizes",
+    "processes progress command_line hints torchrun data.sizes",
 }
 MODULES = [name for line in LAYERS.values() for name in line.split()]
 

@@ -25,12 +25,15 @@ def golden_rows(path):
     ]
 
 
-def run(row, miniature, data_dir, *more):
+def flags_of(row, miniature, data_dir):
     weights = ["--weights", str(miniature)]
     if "--weights random" in ROWS[int(row)].flags:
         weights = ["--model_size", TINY]
-    flags = [*GOLDEN[row]["flags"], *weights, "--data_dir", str(data_dir), *more]
-    return run_experiment(parse_args(flags))
+    return [*GOLDEN[row]["flags"], *weights, "--data_dir", str(data_dir)]
+
+
+def run(row, miniature, data_dir, *more):
+    return run_experiment(parse_args([*flags_of(row, miniature, data_dir), *more]))
 
 
 def assert_same_trajectory(row, result, tolerance):

@@ -125,6 +125,28 @@ def test_a_loss_that_is_no_number_names_its_batch():
         train_classifier_simple(model, spoiled, batches, Recorder(model), CPU, num_epochs=1)
 
 
+@pytest.mark.fault("not finite")
+def test_a_loss_that_is_no_number_stops_the_run_at_the_next_evaluation():
+    batches = [batch_of([0, 1], seed=i) for i in range(200)]
+    inputs, *rest = batches[53]
+    spoiled = [*batches[:53], (inputs * torch.nan, *rest), *batches[54:]]
+    model = Logits()
+    optimizer = Recorder(model)
+    with pytest.raises(ValueError, match="nan at batch 53,"):
+        train_classifier_simple(model, spoiled, batches, optimizer, CPU, num_epochs=1)
+    assert len(optimizer.gradients) == 101
+
+
+def test_losses_of_batches_are_read_when_there_is_an_evaluation(monkeypatch):
+    batches = [batch_of([0, 1], seed=i) for i in range(120)]
+    model, asked = Logits(), []
+    item, tolist = torch.Tensor.item, torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "item", lambda x: asked.append(1) or item(x))
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda x: asked.append(1) or tolist(x))
+    train_classifier_simple(model, batches, batches[:1], Recorder(model), CPU, num_epochs=1)
+    assert len(asked) < 20
+
+
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 def test_max_steps_are_optimiser_steps(accumulation_steps):
     batches = [batch_of([0, 1], seed=i) for i in range(7)]

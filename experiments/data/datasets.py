@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from experiments.data.messages import read_messages
 from experiments.data.sizes import PAD_TOKEN_ID
+from experiments.processes import SharedBatches
+from experiments.torchrun import count_processes
 
 
 class Tokenizer(Protocol):
@@ -139,16 +141,21 @@ def create_datasets(
 
 
 def create_loaders(datasets: Splits, batch_size: int) -> Splits:
-    """Returns loaders of (inputs, lengths, labels); only training is shuffled and drops a rest."""
-    return Splits(
-        *(
-            DataLoader(
-                range(len(dataset)),
-                batch_size,
-                shuffle=dataset is datasets.train,
-                drop_last=dataset is datasets.train,
-                collate_fn=dataset.batch,
-            )
-            for dataset in datasets
+    """Returns loaders of (inputs, lengths, labels); only training is shuffled and drops a rest.
+
+    Where several processes make the run, they are its `SharedBatches`.
+    """
+    is_shared = count_processes() > 1
+    loaders = (
+        DataLoader(
+            range(len(dataset)),
+            batch_size,
+            shuffle=dataset is datasets.train,
+            drop_last=dataset is datasets.train,
+            collate_fn=list if is_shared else dataset.batch,
         )
+        for dataset in datasets
     )
+    if is_shared:
+        loaders = map(SharedBatches, loaders, datasets)
+    return Splits(*loaders)

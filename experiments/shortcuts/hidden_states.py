@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from experiments.devices import total_memory
+from experiments.processes import add_up, agree, hand_out
 from experiments.progress import progress
 from experiments.shortcuts.disk import cached_values, nameless_values, prefix_key
 from experiments.shortcuts.layers import run_block
 from experiments.shortcuts.model import ShortcutClassifier
+from experiments.torchrun import count_processes, rank
 
 PREFIX_TOKENS = 2048  # in one batch of the frozen prefix
 MEMORY_SHARE = 1 / 8  # of the machine's memory; larger hidden states go to a file
@@ -71,11 +73,20 @@ def prefix_batches(messages: list[Tensor], is_causal: bool) -> Iterator[list[Ten
 def run_prefix(
     model: ShortcutClassifier, messages: list[Tensor], depth: int, values: Tensor
 ) -> None:
-    """Fills `values` (tokens of all messages, C) with the hidden states before block `depth`."""
+    """Fills `values` (tokens of all messages, C) with the hidden states before block `depth`.
+
+    Several processes take the batches in turn.
+    """
     device = model.pos_emb.weight.device
+    is_causal = not model.trf_blocks[0].att.disable_causal_mask
     filled = 0
     with progress("Hidden states", len(messages), "messages") as bar:
-        for batch in prefix_batches(messages, not model.trf_blocks[0].att.disable_causal_mask):
+        for number, batch in enumerate(prefix_batches(messages, is_causal)):
+            size = sum(map(len, batch))
+            if number % count_processes() != rank():
+                values[filled : filled + size] = 0
+                filled += size
+                continue
             tokens = nn.utils.rnn.pad_sequence(batch, batch_first=True)  # (B, T)
             x = model.embed(tokens.to(device))  # (B, T, C)
             for block in model.trf_blocks[:depth]:
@@ -83,7 +94,8 @@ def run_prefix(
             for row, of_message in zip(x, batch, strict=True):
                 values[filled : filled + len(of_message)] = row[: len(of_message)]
                 filled += len(of_message)
-            bar.update(len(batch))
+            bar.update(len(batch) * count_processes())
+    add_up(values)
 
 
 def compute_hidden_states(
@@ -122,23 +134,40 @@ def compute_hidden_states(
 def make_hidden_states(
     model: ShortcutClassifier, messages: list[Tensor], depth: int, cache_dir: Path | None, key: str
 ) -> HiddenStates:
-    """Returns hidden states, in memory, in a file without a name, or in the cache under a key."""
+    """Returns hidden states, in memory, in a file without a name, or in the cache under a key.
+
+    Of several processes the first one alone looks into the cache; the others hear from it whether
+    there is something to compute, and keep their own copy.
+    """
     lengths = torch.tensor([len(tokens) for tokens in messages])
     weight = model.pos_emb.weight
     shape = (int(lengths.sum()), weight.shape[1])
 
-    def fill(values: Tensor) -> float:
+    def compute(values: Tensor) -> float:
         started = time.perf_counter()
         run_prefix(model, messages, depth, values)
         return time.perf_counter() - started
 
-    if cache_dir is not None:
+    def fill(values: Tensor) -> float:
+        agree(True)
+        return compute(values)
+
+    if cache_dir is not None and rank() == 0:
         path = cache_dir / f"{key}.hidden"
         values, seconds, is_reused = cached_values(path, shape, weight.dtype, fill)
+        if is_reused:
+            agree(False)
+            hand_out(values)
         return HiddenStates(depth, values, lengths, f"in {path}", seconds, is_reused)
-    if math.prod(shape) * weight.itemsize <= MEMORY_SHARE * total_memory():
+    if math.prod(shape) * weight.itemsize * count_processes() <= MEMORY_SHARE * total_memory():
         values, place = torch.empty(shape, dtype=weight.dtype), "in memory"
     else:
         values, folder = nameless_values(shape, weight.dtype)
         place = f"in a file in {folder} that goes with the run"
-    return HiddenStates(depth, values, lengths, place, fill(values))
+    if rank() == 0:
+        return HiddenStates(depth, values, lengths, place, fill(values))
+    if agree(None):
+        compute(values)
+    else:
+        hand_out(values)
+    return HiddenStates(depth, values, lengths, place, seconds=0.0)

@@ -1,5 +1,7 @@
 """A classifier's own parameters on the shortest way to the same logits."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -45,7 +47,7 @@ class ShortcutClassifier(nn.Module):
             self.token_position = "flexible"  # the same, where all tokens are real
         self.depth = depth
         self.pooled = pooled
-        self.gradient = LastingGradient(self.tok_emb.weight)
+        self.gradient: LastingGradient | None = LastingGradient(self.tok_emb.weight)
 
     def train(self, mode: bool = True) -> "ShortcutClassifier":
         """Returns the module in training or evaluation mode.
@@ -70,19 +72,27 @@ class ShortcutClassifier(nn.Module):
         """Returns the input of the first block, (B, T) to (B, T, C)."""
         weight = self.tok_emb.weight
         is_trained = weight.requires_grad and torch.is_grad_enabled()
-        x = LookUp.apply(weight, tokens, self.gradient) if is_trained else self.tok_emb(tokens)
+        if is_trained and self.gradient is not None:
+            x = LookUp.apply(weight, tokens, self.gradient)
+        else:
+            x = self.tok_emb(tokens)
         return x + self.pos_emb.weight[: tokens.shape[1]]
+
+    def run(self, function: Callable[..., Tensor], block: nn.Module, *inputs: Tensor) -> Tensor:
+        """Returns a function of a block and its inputs; all blocks are run through here."""
+        return function(block, *inputs)
 
     def pool(self, x: Tensor, lengths: Tensor, depth: int) -> Tensor:
         """Returns what the head reads (B, C), from the hidden states (B, T, C) before a block."""
         T = x.shape[1]
         for block in self.trf_blocks[depth:-1]:
-            x = run_block(block, x)
+            x = self.run(run_block, block, x)
         if not self.average_embeddings:
             by_name = {"first": torch.zeros_like(lengths), "last": torch.full_like(lengths, T - 1)}
             positions = by_name.get(self.token_position, lengths - 1)
-            return normalise(self.final_norm, run_last_block(self.trf_blocks[-1], x, positions))
-        x = normalise(self.final_norm, run_block(self.trf_blocks[-1], x))  # (B, T, C)
+            pooled = self.run(run_last_block, self.trf_blocks[-1], x, positions)
+            return normalise(self.final_norm, pooled)
+        x = normalise(self.final_norm, self.run(run_block, self.trf_blocks[-1], x))  # (B, T, C)
         if self.token_position != "flexible":
             return x.mean(dim=1)
         is_real = torch.arange(T, device=x.device) < lengths[:, None]  # (B, T)
