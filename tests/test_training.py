@@ -140,10 +140,11 @@ def test_a_loss_that_is_no_number_stops_the_run_at_the_next_evaluation():
 def test_losses_of_batches_are_read_when_there_is_an_evaluation(monkeypatch):
     batches = [batch_of([0, 1], seed=i) for i in range(120)]
     model, asked = Logits(), []
+    optimizer = torch.optim.SGD(model.parameters())
     item, tolist = torch.Tensor.item, torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "item", lambda x: asked.append(1) or item(x))
     monkeypatch.setattr(torch.Tensor, "tolist", lambda x: asked.append(1) or tolist(x))
-    train_classifier_simple(model, batches, batches[:1], Recorder(model), CPU, num_epochs=1)
+    train_classifier_simple(model, batches, batches[:1], optimizer, CPU, num_epochs=1)
     assert len(asked) < 20
 
 
