@@ -14,7 +14,7 @@ if __name__ == "__main__":  # a wrong flag ends here: the imports below take sec
     from experiments import command_line
     from experiments.keeping import flags
 
-    command_line.take_over()
+    command_line.take_over(command_line.JUST_STOPPED)
     flags.parse_args()
 
 import argparse
@@ -25,10 +25,15 @@ from contextlib import redirect_stdout
 
 import torch
 
-from experiments.command_line import one_line_errors
+from experiments.command_line import JUST_STOPPED, one_line_errors
 from experiments.data.demo import demo_tokenizer
 from experiments.data.streaming import stream_texts
-from experiments.devices import choose_kernels, pick_device, telling_full_memory
+from experiments.devices import (
+    choose_kernels,
+    kernels_restored,
+    pick_device,
+    telling_full_memory,
+)
 from experiments.keeping.answers import Form, json_lines, tab_separated, table
 from experiments.keeping.bases import load_saved
 from experiments.keeping.classifying import Classifier
@@ -72,8 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_args(argv)
     device = pick_device(arguments.device)
     with (
-        one_line_errors("classify.py", arguments.debug),
+        one_line_errors("classify.py", arguments.debug, words=JUST_STOPPED),
         telling_full_memory(device, way_out="lower --batch_size"),
+        kernels_restored(),
     ):
         with redirect_stdout(sys.stderr):  # what downloads and checks tell is no answer
             classifier = load_classifier(arguments, device)

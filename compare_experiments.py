@@ -14,17 +14,21 @@ bring is another thing, and is kept apart from it.
 """
 
 if __name__ == "__main__":  # a wrong flag ends here: the imports below take seconds
+    import os
+
     from experiments import command_line
     from experiments.comparison import flags
 
-    command_line.take_over()
+    command_line.take_over(command_line.JUST_STOPPED)
     flags.parse_args()
+    if not command_line.in_notebook():  # whose own figures need it
+        os.environ.pop("MPLBACKEND", None)  # files do not, and an unknown one is an error
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command_line import one_line_errors
+from experiments.command_line import JUST_STOPPED, one_line_errors
 from experiments.comparison.flags import parse_args
 from experiments.comparison.groups import Groups, find_pair, group_records, left_out
 from experiments.comparison.pairs import compare_pair
@@ -68,7 +72,7 @@ def find_groups(folder: Path) -> Groups:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints what is asked for; ends with status 1 where the records do not hold it."""
     arguments = parse_args(argv)
-    with one_line_errors("compare_experiments.py"):
+    with one_line_errors("compare_experiments.py", words=JUST_STOPPED):
         if arguments.published:
             print(published_table())
             return

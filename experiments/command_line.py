@@ -18,6 +18,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ from experiments.hints import hint
 from experiments.torchrun import rank
 
 STOPPED = "\nStopped. What is recorded stays; the same command goes on.\n"
+JUST_STOPPED = "\nStopped.\n"  # of a script that records nothing
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WAYS_OUT = {
     errno.ENOSPC: "free some space, and start it again",
@@ -74,18 +76,21 @@ def in_notebook() -> bool:
     return "__IPYTHON__" in vars(builtins)
 
 
-def take_over() -> None:
+def take_over(words: str = STOPPED) -> None:
     """Leaves in order on SIGINT and SIGTERM, and prints lines at once, whatever is in them.
 
     What the encoding of the output lacks is printed as an escape. A signal that is ignored, as in
     a shell's background jobs, stays so. A notebook outlives the script, and keeps its own ways.
     Of the processes that torchrun starts, only the first one prints.
+
+    Args:
+        words: say what a stop leaves behind.
     """
     if in_notebook():
         return
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, leave)
+            signal.signal(number, partial(leave, words))
     if rank() > 0:
         sys.stdout = sys.stderr = None
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
@@ -95,37 +100,36 @@ def take_over() -> None:
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
-def leave(number: int, _: Any) -> NoReturn:
+def leave(words: str, number: int, _: Any) -> NoReturn:
     """Leaves at once with status 128 + the signal's number.
 
     So it is until the work begins: an exception would leave modules half imported, and some of
     them carry on.
     """
-    say_stopped()
+    say_stopped(words)
     os._exit(128 + number)
 
 
-def stop(number: int, frame: Any) -> NoReturn:
+def stop(words: str, number: int, frame: Any) -> NoReturn:
     """Leaves with status 128 + the signal's number, after all clean-ups; a second one, at once."""
 
     def not_heard(lost: Any) -> None:  # Python drops what is raised in some callbacks
         if isinstance(lost.exc_value, SystemExit):
-            leave(number, frame)
+            leave(words, number, frame)
         sys.__unraisablehook__(lost)
 
     for each in SIGNALS:
-        signal.signal(each, leave)
+        signal.signal(each, partial(leave, words))
     sys.unraisablehook = not_heard
-    atexit.register(say_stopped)  # when progress bars are closed
+    atexit.register(say_stopped, words)  # when progress bars are closed
     sys.exit(128 + number)
 
 
-def say_stopped() -> None:
+def say_stopped(words: str) -> None:
     """Says what a stop leaves behind."""
     with suppress(OSError):  # who reads may be gone
-        if rank() > 0:
-            return
-        os.write(2, STOPPED.encode())  # `sys.stderr` may be where the signal interrupted it
+        if rank() == 0:
+            os.write(2, words.encode())  # `sys.stderr` may be where the signal interrupted it
 
 
 def give_up_output() -> None:
@@ -137,21 +141,26 @@ def give_up_output() -> None:
 
 
 @contextmanager
-def one_line_errors(program: str, debug: bool = False, status: int = 1) -> Iterator[None]:
+def one_line_errors(
+    program: str, debug: bool = False, status: int = 1, words: str = STOPPED
+) -> Iterator[None]:
     """Ends the program with one message on what goes wrong within a `with`.
 
     Args:
         program: what the message begins with.
         debug: lets the error through, with its traceback.
         status: of the program; 2 where what it was given is at fault.
+        words: say what a stop leaves behind.
     """
     for number in SIGNALS:
-        if signal.getsignal(number) is leave:  # taken over: from here on there is what to clean up
-            signal.signal(number, stop)
+        if isinstance(
+            signal.getsignal(number), partial
+        ):  # taken over: now there is what to clean up
+            signal.signal(number, partial(stop, words))
     try:
         yield
     except KeyboardInterrupt:  # a notebook's button; in a shell `stop` comes first
-        sys.stderr.write(STOPPED)
+        sys.stderr.write(words)
         sys.exit(128 + signal.SIGINT)
     except (OSError, ValueError, MemoryError) as error:
         if debug:

@@ -94,6 +94,20 @@ def choose_kernels(device: torch.device, plain: bool = False) -> str:
     return "PyTorch's products, of fewer digits than float32 has"
 
 
+@contextmanager
+def kernels_restored() -> Iterator[None]:
+    """Lets whose products are used be as before at the end of a `with`, or of a function.
+
+    A notebook, or a program that runs an experiment, has products of its own.
+    """
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
 def product_error(device: torch.device) -> float:
     """Returns the relative error of a device's float32 product, held against float64."""
     generator = torch.Generator().manual_seed(0)
@@ -217,6 +231,8 @@ def keep_freed_memory() -> None:
 
     Fresh pages for the gradients took a third of row 2's steps. Other systems' ways are their own.
     """
+    # Stays so to the end of the process. What was set cannot be read, and glibc's defaults, set,
+    # would be another thing: 128 KiB for good, while its own thresholds grow with what is freed.
     if mallopt := function_of_glibc("mallopt"):
         trim_threshold, mmap_threshold = -1, -3  # as malloc.h numbers them
         mallopt(trim_threshold, 2**31 - 1)

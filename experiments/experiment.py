@@ -19,6 +19,7 @@ from experiments.devices import (
     choose_kernels,
     device_name,
     keep_freed_memory,
+    kernels_restored,
     pick_device,
     set_precision,
 )
@@ -39,6 +40,7 @@ from experiments.shortcuts.switch import take_shortcuts
 from experiments.torchrun import rank
 
 
+@kernels_restored()
 def run_experiment(
     settings: Settings,
     memo: dict[str, Any] | None = None,

@@ -48,6 +48,7 @@ RESULTS = {
     "trainable_parameters": int,
     "parameters": int,
 }
+OPTIONAL = {"best": (list, type(None))}  # [epoch, loss]; lacked by the first of version 2
 TEST = {  # of each test message
     "labels": int,
     "predictions": int,
@@ -157,6 +158,7 @@ def find_problem(record: Any, readable: tuple[int, ...] = (VERSION,)) -> str | N
         return f"version {version}, expected {' or '.join(map(str, readable))}"
     expected = FIELDS | (SINCE_2 if version > 1 else {})
     expected |= RESULTS if record.get("status") == FINISHED else {}
+    expected |= {name: kind for name, kind in OPTIONAL.items() if name in record}
     for name, kind in expected.items():
         if name not in record:
             return f"{name} is missing"

@@ -199,6 +199,7 @@ def finish_record(
         "prefix_reused": result.prefix_reused,
         "losses": [list(line) for line in result.history.losses],
         "accuracies": [list(line) for line in result.history.accuracies],
+        "best": result.history.best and list(result.history.best),
         "correct": {name: list(counts) for name, counts in result.correct.items()},
         "test": {
             "labels": result.labels.tolist(),

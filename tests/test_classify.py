@@ -6,6 +6,7 @@ Its answers are held against those of the run that kept the classifier.
 import gc
 import io
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 import classify
 from additional_experiments import run_experiment
 from classify import main, print_answers
+from experiments.command_line import JUST_STOPPED
 from experiments.data.demo import demo_tokenizer
 from experiments.flags import parse_args
 from experiments.keeping import flags
@@ -40,13 +42,6 @@ def run_demo(path, *more):
     corpus = load_corpus(settings.reading, settings.own)
     result = run_experiment(settings, corpus=corpus)
     return corpus.splits["test"]["Text"].tolist(), result.probabilities
-
-
-@pytest.fixture(autouse=True)
-def kernels_as_before():
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    yield
-    torch.backends.mkldnn.matmul.fp32_precision = before
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +159,14 @@ def test_downloads_tell_of_themselves_on_stderr(demo, monkeypatch, capsys):
     assert json.loads(captured.out)["text"] == "a"
 
 
+def test_whose_products_are_used_is_as_before(asked):
+    matmul = torch.backends.mkldnn.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "ieee"
+    asked("a")
+    after, matmul.fp32_precision = matmul.fp32_precision, before
+    assert after == "ieee"
+
+
 # ------------------------------------------------------------------------------------ what it holds
 
 
@@ -245,6 +248,18 @@ def test_what_is_no_saved_classifier_ends_with_status_1(capsys, miniature):
     assert (status, f"{__file__} is no saved classifier" in message) == (1, True)
     status, message = refusal_of(capsys, miniature, "a")
     assert (status, "have no finetuned_classifier" in message) == (1, True)
+
+
+@pytest.mark.fault("signal")
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for another process")
+def test_ctrl_c_is_answered_without_a_word_of_records(demo):
+    process = start(demo.path, "-")
+    process.stdin.write("one\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (130, JUST_STOPPED)
 
 
 @pytest.mark.fault("own file")

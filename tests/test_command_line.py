@@ -69,12 +69,13 @@ def test_an_older_python_can_read_what_tells_it_so(name):
     ast.parse((FOLDER / name).read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
-def test_figures_are_drawn_to_files_whatever_a_notebook_left_in_the_environment(tmp_path):
+@pytest.mark.parametrize("backend", ["module://no_such_package.backend_inline", "unknown"])
+def test_figures_are_drawn_to_files_whatever_backend_the_environment_names(backend, tmp_path):
     write_record(tmp_path / "results", make_record(1))
     run = subprocess.run(
         [sys.executable, "-W", "error", COMPARISON, "--plot", "figures"],
         cwd=tmp_path,
-        env=os.environ | {"MPLBACKEND": "module://no_such_package.backend_inline"},
+        env=os.environ | {"MPLBACKEND": backend},
         capture_output=True,
         text=True,
         timeout=120,

@@ -6,7 +6,9 @@ import sys
 import pytest
 from records import make_record, make_stand_in, some_records
 
+import compare_experiments
 from compare_experiments import main
+from experiments.command_line import JUST_STOPPED
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
 from experiments.records import write_record
 
@@ -85,6 +87,16 @@ def test_a_table_can_be_written_to_a_pipe_and_through_a_link(results, tmp_path):
     os.close(writer)
     assert (tmp_path / "link.csv").is_symlink()
     assert "row 16" in (tmp_path / "t.csv").read_text()
+
+
+def test_an_interrupted_comparison_speaks_of_no_record(results, monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare_experiments, "read_records", interrupt)
+    with pytest.raises(SystemExit):
+        main(["--results", str(results)])
+    assert capsys.readouterr().err == JUST_STOPPED
 
 
 @pytest.mark.parametrize(

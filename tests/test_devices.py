@@ -11,6 +11,7 @@ from experiments import devices
 from experiments.devices import (
     choose_kernels,
     keep_freed_memory,
+    kernels_restored,
     memory_limits,
     peak_memory_mib,
     start_peak,
@@ -68,6 +69,21 @@ def test_onednns_products_are_taken_where_they_are_exact_but_for_the_plain_path(
     assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
     assert choose_kernels(CPU, plain=True) == "PyTorch's products"
     assert torch.backends.mkldnn.matmul.fp32_precision == "none"
+
+
+def test_whose_products_are_used_is_as_before_also_after_an_error(monkeypatch):
+    monkeypatch.setattr(devices, "product_error", lambda _: 0)
+    torch.backends.mkldnn.matmul.fp32_precision = "ieee"
+
+    @kernels_restored()
+    def fail():
+        choose_kernels(CPU)
+        raise ValueError("after the kernels were chosen")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="after the kernels"):
+            fail()
+        assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
 
 
 @pytest.mark.cuda

@@ -15,7 +15,7 @@ from faults import FAULTS, faults_table, marked_tests
 from records import make_record
 from remote import zipped
 
-from experiments.command_line import STOPPED
+from experiments.command_line import JUST_STOPPED, STOPPED
 from experiments.data.demo import demo_messages
 from experiments.data.messages import to_csv
 from experiments.records import FAILED, read_records, write_record
@@ -97,6 +97,16 @@ def test_a_signal_while_modules_are_imported_ends_the_run_in_order(number, secon
     time.sleep(seconds)
     process.send_signal(number)
     assert_stopped(process, number)
+
+
+@LINUX
+@pytest.mark.fault("signal")
+def test_a_comparison_that_is_stopped_speaks_of_no_record(tmp_path):
+    process = start(FOLDER / "compare_experiments.py", cwd=tmp_path)
+    wait_until_taken(process)
+    process.send_signal(signal.SIGINT)
+    status, _, errors = ended(process)
+    assert (status, errors) == (130, JUST_STOPPED)
 
 
 CALLBACK = """

@@ -19,6 +19,7 @@ sys.path.insert(0, {str(FOLDER)!r})
 from experiments import training
 training.evaluate_model = lambda *_: os.kill(os.getpid(), signal.SIGINT) or time.sleep(60)
 """  # as the notebook's button does, in the first step
+SETTING = "import torch\ntorch.backends.mkldnn.matmul.fp32_precision = 'ieee'\n"
 OWN = "import signal, sys\n(*map(signal.getsignal, (2, 15)), id(sys.stdout), id(sys.stderr))"
 
 
@@ -62,8 +63,9 @@ def notebook(tmp_path_factory):
             patch.setenv(name, str(folder / name))  # nothing is left in the home folder
         patch.setenv("OMP_NUM_THREADS", "1")  # so little work is slower on more
         write_record(folder / "results", make_record(1))
-        cells = [OWN, demo, f"%run {SCRIPT} --demo --lr 1", demo, INTERRUPT, demo, OWN]
-        yield Notebook(folder, [*cells, f"%run {COMPARISON} --plot figures"])
+        cells = [SETTING + OWN, demo, f"%run {SCRIPT} --demo --lr 1", demo, INTERRUPT, demo, OWN]
+        figures = f"%run {COMPARISON} --plot figures"
+        yield Notebook(folder, [*cells, figures, "torch.backends.mkldnn.matmul.fp32_precision"])
 
 
 def test_the_demo_runs_in_a_notebook_and_once_more_in_the_same_kernel(notebook):
@@ -98,6 +100,10 @@ def test_an_interrupted_cell_closes_its_bar_and_says_that_it_stopped(notebook):
 def test_signals_and_streams_stay_the_notebooks_own(notebook):
     assert notebook.value(0) == notebook.value(6)
     assert "default_int_handler" in notebook.value(6)
+
+
+def test_whose_products_are_used_stays_the_notebooks_own(notebook):
+    assert notebook.value(8) == "'ieee'"
 
 
 def test_figures_are_drawn_to_files_in_a_notebook(notebook):

@@ -12,6 +12,7 @@ from experiments.published import CHECKPOINT_SHA256
 from experiments.records import (
     FAILED,
     FIELDS,
+    OPTIONAL,
     RESULTS,
     SINCE_2,
     find_problem,
@@ -117,6 +118,16 @@ def test_every_field_is_expected_with_its_type():
     assert find_problem(whole | without) == "the environment lacks the device"
 
 
+@pytest.mark.parametrize("best", [None, [2, 0.25]])
+def test_the_best_epoch_may_be_there_or_not(best, tmp_path):
+    paths = [
+        write_record(tmp_path, make_record(row, **more))
+        for row, more in ((1, {}), (2, {"best": best}))
+    ]
+    assert [read_record(path).get("best") for path in paths] == [None, best]
+    assert find_problem(make_record(best="2")) == "best is str"
+
+
 @pytest.mark.parametrize("peak", [None, 100, 100.5])
 def test_the_peak_of_memory_is_a_number_or_not_known(peak):
     assert find_problem(make_record(peak_memory_mib=peak)) is None
@@ -218,7 +229,9 @@ def test_the_records_that_are_kept_here_are_all_read():
 def test_the_document_names_every_field():
     text = DOCUMENT.read_text(encoding="utf-8")
     more = {"stands_in", "error", "labels", "predictions", "probabilities", "in_training"}
-    assert not {name for name in {*FIELDS, *SINCE_2, *RESULTS, *more} if f"`{name}`" not in text}
+    assert not {
+        name for name in {*FIELDS, *SINCE_2, *RESULTS, *OPTIONAL, *more} if f"`{name}`" not in text
+    }
 
 
 def test_published_percentages_are_counts_but_for_row_8s_validation():

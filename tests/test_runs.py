@@ -90,6 +90,16 @@ def test_seconds_and_the_peak_of_memory_are_rounded_and_what_is_not_known_is_non
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record["date"])
 
 
+def test_a_record_tells_which_epoch_was_kept_with_its_loss_if_one_was(run):
+    (record,), printed = run("--keep_best", "--num_epochs", "2", "--overwrite")
+    epoch, loss = record["best"]
+    assert f"Kept epoch {epoch}, " in printed
+    assert f"smallest loss: {loss:.3f}\n" in printed
+    run(*QUICK)
+    records, _ = run("--baseline", "majority")
+    assert [record["best"] is None for record in records].count(True) == len(records) - 1 == 2
+
+
 def test_a_run_says_once_that_heads_are_assumed(run):
     _, printed = run()
     said = "Checkpoint: no config.json lies beside it, heads are assumed 64 wide\n"
