@@ -88,8 +88,9 @@ def test_a_record_tells_versions_and_whether_shortcuts_were_taken():
         environment = begin_record(parse_args(flags), CPU)["environment"]
         assert {name: environment[name] for name in names} == {n: version(n) for n in names}
         assert environment["shortcuts"] == (not flags)
+        assert environment["processes"] == 1
         more = {"python", "platform", "device", "device_type", "threads", "shortcuts", "git_commit"}
-        assert environment.keys() == names | more
+        assert environment.keys() == names | more | {"processes"}
 
 
 def test_a_result_without_a_network_has_no_parameters_kernels_or_prefix():
