@@ -4,6 +4,7 @@
     python additional_experiments.py                           # row 1: the last block, last token
     python additional_experiments.py --trainable_layers lora   # another design
     python additional_experiments.py --row 16                  # the flags of a row by its number
+    python additional_experiments.py --row 1-5,16              # several, one after the other
 
 First or last token? One block, two, all, LoRA? A bigger model? Padding? The causal mask? Mean
 pooling? Each row of the published table is one answer. A run prepares the SMS Spam Collection,
@@ -19,23 +20,22 @@ if __name__ == "__main__":  # a wrong flag ends here: the imports below take sec
     from experiments import command_line, flags
 
     command_line.take_over()
-    flags.parse_args()
+    flags.parse_rows()
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 from experiments.command_line import one_line_errors
 from experiments.data.datasets import SpamDataset as SpamDataset
 from experiments.experiment import run_experiment as run_experiment
-from experiments.flags import parse_args
+from experiments.flags import parse_rows
 from experiments.lora import LinearWithLoRA as LinearWithLoRA
 from experiments.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
 from experiments.lora import LoRALayer as LoRALayer
 from experiments.lora import replace_linear_with_lora as replace_linear_with_lora
 from experiments.preparation import read_own
 from experiments.processes import joined
-from experiments.runs import device_of, run_and_record
+from experiments.runs import device_of, run_seeds
+from experiments.sweep import sweep
 from experiments.training import calc_accuracy_loader as calc_accuracy_loader
 from experiments.training import calc_loss_batch as calc_loss_batch
 from experiments.training import calc_loss_loader as calc_loss_loader
@@ -47,13 +47,15 @@ PROGRAM = "additional_experiments.py"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the experiments that the flags describe; ends with status 1 on what goes wrong."""
-    settings = parse_args(argv)
-    memo: dict[str, Any] | None = {} if settings.num_seeds > 1 else None
-    with one_line_errors(PROGRAM, settings.output.debug, status=2):
-        corpus = read_own(settings.own, settings.training)
-    with one_line_errors(PROGRAM, settings.output.debug), joined(device_of(settings)):
-        for seed in range(settings.seed, settings.seed + settings.num_seeds):
-            run_and_record(replace(settings, seed=seed), memo, corpus)
+    rows = parse_rows(argv)
+    first = next(iter(rows.values()))  # which has what is the same for all
+    with one_line_errors(PROGRAM, first.output.debug, status=2):
+        corpus = read_own(first.own, [settings.training for settings in rows.values()])
+    with one_line_errors(PROGRAM, first.output.debug), joined(device_of(first)):
+        if len(rows) > 1:
+            sweep(rows, corpus)
+        else:
+            run_seeds(first, corpus)
 
 
 if __name__ == "__main__":

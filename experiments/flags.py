@@ -39,37 +39,68 @@ PARTS = {
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Settings:
-    """Returns the settings of a run; ends the program with status 2 on flags that are wrong.
+    """Returns the settings of one row; ends the program with status 2 on flags that are wrong.
+
+    Args:
+        argv: the flags; those of the command line if None.
+    """
+    (settings,) = parse_rows(argv).values()
+    return settings
+
+
+def parse_rows(argv: Sequence[str] | None = None) -> dict[int | None, Settings]:
+    """Returns the settings of each row that is named, or of none.
+
+    Ends the program with status 2 on flags that are wrong for any.
 
     Args:
         argv: the flags; those of the command line if None.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
-    settings = read_flags(parser, argv)
-    model_size_given = parser.parse_args(argv, argparse.Namespace(model_size=None)).model_size
-    try:
-        problem = find_conflict(settings, model_size_given is not None)
-    except OSError as error:  # a name too long, a folder that may not be looked into
-        problem = str(error)
-    except ValueError as error:  # of the checkpoint; its notes are lines that convert it
-        parser.error(f"--weights: {error}", *getattr(error, "__notes__", ()))
-    if problem:
-        parser.error(problem)
-    return settings
-
-
-def read_flags(parser: Parser, argv: list[str]) -> Settings:
-    """Returns what flags say one by one, with those that `--row` and `--demo` stand for."""
     given = parser.parse_known(argv, OTHER_NAMES)
-    implied = shlex.split(ROWS[given.row].flags) if "row" in given else []
-    implied += DEMO_FLAGS if given.demo else []
+    rows = getattr(given, "row", [None])  # which is there only where it is given
+    found = {row: read_flags(parser, argv, row) for row in rows}
+    for row, settings in found.items():
+        check(parser, argv, settings, f"row {row}: " if len(rows) > 1 else "")
+    return found
+
+
+def read_flags(parser: Parser, argv: list[str], row: int | None) -> Settings:
+    """Returns what flags say one by one, with those that a row and `--demo` stand for."""
+    implied = shlex.split(ROWS[row].flags) if row else []
+    implied += DEMO_FLAGS if "--demo" in argv else []
     values = vars(parser.parse_args(implied + argv))
+    if values["save_model"]:
+        name = values["save_model"].name.replace("{row}", str(row))
+        values["save_model"] = values["save_model"].with_name(name)
     parts = {
         name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in PARTS.items()
     }
     alone = {name: values[name] for name in ("seed", "num_seeds", "baseline")}
     return Settings(**parts, **alone)
+
+
+def check(parser: Parser, argv: list[str], settings: Settings, row: str) -> None:
+    """Ends the program with status 2 where settings do not fit together.
+
+    Args:
+        parser: what tells the problem.
+        argv: the flags.
+        settings: what they say.
+        row: of which row, in words, where there are several.
+    """
+    given = parser.parse_args(argv, argparse.Namespace(model_size=None, save_model=None))
+    try:
+        problem = find_conflict(settings, given.model_size is not None)
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        problem = str(error)
+    except ValueError as error:  # of the checkpoint; its notes are lines that convert it
+        parser.error(f"--weights: {error}", *getattr(error, "__notes__", ()))
+    if row and given.save_model and "{row}" not in given.save_model.name:
+        parser.error("--save_model needs {row} in the file's name where --row names several")
+    if problem:
+        parser.error(f"{row}{problem}")
 
 
 # ----------------------------------------------------------------------------------------- rows
@@ -79,7 +110,7 @@ def read_flags(parser: Parser, argv: list[str]) -> Settings:
 def identities_of_rows() -> dict[int, dict[str, Any]]:
     """Returns what makes each row what it is."""
     parser = build_parser()
-    return {number: read_flags(parser, ["--row", str(number)]).identity for number in ROWS}
+    return {number: read_flags(parser, [], number).identity for number in ROWS}
 
 
 def row_of(settings: Settings) -> int | None:

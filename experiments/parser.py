@@ -33,6 +33,22 @@ def whole_number(minimum: int, maximum: int = 2**63 - 1) -> Any:
     return convert
 
 
+def row_numbers(text: str) -> list[int]:
+    """Returns the numbers of rows, such as 1, 1-5,10,16 or all; each once, in their order."""
+    numbers: list[int] = []
+    for part in (f"1-{len(ROWS)}" if text == "all" else text).split(","):
+        if not (found := re.fullmatch(r"(\d{1,2})(?:-(\d{1,2}))?", part, re.ASCII)):
+            numbers = []
+            break
+        first, last = int(found[1]), int(found[2] or found[1])
+        numbers += range(first, last + 1) if first <= last else [0]
+    if not numbers or not set(numbers) <= ROWS.keys():
+        raise argparse.ArgumentTypeError(
+            f"must be a row from 1 to {len(ROWS)}, several such as 1-5,10,16, or all, got {text!r}"
+        )
+    return sorted(set(numbers))
+
+
 def positive_number(text: str) -> float:
     """Returns a finite number above 0."""
     try:
@@ -130,8 +146,9 @@ def build_parser() -> Parser:
     add("--ignore_index", type=whole_number(-(2**63)), default=-100, metavar="LABEL",
         help="label whose messages do not count in the loss")
     add = parser.add_argument_group("and beyond them").add_argument
-    add("--row", type=whole_number(1, len(ROWS)), metavar="N", default=argparse.SUPPRESS,
-        help="the flags of a row of the table; flags given beside it win")
+    add("--row", type=row_numbers, metavar="N", default=argparse.SUPPRESS,
+        help="the flags of a row of the table, or of several, such as 1-5,10,16 or all; flags "
+        "given beside it win")
     add("--demo", action="store_true",
         help="a tiny random model on made-up messages; downloads nothing, proves nothing")
     add("--lora_scaling", choices=("alpha", "alpha_over_rank", "rslora"), default="alpha",

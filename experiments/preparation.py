@@ -1,5 +1,6 @@
 """What a run starts from: the files of its messages, its data sets, and the adapted model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -66,8 +67,12 @@ def load_corpus(reading: Reading, own: Own) -> Corpus:
     return Corpus(splits, SPAM_CLASSES, digest)
 
 
-def read_own(own: Own, training: Training) -> Corpus | None:
+def read_own(own: Own, trainings: Sequence[Training]) -> Corpus | None:
     """Returns the user's own messages, None if there are none, and prints what they are.
+
+    Args:
+        own: where they are, and how they are split.
+        trainings: how they are to be trained on.
 
     Raises:
         OSError: when a file cannot be read.
@@ -76,8 +81,9 @@ def read_own(own: Own, training: Training) -> Corpus | None:
     if not own.data:
         return None
     corpus = load_own(own)
-    if problem := find_misfit_of_training(training, len(corpus.splits["train"])):
-        raise ValueError(problem)
+    for training in trainings:
+        if problem := find_misfit_of_training(training, len(corpus.splits["train"])):
+            raise ValueError(problem)
     print(describe_corpus(corpus))
     return corpus
 

@@ -1,13 +1,16 @@
 """Runs and their records: one for each seed, and none that is there already.
 
-run_and_record(settings, memo, corpus)
+run_seeds(settings, corpus)
 """
 
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from experiments.baselines import run_baseline
+from experiments.claims import claim
 from experiments.data.corpus import Corpus
 from experiments.descriptions import describe_result
 from experiments.devices import (
@@ -52,30 +55,60 @@ def run(
         return run_experiment(settings, memo, corpus, record)
 
 
-def run_and_record(settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None) -> None:
-    """Runs one seed and leaves its record, unless there is one already."""
+def run_seeds(settings: Settings, corpus: Corpus | None) -> None:
+    """Runs every seed of the settings, and leaves a record of each."""
+    memo: dict[str, Any] | None = {} if settings.num_seeds > 1 else None
+    for seed in range(settings.seed, settings.seed + settings.num_seeds):
+        run_and_record(replace(settings, seed=seed), memo, corpus)
+
+
+def run_and_record(
+    settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None, waits: bool = False
+) -> bool:
+    """Runs one seed and leaves its record, unless there is one already.
+
+    Args:
+        settings: of one seed.
+        memo: keeps hidden states from one run to the next.
+        corpus: the user's own messages, if there are any.
+        waits: for another process that has claimed the run; else that is passed over.
+
+    Returns:
+        Whether there is a record now.
+    """
     device, folder = device_of(settings), settings.output.output_dir
     peak_since = start_peak(device)
     if settings.reading.demo:  # is shown, not recorded
         result = run(settings, memo, corpus, record=None)
         print(describe_result(result.correct, peak_memory_mib(device), row=None, demo=True))
-        return
-    check_writable(folder)  # is told now, and not after hours
+        return True
+    if rank() == 0:
+        check_writable(folder)  # is told now, and not after hours
     record = begin_record(settings, corpus, device)
     path = record_path(folder, record)
-    is_there = is_finished(path) and not settings.output.overwrite and is_saved(settings)
-    if agree(is_there):
-        print(f"Recorded already, and not run again (--overwrite does): {path}")
-        return
+    with claim(path, waits) if rank() == 0 else nullcontext() as is_mine:
+        if not agree(is_mine):
+            print(f"Claimed by another process, and passed over: {path}")
+            return False
+        if agree(is_finished(path) and not settings.output.overwrite and is_saved(settings)):
+            print(f"Recorded already, and not run again (--overwrite does): {path}")
+            return True
+        result = run_or_record_failure(settings, memo, corpus, record)
+        peak_mib = largest(peak_memory_mib(device), device)
+        if rank() == 0:
+            print(describe_result(result.correct, peak_mib, published_row(record), demo=False))
+            finished = finish_record(record, result, peak_mib, peak_since)
+            print(f"Recorded: {write_record(folder, finished)}")
+    return True
+
+
+def run_or_record_failure(
+    settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None, record: dict[str, Any]
+) -> Result:
+    """Runs one seed; if it fails, leaves a record of that."""
     try:
-        result = run(settings, memo, corpus, record["digest"])
+        return run(settings, memo, corpus, record["digest"])
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         if rank() == 0:
-            record_failure(folder, record, error)
+            record_failure(settings.output.output_dir, record, error)
         raise
-    peak_mib = largest(peak_memory_mib(device), device)
-    if rank() > 0:  # the first process records
-        return
-    print(describe_result(result.correct, peak_mib, published_row(record), demo=False))
-    finished = finish_record(record, result, peak_mib, peak_since)
-    print(f"Recorded: {write_record(folder, finished)}")

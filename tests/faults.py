@@ -215,6 +215,10 @@ FAULTS = {
         "One of several processes of a run fails, is killed, or is stopped",
         "all end within half a minute, and the first one's last line says which and why",
     ),
+    "killed worker": (
+        "One of several workers on the same folder of records is killed",
+        "its claim ends with it, and the others, or a new start, make what it was at",
+    ),
 }
 
 

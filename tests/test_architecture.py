@@ -18,7 +18,7 @@ LAYERS = {  # from top to bottom; within a line, too, a module imports only thos
     "scripts": "additional_experiments classify compare_experiments",
     "an answer": "comparison.figures comparison.pairs comparison.tables comparison.summaries "
     "comparison.groups comparison.statistics comparison.flags",
-    "runs": "runs experiment",
+    "runs": "sweep runs claims experiment",
     "a kept classifier": "keeping.answers keeping.classifying keeping.bases keeping.saved_models "
     "keeping.description keeping.flags",
     "a run": "baselines results preparation descriptions finetuning",

@@ -1,0 +1,140 @@
+"""Several rows in one process: in the order that shares most, with what is done and what remains.
+
+    sweep(parse_rows(["--row", "1-5,10,16"]), corpus)
+
+Rows with the same weights, mask and needed tokens follow each other, so that the hidden states of
+their frozen layers are computed once. A run that fails is told and passed over; one that another
+worker on the same folder has claimed is passed over too, and looked at again in the end.
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from experiments.data.corpus import Corpus
+from experiments.runs import run_and_record
+from experiments.settings import Settings
+from experiments.torchrun import count_processes
+
+FROZEN_LAST = {"last_layer": 1, "last_block": 1, "last_two_blocks": 2}  # blocks behind the prefix
+
+
+def shared_by(settings: Settings) -> tuple[Any, ...]:
+    """Returns what the hidden states of a run's frozen layers depend on, but for seed and data."""
+    network, reading = settings.network, settings.reading
+    if network.trainable_token_pos == "flexible" or reading.no_padding:
+        tokens = "their own"
+    elif network.trainable_token_pos == "first" and not network.average_embeddings:
+        tokens = "the first"
+    else:
+        tokens = "all"
+    depth = FROZEN_LAST.get(network.trainable_layers, 0)
+    length = str(reading.context_length)
+    return network.model_size, network.weights, network.disable_causal_mask, length, tokens, depth
+
+
+class Run(NamedTuple):
+    """A run of a sweep."""
+
+    row: int
+    settings: Settings  # of one seed
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return f"row {self.row:02d}, seed {self.settings.seed}"
+
+
+def order_runs(rows: Mapping[int, Settings]) -> list[Run]:
+    """Returns a run for each row and seed, in the order that shares most.
+
+    Args:
+        rows: settings by the number of the row.
+    """
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for row in sorted(rows, key=lambda row: (rows[row].network.config["n_layers"], row)):
+        groups.setdefault(shared_by(rows[row]), []).append(row)
+    first = next(iter(rows.values()))
+    return [
+        Run(row, replace(rows[row], seed=seed))
+        for group in groups.values()
+        for seed in range(first.seed, first.seed + first.num_seeds)
+        for row in group
+    ]
+
+
+def sweep(rows: Mapping[int, Settings], corpus: Corpus | None) -> None:
+    """Makes the runs of several rows, unless they are recorded already.
+
+    Args:
+        rows: settings by the number of the row.
+        corpus: the user's own messages, if there are any.
+
+    Raises:
+        ValueError: in the end, when runs failed; names them.
+        OSError: with several processes, which a failure puts out of step, like the others; at once.
+    """
+    runs, failed = order_runs(rows), []
+    memo: dict[str, Any] = {}
+    passed_over = make_runs(runs, memo, corpus, failed, waits=False)
+    if passed_over:
+        print(f"Back to {len(passed_over)} that other processes had claimed")
+        make_runs(passed_over, memo, corpus, failed, waits=True)
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+
+
+def make_runs(
+    runs: Sequence[Run],
+    memo: dict[str, Any],
+    corpus: Corpus | None,
+    failed: list[str],
+    waits: bool,
+) -> list[Run]:
+    """Makes runs one after the other, and returns those that were passed over.
+
+    Args:
+        runs: in their order.
+        memo: keeps hidden states from one run to the next.
+        corpus: the user's own messages, if there are any.
+        failed: gets the names of those that fail.
+        waits: for other processes that have claimed a run.
+    """
+    started, passed_over, shared = time.monotonic(), [], None
+    for done, run in enumerate(runs):
+        if shared_by(run.settings) != shared:
+            memo.clear()  # first, so that it never stands beside the next model
+            shared = shared_by(run.settings)
+        print(f"\nRun {done + 1} of {len(runs)}: {run.name}; {left(started, done, len(runs))}")
+        try:
+            is_there = run_and_record(run.settings, memo, corpus, waits)
+        except (OSError, ValueError, MemoryError) as error:
+            if count_processes() > 1:
+                raise
+            print(f"Failed: {run.name}: {error}", file=sys.stderr)
+            failed.append(run.name)
+        else:
+            passed_over += [] if is_there else [run]
+    return passed_over
+
+
+def left(started: float, done: int, total: int) -> str:
+    """Returns in words what is done, and how long the rest takes at that pace.
+
+    Args:
+        started: when the first run began, in seconds of the monotonic clock.
+        done: how many runs have come to their end.
+        total: how many there are.
+    """
+    if done == 0:
+        return "nothing is done yet"
+    seconds = time.monotonic() - started
+    rest = seconds / done * (total - done)
+    return f"{done} done in {in_words(seconds)}, some {in_words(rest)} remain"
+
+
+def in_words(seconds: float) -> str:
+    """Returns a time in seconds, or in minutes where it is longer than two."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
