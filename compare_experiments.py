@@ -6,11 +6,11 @@
     python compare_experiments.py --published        # what the published figures alone can carry
     python compare_experiments.py --plot figures     # PNG figures
 
-Each row's test accuracy gets Wilson's 95 % interval. Against row 1 stands the exact McNemar test on
-the messages that just one of the two gets right, corrected by Holm's method over the rows shown.
+Each row's test accuracy gets Wilson's 95 % interval. Against row 1 stands the difference over all
+shared seeds, with an interval over other seeds and other messages and a verdict: better, worse,
+equivalent (within `--margin`) or not known; of one seed, the exact McNemar test. p-values are
+corrected by Holm's method over the rows shown. `docs/statistics.md` has the method.
 Only runs of the same weights, data and precision are held against each other, unless two are named.
-Seeds are summed up by mean, standard deviation and range; the spread that other test messages would
-bring is another thing, and is kept apart from it.
 """
 
 if __name__ == "__main__":  # a wrong flag ends here: the imports below take seconds
@@ -29,16 +29,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.command_line import JUST_STOPPED, one_line_errors
+from experiments.comparison.export import write_summaries
 from experiments.comparison.flags import parse_args
 from experiments.comparison.groups import Groups, find_pair, group_records, left_out
 from experiments.comparison.pairs import compare_pair
+from experiments.comparison.splits import over_splits
 from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import (
+    losses_table,
     metrics_table,
     notes,
     published_table,
     summary_table,
-    write_summaries,
 )
 from experiments.data.messages import read_messages
 from experiments.records import read_records
@@ -79,12 +81,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         groups = find_groups(arguments.results)
         if arguments.rows:
             pair = find_pair(groups, arguments.rows)
-            print(compare_pair(*pair, read_texts(arguments.test_csv)))
+            texts = read_texts(arguments.test_csv)
+            print(compare_pair(*pair, arguments.margin / 100, texts))
             return
-        summaries = summarise(groups)
-        print("\n".join([summary_table(summaries), "", *notes(groups)]))
+        summaries = summarise(groups, arguments.margin / 100)
+        of_splits = over_splits(groups, summaries)
+        print("\n".join([summary_table(summaries), "", *notes(groups, summaries), *of_splits]))
         if arguments.metrics:
-            print(f"\n{metrics_table(groups)}")
+            print("\n\n".join(["", metrics_table(groups), losses_table(summaries)]).rstrip())
         write_summaries(summaries, arguments.csv, arguments.json)
         if arguments.plot:
             from experiments.comparison.figures import plot  # matplotlib takes a second

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.data.corpus import Corpus
+from experiments.data.corpus import Corpus, same_texts
 from experiments.results import Clock, Result
 from experiments.training import History
 
@@ -102,4 +102,7 @@ def run_baseline(name: str, corpus: Corpus) -> Result:
         for split, p, y in zip(corpus.splits, predicted, labels, strict=True)
     }
     in_training = corpus.splits["test"]["Text"].isin(texts[0]).tolist()
-    return Result(History(), correct, predicted[-1], labels[-1], in_training, clock.seconds)
+    return Result(
+        History(), correct, predicted[-1], labels[-1], in_training, same_texts(texts[-1]),
+        clock.seconds,
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from experiments.data.corpus import Corpus
+from experiments.data.corpus import Corpus, same_texts
 from experiments.data.datasets import create_loaders
 from experiments.descriptions import describe_run
 from experiments.devices import (
@@ -73,6 +73,7 @@ def run_experiment(
     clock.stop("load")
 
     in_training = datasets.test.data["Text"].isin(datasets.train.data["Text"]).tolist()
+    same_text = same_texts(datasets.test.data["Text"])
     prefix_seconds, prefix_reused = 0.0, False
     if not machine.no_shortcuts:
         keep_freed_memory()
@@ -102,6 +103,6 @@ def run_experiment(
             kept = keep_classifier(settings, plain, max_length, corpus.class_names, record)
             print(f"Saved: {kept}")
     return Result(
-        history, correct, probabilities, labels, in_training, clock.seconds, parameters,
-        kernels, prefix_reused,
+        history, correct, probabilities, labels, in_training, same_text, clock.seconds,
+        parameters, kernels, prefix_reused,
     )  # fmt: skip

@@ -67,8 +67,8 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> Metrics:
         recalls=or_none(divide(hits, true)),
         confusion=confusion.tolist(),
         auroc=auroc(p, labels),
-        log_loss=log_loss(p, labels),
-        brier_score=brier_score(p, labels),
+        log_loss=float(log_losses(p, labels).mean()),
+        brier_score=float(brier_scores(p, labels).mean()),
         calibration_error=calibration_error(bins),
         bins=bins,
     )
@@ -134,22 +134,22 @@ def area_above(scores: np.ndarray, is_positive: np.ndarray) -> float:
 # ---------------------------------------------------------------------------------- probabilities
 
 
-def log_loss(p: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the mean of -log of the label's probability, in nats.
+def log_losses(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns (N,): -log of the probability of each message's label, in nats.
 
     A probability below float64's epsilon counts as that: a certain error costs 36, not infinity.
     """
     of_label = p[np.arange(len(p)), labels]  # (N,)
-    return float(-np.log(np.maximum(of_label, np.finfo(np.float64).eps)).mean())
+    return -np.log(np.maximum(of_label, np.finfo(np.float64).eps))
 
 
-def brier_score(p: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the mean of half the squared distance between probabilities and truth, 0 to 1.
+def brier_scores(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns (N,): half the squared distance between probabilities and truth, 0 to 1.
 
     With two classes that is the usual (p - y)^2; Brier's own score is twice as large.
     """
     truth = np.eye(p.shape[1])[labels]  # (N, K)
-    return float(np.square(p - truth).sum(axis=1).mean() / 2)
+    return np.square(p - truth).sum(axis=1) / 2
 
 
 def reliability_bins(p: np.ndarray, labels: np.ndarray) -> list[Bin]:

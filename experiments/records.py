@@ -48,13 +48,17 @@ RESULTS = {
     "trainable_parameters": int,
     "parameters": int,
 }
-OPTIONAL = {"best": (list, type(None))}  # [epoch, loss]; lacked by the first of version 2
+OPTIONAL = {  # lacked by the first of version 2
+    "best": (list, type(None)),  # [epoch, loss]
+    "split": (dict, type(None)),  # of one's own messages: of what it is, and its seed
+}
 TEST = {  # of each test message
     "labels": int,
     "predictions": int,
     "probabilities": list,  # of each class; version 1 has p_spam, that of spam alone
     "in_training": bool,
 }
+OPTIONAL_TEST = {"same_text": int}  # the place of the first message with the very text
 TEST_1 = {name: TEST[name] for name in TEST if name != "probabilities"} | {"p_spam": (int, float)}
 
 
@@ -180,6 +184,7 @@ def find_wrong_result(record: dict[str, Any]) -> str | None:
     if "train" not in seconds:
         return "seconds lack train"
     expected = TEST if record["version"] > 1 else TEST_1
+    expected = expected | {name: kind for name, kind in OPTIONAL_TEST.items() if name in test}
     if set(test) != set(expected):
         return f"test has {', '.join(test)}"
     for name, kind in expected.items():

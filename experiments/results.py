@@ -56,6 +56,7 @@ class Result:
     probabilities: Tensor  # (N, K), of the test messages
     labels: Tensor  # (N,)
     in_training: list[bool]  # whether a training message has the very text
+    same_text: list[int]  # the first test message that has it
     seconds: dict[str, float]  # by phase; prefix and train make up the training time
     parameters: tuple[int, int] = (0, 0)  # trained, and in all
     kernels: str = ""
@@ -164,6 +165,7 @@ def begin_record(settings: Settings, corpus: Corpus | None, device: torch.device
         "digest": hashlib.sha256(repr(depends_on).encode()).hexdigest(),
         "data": data,
         "classes": list(class_names),
+        "split": {"of": corpus.whole, "seed": settings.own.split_seed} if corpus else None,
         "prefix_reused": False,
         "seed": settings.seed,
         "environment": versions
@@ -206,6 +208,7 @@ def finish_record(
             "predictions": result.probabilities.argmax(dim=-1).tolist(),
             "probabilities": probabilities.round(DIGITS).tolist(),
             "in_training": result.in_training,
+            "same_text": result.same_text,
         },
         "metrics": metrics,
         "seconds": {name: round(s, 3) for name, s in result.seconds.items()},

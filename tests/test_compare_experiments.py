@@ -9,8 +9,10 @@ from records import make_record, make_stand_in, some_records
 import compare_experiments
 from compare_experiments import main
 from experiments.command_line import JUST_STOPPED
+from experiments.comparison.groups import group_records
+from experiments.comparison.summaries import summarise
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.records import write_record
+from experiments.records import read_records, write_record
 
 
 @pytest.fixture
@@ -41,6 +43,41 @@ def test_the_table_is_there_for_other_programs(results, tmp_path):
     with (tmp_path / "t.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [float(row["mean"]) for row in table] == [row["mean"] for row in rows]
+    assert table[0].keys() == rows[0].keys()
+
+
+def test_the_table_for_other_programs_has_the_evidence_against_row_1(tmp_path):
+    wrong = {1: [[1, 2], [1], [5]], 4: [[3], [3, 1, 7], []]}
+    for row, of_seeds in wrong.items():
+        for seed, numbers in enumerate(of_seeds):
+            record = make_record(row, seed=seed, wrong=numbers)
+            record["test"]["same_text"] = [0, *range(11)]
+            write_record(tmp_path, record)
+    main(["--results", str(tmp_path), "--json", str(tmp_path / "rows.out"), "--margin", "2"])
+    base, row = json.loads((tmp_path / "rows.out").read_text())
+    (summary,) = summarise(group_records(read_records(tmp_path)[0]), 0.02)[1:]
+    evidence, crossed = summary.evidence, summary.evidence.accuracy.crossed
+    assert (row["verdict"], row["sentence"]) == (summary.verdict, summary.sentence)
+    assert (row["shared_seeds"], row["distinct_messages"], row["margin"]) == (3, 11, 0.02)
+    assert [row["difference"], row["difference_low"], row["difference_high"]] == pytest.approx(
+        [crossed.mean, *crossed.interval]
+    )
+    assert [row["equivalence_low"], row["equivalence_high"]] == list(crossed.equivalence)
+    parts = [row[f"variance_{part}"] for part in ("seeds", "messages", "rest")]
+    assert parts == list(crossed.components)
+    settle = [row["smallest_seen"], row["seeds_to_settle"], row["messages_to_settle"]]
+    assert settle == list(evidence.outlook)
+    assert row["log_loss_difference_low"] == evidence.log_loss.crossed.interval.low
+    assert row["brier_score_difference"] == evidence.brier_score.mean
+    assert row["brier_score_difference_high"] == evidence.brier_score.crossed.interval.high
+    assert {base[name] for name in row.keys() - base.keys() | {"difference", "margin"}} == {None}
+
+
+def test_losses_against_row_1_are_shown_with_the_metrics(results, capsys):
+    main(["--results", str(results)])
+    assert "log loss against row 1" not in capsys.readouterr().out
+    main(["--results", str(results), "--metrics"])
+    assert "log loss against row 1" in capsys.readouterr().out
 
 
 def test_the_table_for_other_programs_tells_weights_data_and_precision(tmp_path):
@@ -105,6 +142,7 @@ def test_an_interrupted_comparison_speaks_of_no_record(results, monkeypatch, cap
         (["1"], 2, "name two different rows"),
         (["1", "1"], 2, "name two different rows"),
         (["1", "01"], 2, "name two different rows"),
+        (["--margin", "0"], 2, "must be a number above 0"),
         (["--published", "--plot", "x"], 2, "are of the table"),
         (["1", "19"], 1, "no record of row 19"),
         (["--results", "nowhere"], 1, "run additional_experiments.py first"),

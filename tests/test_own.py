@@ -106,6 +106,14 @@ def test_a_split_is_the_same_for_the_same_seed_and_another_for_another(three):
     assert set(pairs_of(one)) != set(pairs_of(other))
 
 
+def test_what_was_split_and_how_is_the_same_for_every_seed(three):
+    one, other = prepare(three, split_seed=5), prepare(three, split_seed=6)
+    assert (one.whole == other.whole, one.digest == other.digest) == (True, False)
+    assert one.whole != prepare(three, split_seed=5, shares=(80, 10, 10)).whole
+    assert one.whole != prepare(three, split_seed=5, balance=True).whole
+    assert one.whole != prepare(three.iloc[1:], split_seed=5).whole
+
+
 def test_a_split_does_not_keep_the_order_of_the_file():
     train = split_by_text(distinct(a=20, b=20), SPLITS, 123)["train"]
     assert train["Label"].tolist() != sorted(train["Label"])

@@ -72,6 +72,14 @@ def test_a_run_on_three_classes_says_and_records_them(run, questions):
     assert "as published" not in printed
 
 
+def test_a_record_tells_the_split_and_of_what_it_is(run, questions):
+    for seed in (1, 2):
+        records, _ = run("--data", questions["csv"], "--split_seed", seed, "--baseline", "majority")
+    assert sorted(record["split"]["seed"] for record in records) == [1, 2]
+    assert len({record["split"]["of"] for record in records}) == 1
+    assert len({record["data"] for record in records}) == 2
+
+
 def test_every_format_makes_the_same_run(run, questions):
     pytest.importorskip("pyarrow")
     for extension, path in questions.items():

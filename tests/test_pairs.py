@@ -1,67 +1,64 @@
-import numpy as np
+import re
+
 import pytest
 from records import make_record, make_stand_in, some_records
 
 from experiments.comparison.groups import group_records
 from experiments.comparison.pairs import QUESTIONS, compare_pair
-from experiments.comparison.statistics import bootstrap_interval, t_interval
-from experiments.comparison.tables import percent_interval
 
 
 def test_a_pair_shows_its_question_its_test_and_the_messages_that_differ():
     groups = group_records(some_records())
-    text = compare_pair(groups["row 01"], groups["row 16"], [f"text {i}" for i in range(12)])
+    text = compare_pair(groups["row 01"], groups["row 16"], 0.01, [f"text {i}" for i in range(12)])
     assert text.startswith(QUESTIONS[16])
     assert "Only row 01 right: 2; only row 16 right: 1; exact McNemar p = 1" in text
-    assert "mean -4.17" in text  # (9 - 10 + 11 - 11) / 24
+    assert "points -4.17" in text  # (9 - 10 + 11 - 11) / 24
     listed = [line for line in text.splitlines() if "P(spam)" in line]
     assert [line.split()[0] for line in listed] == ["1", "7", "8"]
     assert "text 7" in listed[1]
 
 
-def test_the_two_spreads_of_a_pair_are_kept_apart():
-    groups = group_records(some_records())
-    text = compare_pair(groups["row 01"], groups["row 04"])
-    assert "other seeds, these messages" in text
-    assert "other messages, these seeds" in text
-
-
 def pair_of(*records):
     groups = group_records(records)
-    return compare_pair(*groups.values())
+    return compare_pair(*groups.values(), 0.01)
 
 
-def seeds(row, wrong_of_each):
-    return [make_record(row, seed=i, wrong=wrong) for i, wrong in enumerate(wrong_of_each)]
+def seeds(row, wrong_of_each, **more):
+    return [make_record(row, seed=i, wrong=wrong, **more) for i, wrong in enumerate(wrong_of_each)]
 
 
-def test_the_interval_over_seeds_is_that_of_the_differences():
+def test_the_verdict_of_a_pair_is_over_all_seeds_whatever_the_first_one_says():
+    first, second = [range(10), *[range(3)] * 4], [[], *[range(15)] * 4]
+    text = pair_of(*seeds(1, first, total=300), *seeds(4, second, total=300))
+    assert "exact McNemar p = 0.00195, of this seed alone" in text
+    assert "Whether row 04 is better or worse than row 01 is not known: -2.53 points" in text
+    assert "row 04 is better than" not in text
+
+
+def test_a_pair_shows_accuracy_and_losses_and_where_the_spread_comes_from():
     first, second = [[1, 2, 3, 4, 5], [1], []], [[1, 2, 3], [], [1]]
     text = pair_of(*seeds(1, first), *seeds(16, second))
-    expected = percent_interval(t_interval([2 / 12, 1 / 12, -1 / 12]))
-    assert f"other seeds, these messages: 95 % {expected} (t)" in text
+    assert "row 16 minus row 01, a mean over 3 seeds:" in text
+    lines = {line[:23].strip(): line[24:] for line in text.splitlines() if line.startswith("  ")}
+    assert lines["test accuracy, points"].startswith("+5.56 (")  # 2 of 36
+    assert lines["log loss"].startswith("-0.1221 (")  # 2 / 36 ln(0.1 / 0.9)
+    assert lines["Brier score"].startswith("-0.0444 (")  # 2 / 36 (0.9² - 0.1²)
+    shares = [int(n) for n in re.findall(r"(\d+) %", text.partition("variance of the mean")[2])]
+    assert sum(shares) in (99, 100, 101)
 
 
-def test_the_interval_over_messages_is_of_every_seed():
-    text = pair_of(*seeds(1, [[1], [1, 2]]), *seeds(16, [[3], []]))
-    differences = np.zeros(12)
-    differences[[1, 2, 3]] = 1, 0.5, -0.5
-    expected = percent_interval(bootstrap_interval(differences))
-    assert f"other messages, these seeds: 95 % {expected} (bootstrap)" in text
-    text = pair_of(*seeds(1, [[1], [2]]), *seeds(16, [[2], [1]]))  # over both seeds, no difference
-    assert "95 % needs messages that differ (bootstrap)" in text
+def test_a_pair_of_one_seed_has_no_interval_of_other_seeds():
+    text = pair_of(make_record(1, wrong=[1]), make_record(16, wrong=[2, 3]))
+    assert "test accuracy, points -8.33\n" in text
+    assert "variance of the mean" not in text
+    assert "Nothing is known of other seeds." in text
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "words"),
-    [
-        ([[1]], [[2, 3]], "needs two seeds"),
-        ([[1], [1, 2]], [[], [1]], "needs seeds that differ"),
-        ([[], [], []], [[1], [2], [3]], "needs seeds that differ"),
-    ],
-)
-def test_no_interval_over_seeds_is_without_width(first, second, words):
-    assert f"95 % {words} (t)" in pair_of(*seeds(1, first), *seeds(16, second))
+def test_the_margin_is_of_the_pair():
+    records = [*seeds(1, [[1]] * 3, total=300), *seeds(16, [[1]] * 3, total=300)]
+    groups = group_records(records)
+    assert "is equivalent to row 01 within 1 point" in compare_pair(*groups.values(), 0.01)
+    assert "is not known" in compare_pair(*groups.values(), 0.009)
 
 
 @pytest.mark.fault("other messages")
@@ -85,7 +82,8 @@ def test_the_question_of_two_rows_is_asked_where_nothing_else_differs():
 
 def test_a_pair_says_which_is_better():
     text = pair_of(make_record(1, wrong=range(10), total=40), make_record(16, total=40))
-    assert "only row 16 right: 10; exact McNemar p = 0.00195: row 16 is better." in text
+    assert "only row 16 right: 10; exact McNemar p = 0.00195" in text
+    assert "With seed 123 alone, row 16 is better than row 01: of 40 test messages, only" in text
 
 
 def test_a_pair_of_stand_ins_names_them_once_a_line():

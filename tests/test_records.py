@@ -55,6 +55,7 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     [
         ({"version": 3}, "version 3, expected 1 or 2"),
         ({"weights": 1}, "weights is int"),
+        ({"split": 1}, "split is int"),
         ({"prefix_reused": None}, "prefix_reused is NoneType"),
         ({"seed": "123"}, "seed is str"),
         ({"row": 20}, "row 20 is none of the table"),
@@ -106,6 +107,18 @@ def test_what_is_no_record_is_named_and_left_out(change, words, tmp_path):
     assert words in problems[0]
     with pytest.raises(ValueError, match="not a record"):
         write_record(tmp_path, make_record() | change)
+
+
+@pytest.mark.parametrize("make", [make_record, make_old_record])
+def test_a_record_may_tell_which_test_messages_have_one_text(make, tmp_path):
+    record = make()
+    path = tmp_path / "record.json"
+    for same_text, is_whole in ((list(range(12)), True), ([0] * 11, False), (["0"] * 12, False)):
+        record["test"]["same_text"] = same_text
+        path.write_text(json.dumps(record))
+        records, problems = read_records(tmp_path)
+        assert (len(records), len(problems)) == (is_whole, not is_whole)
+        assert not is_whole or records[0]["test"]["same_text"] == same_text
 
 
 def test_every_field_is_expected_with_its_type():
@@ -228,7 +241,8 @@ def test_the_records_that_are_kept_here_are_all_read():
 
 def test_the_document_names_every_field():
     text = DOCUMENT.read_text(encoding="utf-8")
-    more = {"stands_in", "error", "labels", "predictions", "probabilities", "in_training"}
+    more = {"stands_in", "error", "labels", "predictions", "probabilities", "in_training",
+            "same_text"}  # fmt: skip
     assert not {
         name for name in {*FIELDS, *SINCE_2, *RESULTS, *OPTIONAL, *more} if f"`{name}`" not in text
     }

@@ -94,7 +94,7 @@ def test_a_record_tells_versions_and_whether_shortcuts_were_taken():
 
 
 def test_a_result_without_a_network_has_no_parameters_kernels_or_prefix():
-    result = Result([], {}, None, None, [], {})
+    result = Result([], {}, None, None, [], [], {})
     assert (result.parameters, result.kernels, result.prefix_reused) == ((0, 0), "", False)
 
 

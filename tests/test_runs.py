@@ -368,6 +368,14 @@ def test_in_training_says_whether_a_training_message_has_the_text(flags, run):
     assert record["test"]["in_training"] == by_split["train"]
 
 
+@pytest.mark.parametrize("flags", [(), ("--baseline", "majority")], ids=["network", "baseline"])
+def test_same_text_is_the_first_test_message_that_has_it(flags, run):
+    texts = pd.read_csv(demo_splits()["test"])["Text"].tolist()
+    (record,), _ = run(*QUICK, *flags)
+    assert record["test"]["same_text"] == [texts.index(text) for text in texts]
+    assert len(set(texts)) < len(texts)
+
+
 # ------------------------------------------------------------------------------------------- rows
 
 

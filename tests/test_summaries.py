@@ -5,7 +5,7 @@ import pytest
 from records import make_record, make_stand_in, some_records
 
 from experiments.comparison.groups import group_records
-from experiments.comparison.statistics import holm, wilson_interval
+from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.summaries import summarise
 from experiments.published import CHECKPOINT_SHA256
 
@@ -25,37 +25,49 @@ def test_a_summary_is_of_the_first_seed_and_of_all():
     assert s.interval == wilson_interval(9, 12)
 
 
-def test_each_row_is_tested_against_row_1_on_the_messages_that_just_one_gets_right():
+def test_each_row_is_held_against_row_1():
     found = by_name(some_records())
-    assert (found["row 01"].p_value, found["row 01"].verdict) == (None, "")
-    assert (found["row 16"].only_base, found["row 16"].only_this) == (2, 1)
-    assert found["row 16"].p_value == 1
-    assert (found["row 04"].only_base, found["row 04"].only_this) == (0, 2)
-    tested = [s for s in found.values() if s.p_value is not None]
-    assert [s.corrected_p_value for s in tested] == holm([s.p_value for s in tested])
+    row_1, row_16 = found["row 01"], found["row 16"]
+    assert (row_1.evidence, row_1.verdict, row_1.sentence) == (None, "", "")
+    assert (row_16.evidence.only_first, row_16.evidence.only_second) == (2, 1)
+    assert row_16.evidence.seeds == [123, 124]
+    assert (row_16.verdict, row_16.evidence.p_value) == ("not known", None)
 
 
-def test_a_difference_that_holds_is_put_in_words():
+def test_a_difference_of_one_seed_that_holds_is_put_in_words():
     records = [make_record(1, wrong=range(10), total=40), make_record(4, total=40)]
     assert by_name(records)["row 04"].verdict == "better"
     records = [make_record(1, total=40), make_record(4, wrong=range(10), total=40)]
     assert by_name(records)["row 04"].verdict == "worse"
 
 
-def test_the_verdict_is_that_of_the_corrected_p_value():
+def test_the_verdict_is_that_of_the_p_value_corrected_over_the_rows_shown():
     base = make_record(1, total=40)
     row_4 = make_record(4, wrong=range(6), total=40)  # p = 1/32
     assert by_name([base, row_4])["row 04"].verdict == "worse"
-    both = by_name([base, row_4, make_record(16, total=40)])
-    assert both["row 04"].p_value == 2 / 2**6
-    assert both["row 04"].corrected_p_value == 4 / 2**6
-    assert both["row 04"].verdict == "not distinguishable"
+    row_4 = by_name([base, row_4, make_record(16, total=40)])["row 04"]
+    assert row_4.evidence.p_value == 2 / 2**6
+    assert row_4.evidence.corrected_p_value == 4 / 2**6
+    assert row_4.evidence.compared == 2
+    assert row_4.verdict == "not known"
 
 
-def test_the_test_is_made_at_a_seed_that_both_have():
-    base = [make_record(1, wrong=[1, 2, 3]), make_record(1, seed=124, wrong=[5])]
-    found = by_name([*base, make_record(16, seed=124, wrong=[6, 7])])["row 16"]
-    assert (found.only_base, found.only_this) == (2, 1)
+def test_a_row_of_two_seeds_has_no_part_in_the_correction():
+    records = [make_record(1, total=40), make_record(1, seed=124, total=40)]
+    records += [make_record(4, wrong=range(6), total=40), make_record(16, total=40)]
+    records += [make_record(16, seed=124, total=40)]
+    found = by_name(records)
+    assert found["row 04"].evidence.corrected_p_value == 2 / 2**6
+    assert found["row 16"].evidence.corrected_p_value is None
+
+
+def test_the_margin_is_the_one_asked_for():
+    records = [make_record(row, seed=seed, total=300) for row in (1, 18) for seed in range(3)]
+    groups = group_records(records)
+    assert [summarise(groups, margin)[1].verdict for margin in (0.01, 0.005)] == [
+        "equivalent",
+        "not known",
+    ]
 
 
 @pytest.mark.fault("mixed records")
@@ -67,7 +79,8 @@ def test_each_weights_have_their_own_row_1():
         make_record(1, wrong=[4]),
         make_record(6, wrong=[5, 6, 7], weights=CHECKPOINT_SHA256["355M"]),
     ])  # fmt: skip
-    tested = {name: (s.only_base, s.only_this) for name, s in found.items() if s.p_value}
+    held = {name: s.evidence for name, s in found.items() if s.evidence}
+    tested = {name: (e.only_first, e.only_second) for name, e in held.items()}
     assert tested == {"row 06": (3, 1)}
     row_2 = found["row 02, checkpoint tiny.safetensors bbbbbbbb"]
     assert (row_2.seeds, row_2.verdict, row_2.weights) == (1, "", b)
@@ -77,9 +90,9 @@ def test_each_weights_have_their_own_row_1():
 
 def test_a_baseline_is_held_against_row_1_where_there_is_one_alone():
     majority = make_record(None, wrong=[0, 2], name="baseline majority")
-    assert by_name([make_record(1), majority])["baseline majority"].only_base == 2
+    assert by_name([make_record(1), majority])["baseline majority"].evidence.only_first == 2
     bases = [make_record(1), make_record(1, precision="bfloat16")]
-    assert by_name([*bases, majority])["baseline majority"].only_base is None
+    assert by_name([*bases, majority])["baseline majority"].evidence is None
 
 
 def test_every_device_of_a_group_is_named_once():

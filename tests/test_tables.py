@@ -3,7 +3,13 @@ from records import make_old_record, make_record, make_stand_in, some_records
 
 from experiments.comparison.groups import group_records
 from experiments.comparison.summaries import summarise
-from experiments.comparison.tables import notes, published_verdicts, summary_table
+from experiments.comparison.tables import (
+    losses_table,
+    notes,
+    published_verdicts,
+    summary_table,
+    with_interval,
+)
 from experiments.records import upgrade
 
 A = "a" * 64
@@ -16,15 +22,17 @@ def test_columns_that_no_run_fills_are_left_out():
         [cell.strip() for cell in table.splitlines()[0].strip("|").split("|")]
         for table in (whole, alone)
     ]
-    gone = ["mean ± sd, %", "range, %", "only row 1 right", "only this right", "p", "p (Holm)",
-            "against row 1"]  # fmt: skip
+    gone = ["mean ± sd, %", "range, %", "only row 1 right", "only this right",
+            "difference, points", "p", "p (Holm)", "against row 1", "could be seen, points",
+            "to settle"]  # fmt: skip
     assert [head for head in heads[0] if head not in gone] == heads[1]
     assert "11 of 12" not in alone
     assert "12 of 12" in alone
 
 
 def said_of(*records):
-    return "\n".join(notes(group_records(records)))
+    groups = group_records(records)
+    return "\n".join(notes(groups, summarise(groups)))
 
 
 def test_stand_ins_and_a_missing_row_1_are_said():
@@ -89,3 +97,55 @@ def test_what_is_not_known_is_an_empty_cell():
     table = summary_table(summarise(group_records([record])))
     assert "nan" not in table
     assert "unseen" not in table
+
+
+def five_seeds(row, wrong_of_each, **more):
+    return [
+        make_record(row, seed=seed, wrong=wrong, total=300, **more)
+        for seed, wrong in enumerate(wrong_of_each)
+    ]
+
+
+def cells(records, name):
+    table = summary_table(summarise(group_records(records))).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return dict(zip(rows[0], next(row for row in rows if row[0] == name), strict=True))
+
+
+def test_beside_what_is_not_known_stands_what_could_be_seen_and_what_settles_it():
+    records = [
+        *five_seeds(1, [range(10), *[range(3)] * 4]),
+        *five_seeds(4, [[], *[range(15)] * 4]),
+        *five_seeds(2, [range(200)] * 5),
+    ]
+    found = cells(records, "row 04")
+    assert found["against row 1"] == "not known"
+    assert found["difference, points"] == "-2.53 (-6.51 to +1.44)"
+    assert (found["could be seen, points"], found["to settle"]) == ("5.4", "33 seeds")
+    found = cells(records, "row 02")
+    assert found["against row 1"] == "worse"
+    assert (found["could be seen, points"], found["to settle"]) == ("", "")
+
+
+def test_a_sentence_for_each_row_is_among_the_notes():
+    records = some_records()
+    sentences = [s.sentence for s in summarise(group_records(records)) if s.evidence]
+    assert len(sentences) == 3
+    assert said_of(*records).startswith("\n".join(sentences))
+
+
+def test_records_that_do_not_tell_messages_of_one_text_are_named():
+    words = "do not tell which test messages have the very same text"
+    assert f"{words}, and each counts as one of its own: row 04; row 16" in said_of(*some_records())
+    records = [make_record(1), make_record(4), make_record(16)]
+    records[0]["test"]["same_text"] = list(range(12))
+    assert words not in said_of(*records)
+
+
+def test_losses_stand_against_row_1_with_the_same_interval():
+    records = [*five_seeds(1, [[1, 2], [1], []] * 2), *five_seeds(4, [[3], [3, 1], []] * 2)]
+    table = losses_table(summaries := summarise(group_records(records)))
+    log_loss, brier = summaries[1].evidence.log_loss, summaries[1].evidence.brier_score
+    assert f"| {with_interval(log_loss, 1)} | {with_interval(brier, 1)}" in table
+    assert with_interval(log_loss, 1).startswith("+0.0000 (")  # as many errors
+    assert losses_table(summarise(group_records([make_record(1)]))) == ""

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from experiments.command_line import Parser, path
 from experiments.hints import by_name
+from experiments.parser import positive_number
+
+MARGIN = 1.0  # points of test accuracy, within which two rows are equivalent
 
 OTHER_NAMES = by_name(
     {
@@ -13,6 +16,7 @@ OTHER_NAMES = by_name(
         "--plot": "figure figures plots png",
         "--csv": "out output table",
         "--test_csv": "messages test texts",
+        "--margin": "equivalence equivalent tolerance",
         "--published": "book paper",
         "name two rows without a flag, such as 1 16": "compare pair row rows",
         "name a baseline without a flag, such as 1 majority": "baseline baselines",
@@ -34,6 +38,8 @@ def build_parser() -> Parser:
         '"row 01, bfloat16"')  # fmt: skip
     add("--results", type=path, default=Path("results"), metavar="DIR", help="folder of records")
     add("--published", action="store_true", help="what the published figures alone can carry")
+    add("--margin", type=positive_number, default=MARGIN, metavar="POINTS", help="points of test "
+        "accuracy within which two rows are equivalent")  # fmt: skip
     add("--metrics", action="store_true", help="a second table: F1, AUROC, log loss, each class")
     add("--plot", type=path, metavar="DIR", help="draw PNG figures there")
     add("--csv", type=path, metavar="FILE", help="write the table for other programs")

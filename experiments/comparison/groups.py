@@ -152,6 +152,13 @@ def pair_up(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[Rec
     return [(record, by_seed[record["seed"]]) for record in first if record["seed"] in by_seed]
 
 
+def names_of_pair(one: Record, other: Record) -> tuple[str, str]:
+    """Returns what two groups are called: by their rows where only these tell them apart."""
+    if conditions_of(one).allow(conditions_of(other)):
+        return one["name"], other["name"]
+    return name_of(one), name_of(other)
+
+
 def bases_of(groups: Groups, record: Record) -> list[list[Record]]:
     """Returns the groups of row 1 that a record can be held against: several for a baseline only.
 

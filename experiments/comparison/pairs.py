@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.comparison.groups import BASE, Record, conditions_of, name_of, pair_up
-from experiments.comparison.statistics import (
-    Interval,
-    bootstrap_interval,
-    mcnemar,
-    t_interval,
-    verdict,
-    wilson_interval,
+from experiments.comparison.evidence import Evidence, is_right, weigh
+from experiments.comparison.groups import (
+    BASE,
+    Record,
+    conditions_of,
+    names_of_pair,
+    pair_up,
 )
-from experiments.comparison.summaries import accuracy, is_right
-from experiments.comparison.tables import percent_interval
+from experiments.comparison.sentences import sentence
+from experiments.comparison.statistics import wilson_interval
+from experiments.comparison.tables import percent_interval, with_interval
 from experiments.rows import ROWS
 
 QUESTIONS = {  # what row 1 beside another one asks; other pairs are named by their flags
@@ -40,51 +40,47 @@ QUESTIONS = {  # what row 1 beside another one asks; other pairs are named by th
 
 
 def compare_pair(
-    first: list[Record], second: list[Record], texts: Sequence[str] | None = None
+    first: list[Record],
+    second: list[Record],
+    margin: float,
+    texts: Sequence[str] | None = None,
 ) -> str:
     """Returns two groups side by side: the question, the tests, and where they differ.
 
     Args:
         first: its records, one for each seed.
         second: the other's.
+        margin: of accuracy, within which they are equivalent.
         texts: of the test messages, if they are at hand.
 
     Raises:
         ValueError: when the two share no seed, or have other test messages.
     """
     names = names_of_pair(first[0], second[0])
-    pairs = pair_up(first, second)
-    if not pairs:
+    if not (pairs := pair_up(first, second)):
         raise ValueError(
             f"{names[0]} and {names[1]} share no seed: run one of them with the other's"
         )
     one, other = pairs[0]
     check_messages(one, other, names)
-    a, b = is_right(one), is_right(other)
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    p = mcnemar(only_a, only_b)
+    evidence = weigh(pairs, margin)
     return "\n".join(
         [
             question_of(one, other),
             "",
-            *(describe(record, r) for record, r in ((one, a), (other, b))),
-            f"Only {names[0]} right: {only_a}; only {names[1]} right: {only_b}; exact McNemar "
-            f"p = {p:.3g}: {names[1]} is {verdict(p, only_b - only_a)}.",
+            sentence(evidence),
             *warnings_of(first, second),
             "",
-            *describe_spreads(pairs, names),
+            *(describe(record) for record in (one, other)),
+            f"Only {names[0]} right: {evidence.only_first}; only {names[1]} right: "
+            f"{evidence.only_second}; exact McNemar p = {evidence.mcnemar:.3g}, of this seed alone",
+            "",
+            *describe_differences(evidence),
             "",
             "Test messages on which they differ, at the first seed:",
             *list_messages(one, other, texts),
         ]
     )
-
-
-def names_of_pair(one: Record, other: Record) -> tuple[str, str]:
-    """Returns what two groups are called: by their rows where only these tell them apart."""
-    if conditions_of(one).allow(conditions_of(other)):
-        return one["name"], other["name"]
-    return name_of(one), name_of(other)
 
 
 def check_messages(one: Record, other: Record, names: tuple[str, str]) -> None:
@@ -98,10 +94,11 @@ def check_messages(one: Record, other: Record, names: tuple[str, str]) -> None:
         )
 
 
-def describe(record: Record, right: np.ndarray) -> str:
+def describe(record: Record) -> str:
     """Returns a line on what a run found, with what it started from."""
     conditions = conditions_of(record)
     model = ", ".join([*([] if conditions.stand_in else [record["model"]]), *conditions.deviations])
+    right = is_right(record)
     count, total = int(right.sum()), len(right)
     interval = percent_interval(wilson_interval(count, total))
     return (
@@ -123,27 +120,23 @@ def warnings_of(first: list[Record], second: list[Record]) -> list[str]:
     return found
 
 
-def describe_spreads(pairs: list[tuple[Record, Record]], names: tuple[str, str]) -> list[str]:
-    """Returns the mean difference over seeds, and how far other seeds and messages spread it."""
-    differences = [accuracy(y) - accuracy(x) for x, y in pairs]
-    over_messages = np.mean([is_right(y).astype(float) - is_right(x) for x, y in pairs], axis=0)
-    seeds = "needs two seeds"
-    if len(pairs) > 1:
-        seeds = interval_or(t_interval(differences), "needs seeds that differ")
-    messages = interval_or(bootstrap_interval(over_messages), "needs messages that differ")
-    return [
-        f"Over {len(pairs)} seed{'s' if len(pairs) > 1 else ''}, {names[1]} minus {names[0]}, in "
-        "points of test accuracy:",
-        f"  mean {100 * np.mean(differences):+.2f}",
-        f"  other seeds, these messages: 95 % {seeds} (t)",
-        f"  other messages, these seeds: 95 % {messages} (bootstrap)",
-    ]
-
-
-def interval_or(interval: Interval, word: str) -> str:
-    """Returns an interval in percent, or a word where equal values leave it no width."""
-    has_width = interval.high - interval.low > 1e-9  # rounding leaves some
-    return percent_interval(interval) if has_width else word
+def describe_differences(evidence: Evidence) -> list[str]:
+    """Returns how two groups differ in accuracy and losses, and where the spread comes from."""
+    first, second = evidence.names
+    count = len(evidence.seeds)
+    lines = [f"{second} minus {first}, a mean over {count} seed{'s' if count > 1 else ''}:"]
+    for word, difference, scale in (
+        ("test accuracy, points", evidence.accuracy, 100),
+        ("log loss", evidence.log_loss, 1),
+        ("Brier score", evidence.brier_score, 1),
+    ):
+        lines.append(f"  {word:21} {with_interval(difference, scale)}")
+    if crossed := evidence.accuracy.crossed:
+        parts = crossed.components.shares(count, evidence.distinct or evidence.messages)
+        words = ("seeds", "messages", "both together")
+        of_each = ", ".join(f"{w} {100 * p:.0f} %" for w, p in zip(words, parts, strict=True))
+        lines.append(f"  variance of the mean difference in accuracy: {of_each}")
+    return lines
 
 
 def list_messages(one: Record, other: Record, texts: Sequence[str] | None) -> list[str]:

@@ -1,14 +1,17 @@
 """Tables: of the summaries, and of what the published figures alone can carry."""
 
-import csv
-import io
-import json
 import math
 from collections.abc import Sequence
 from itertools import count
-from pathlib import Path
 
+from experiments.comparison.crossed import FEWEST_SEEDS
+from experiments.comparison.evidence import (
+    NOT_KNOWN,
+    Difference,
+    Evidence,
+)
 from experiments.comparison.groups import BASE, Groups, Record, bases_of, pair_up, stand_ins_of
+from experiments.comparison.sentences import ways_to_settle
 from experiments.comparison.statistics import (
     LEVEL,
     Interval,
@@ -18,7 +21,6 @@ from experiments.comparison.statistics import (
     wilson_interval,
 )
 from experiments.comparison.summaries import Summary, metrics_of
-from experiments.files import write_file
 from experiments.rows import ROWS, SIZES, published_count
 
 HAVE_PREFIX = ("last_layer", "last_block", "last_two_blocks")  # blocks before what is trained
@@ -45,8 +47,9 @@ def summary_table(summaries: Sequence[Summary]) -> str:
     rows = [
         [
             "run", "published, %", "first seed, %", "right", "95 % interval", "unseen, %", "seeds",
-            "mean ± sd, %", "range, %", "only row 1 right", "only this right", "p", "p (Holm)",
-            "against row 1", "training, s", "device",
+            "mean ± sd, %", "range, %", "only row 1 right", "only this right", "difference, points",
+            "p", "p (Holm)", "against row 1", "could be seen, points", "to settle", "training, s",
+            "device",
         ]
     ]  # fmt: skip
     for s in summaries:
@@ -67,11 +70,7 @@ def summary_table(summaries: Sequence[Summary]) -> str:
                 str(s.seeds),
                 f"{100 * s.mean:.2f} ± {100 * s.deviation:.2f}" if several else "",
                 f"{100 * s.lowest:.2f} to {100 * s.highest:.2f}" if several else "",
-                "" if s.only_base is None else str(s.only_base),
-                "" if s.only_this is None else str(s.only_this),
-                "" if s.p_value is None else f"{s.p_value:.3g}",
-                "" if s.corrected_p_value is None else f"{s.corrected_p_value:.3g}",
-                s.verdict,
+                *cells_of(s.evidence),
                 f"{s.train_seconds:.1f}",
                 s.device,
             ]
@@ -80,10 +79,43 @@ def summary_table(summaries: Sequence[Summary]) -> str:
     return markdown([[row[i] for i in filled] for row in rows])
 
 
-def notes(groups: Groups) -> list[str]:
-    """Returns what a reader of the table has to know of these records."""
+def cells_of(evidence: Evidence | None) -> list[str]:
+    """Returns the cells on a group against row 1, empty ones where it is held against nothing."""
+    if evidence is None:
+        return [""] * 8
+    p_values = (evidence.p_value, evidence.corrected_p_value)
+    return [
+        str(evidence.only_first),
+        str(evidence.only_second),
+        with_interval(evidence.accuracy, 100),
+        *("" if p is None else f"{p:.3g}" for p in p_values),
+        evidence.verdict,
+        *outlook_cells(evidence),
+    ]
+
+
+def outlook_cells(evidence: Evidence) -> list[str]:
+    """Returns what could be seen, and what settles what was, of what is not known."""
+    if evidence.verdict != NOT_KNOWN or evidence.outlook is None:
+        return ["", ""]
+    ways = " or ".join(ways_to_settle(evidence.outlook))
+    return [f"{100 * evidence.outlook.smallest:.1f}", ways]
+
+
+def with_interval(difference: Difference, scale: float) -> str:
+    """Returns a mean difference times a scale, with its 95 % interval where there is one."""
+    digits = 2 if scale > 1 else 4
+    mean = f"{scale * difference.mean:+.{digits}f}"
+    if difference.crossed is None:
+        return mean
+    low, high = (f"{scale * limit:+.{digits}f}" for limit in difference.crossed.interval)
+    return f"{mean} ({low} to {high})"
+
+
+def notes(groups: Groups, summaries: Sequence[Summary]) -> list[str]:
+    """Returns what follows for each row, and what a reader of the table has to know."""
     records = [record for group in groups.values() for record in group]
-    found = []
+    found = [s.sentence for s in summaries if s.sentence]
     if stand_ins := stand_ins_of(groups):
         found.append(
             f"Stand-ins, no runs of the published models: {'; '.join(stand_ins)}. The published "
@@ -97,7 +129,13 @@ def notes(groups: Groups) -> list[str]:
         "copies of training messages. Training: with what is computed before it, without the final "
         "accuracies."
     )
-    return [*found, *notes_on_sizes(records), *notes_on_tests(groups), *notes_on_machines(groups)]
+    return [
+        *found,
+        *notes_on_sizes(records),
+        *notes_on_tests(groups),
+        *notes_on_texts(summaries),
+        *notes_on_machines(groups),
+    ]
 
 
 def notes_on_sizes(records: Sequence[Record]) -> list[str]:
@@ -105,8 +143,8 @@ def notes_on_sizes(records: Sequence[Record]) -> list[str]:
     fewest = next(n for n in count(1) if mcnemar(n, 0) < LEVEL)
     sizes = sorted({len(record["test"]["labels"]) for record in records})
     return [
-        f"Of {size:,} test messages one is {100 / size:.2f} points; two runs can be told apart if "
-        f"just one of them is right on {fewest} or more, {100 * fewest / size:.1f} points."
+        f"Of {size:,} test messages one is {100 / size:.2f} points; two single runs can be told "
+        f"apart if just one of them is right on {fewest} or more, {100 * fewest / size:.1f} points."
         for size in sizes
     ]
 
@@ -123,12 +161,25 @@ def notes_on_tests(groups: Groups) -> list[str]:
         why = {0: f"no row {BASE} like them", 1: f"no seed that row {BASE} has"}
         without.setdefault(why.get(len(bases), f"more than one row {BASE}"), []).append(name)
     return [
-        f"p: exact McNemar, at the first seed that a run shares with row {BASE} of the same "
-        "weights, data and precision; Holm: corrected over the rows shown.",
+        f"Against row {BASE} of the same weights, data and precision: over all seeds that both "
+        f"have, from {FEWEST_SEEDS} on with interval and p over other seeds and other messages; "
+        "of one seed p is exact McNemar's. Only one right: at the first of these seeds. Holm: "
+        "corrected over the rows shown. Could be seen, and to settle: with 80 % power.",
         *(
             f"Held against nothing, for {why}: {'; '.join(names)}."
             for why, names in without.items()
         ),
+    ]
+
+
+def notes_on_texts(summaries: Sequence[Summary]) -> list[str]:
+    """Returns what becomes of messages with the very same text, where no record tells them."""
+    silent = [s.name for s in summaries if s.evidence and s.evidence.distinct is None]
+    if not silent:
+        return []
+    return [
+        "These records do not tell which test messages have the very same text, and each counts "
+        f"as one of its own: {'; '.join(silent)}."
     ]
 
 
@@ -157,28 +208,6 @@ def may_have_reused(record: Record) -> bool:
     seconds = record["seconds"]
     is_short = seconds.get("prefix", 0) < 0.1 * seconds["train"]
     return record["prefix_reused"] is None and has_prefix and is_short
-
-
-def write_summaries(
-    summaries: Sequence[Summary], csv_file: Path | None, json_file: Path | None
-) -> None:
-    """Writes the table for other programs; what is not known is empty, or null."""
-    rows = [
-        {
-            k: None if isinstance(v, float) and math.isnan(v) else v
-            for k, v in (s._asdict() | {"low": s.interval.low, "high": s.interval.high}).items()
-            if k != "interval"
-        }
-        for s in summaries
-    ]
-    if csv_file:
-        table = io.StringIO()
-        writer = csv.DictWriter(table, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_file(csv_file, table.getvalue())
-    if json_file:
-        write_file(json_file, json.dumps(rows, indent=1) + "\n")
 
 
 # ----------------------------------------------------------------------------------- the metrics
@@ -211,6 +240,17 @@ def metrics_table(groups: Groups) -> str:
 def shown(value: float | None) -> str:
     """Returns a metric to four digits, a dash where it is not defined."""
     return "-" if value is None else f"{value:.4f}"
+
+
+def losses_table(summaries: Sequence[Summary]) -> str:
+    """Returns how the losses of each group differ from row 1's, as Markdown; empty if none does."""
+    rows = [["run", "seeds", "log loss against row 1", "Brier score against row 1"]]
+    for s in summaries:
+        if s.evidence:
+            differences = (s.evidence.log_loss, s.evidence.brier_score)
+            cells = [with_interval(difference, 1) for difference in differences]
+            rows.append([s.name, str(len(s.evidence.seeds)), *cells])
+    return markdown(rows) if len(rows) > 1 else ""
 
 
 # ------------------------------------------------------------------------ the published figures

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -15,6 +15,13 @@ class Corpus(NamedTuple):
     class_names: tuple[str, ...]  # in the order of their numbers
     digest: str  # SHA-256 that tells these splits and classes from all others
     notes: Sequence[str] = ()  # what a user ought to know before training
+    whole: str = ""  # SHA-256 of what was split and how, whatever the seed; of one's own messages
+
+
+def same_texts(texts: Iterable[str]) -> list[int]:
+    """Returns for each text the place of the first one that is the very same."""
+    first: dict[str, int] = {}
+    return [first.setdefault(text, i) for i, text in enumerate(texts)]
 
 
 def digest_of(splits: Mapping[str, pd.DataFrame], class_names: Sequence[str]) -> str:

@@ -74,7 +74,9 @@ def prepare_own(
     check_known(splits, class_names)
     notes += [*notes_on_classes(splits, class_names), *notes_on_overlap(splits)]
     numbered = number_labels(splits, class_names)
-    return Corpus(numbered, class_names, digest_of(numbered, class_names), notes)
+    how = [*map(str, shares), str(balance), str(train_size)]
+    whole = digest_of(tables, how)
+    return Corpus(numbered, class_names, digest_of(numbered, class_names), notes, whole)
 
 
 def sort_names(labels: Iterable[str]) -> tuple[str, ...]:
