@@ -71,9 +71,8 @@ def read_flags(parser: Parser, argv: list[str], row: int | None) -> Settings:
     implied = shlex.split(ROWS[row].flags) if row else []
     implied += DEMO_FLAGS if "--demo" in argv else []
     values = vars(parser.parse_args(implied + argv))
-    if values["save_model"]:
-        name = values["save_model"].name.replace("{row}", str(row))
-        values["save_model"] = values["save_model"].with_name(name)
+    if row and values["save_model"] and "{row}" in (name := values["save_model"].name):
+        values["save_model"] = values["save_model"].with_name(name.replace("{row}", str(row)))
     parts = {
         name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in PARTS.items()
     }

@@ -19,7 +19,7 @@ import compare_experiments
 from experiments.comparison import flags as comparison_flags
 from experiments.comparison.groups import group_records
 from experiments.comparison.summaries import summarise
-from experiments.flags import parse_args
+from experiments.flags import parse_rows
 from experiments.parser import build_parser
 from experiments.records import read_records
 from experiments.rows import ROWS, SIZES, published_count
@@ -184,7 +184,7 @@ def test_ci_runs_the_test_command_of_the_readme_as_it_is():
 
 def commands(script):
     """The flags of each line that runs a script, up to what the shell does with its status."""
-    runs = rf"python {script}\.py([^|\n]*)"
+    runs = rf"python {script}\.py([^|&\n]*)"
     return [
         pytest.param(flags, id=f"{page.stem}:{flags.partition('#')[0].rstrip()}")
         for page in PAGES
@@ -196,7 +196,8 @@ def commands(script):
 def test_every_command_of_the_documentation_parses(flags, tmp_path, monkeypatch, miniature):
     monkeypatch.chdir(tmp_path)
     Path("tiny.safetensors").symlink_to(miniature)  # as docs/comparison.md has it made
-    parse_args(shlex.split(flags.replace("$row", "1"), comments=True))
+    flags = re.sub(r"\$row|\$SLURM_ARRAY_TASK_ID|{}", "1", flags)
+    parse_rows(shlex.split(flags, comments=True))
 
 
 @pytest.mark.parametrize("flags", commands("compare_experiments"))

@@ -76,6 +76,13 @@ def test_saved_models_of_several_rows_need_names_of_their_own(capsys, tmp_path):
     assert names == ["model_1.safetensors", "model_16.safetensors"]
 
 
+def test_a_saved_model_without_a_name_is_told_as_before(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse_rows(["--row", "1", "--save_model", "."])
+    assert exit_.value.code == 2
+    assert "--save_model . is a .safetensors file: name it so" in capsys.readouterr().err
+
+
 # -------------------------------------------------------------------------------------- its order
 
 
