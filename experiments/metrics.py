@@ -13,7 +13,6 @@ Rev. 78; Guo et al. 2017, "On Calibration of Modern Neural Networks" (calibratio
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 BINS = 15  # of confidence, of equal width; each holds its upper end, not its lower one
 SLACK = 1e-4  # by which probabilities may miss the sum of one, as float32 and rounding do
@@ -126,9 +125,9 @@ def auroc(p: np.ndarray, labels: np.ndarray) -> float | None:
 
 def area_above(scores: np.ndarray, is_positive: np.ndarray) -> float:
     """Returns the share of pairs of a positive and a negative that the scores (N,) order right."""
-    positives, negatives = is_positive.sum(), (~is_positive).sum()
-    ranks = stats.rankdata(scores)[is_positive].sum() - positives * (positives + 1) / 2
-    return ranks / (positives * negatives)
+    positives, negatives = scores[is_positive], np.sort(scores[~is_positive])
+    below, up_to = (np.searchsorted(negatives, positives, side) for side in ("left", "right"))
+    return float((below + up_to).mean() / (2 * len(negatives)))
 
 
 # ---------------------------------------------------------------------------------- probabilities

@@ -28,7 +28,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from experiments.command_line import SIGNALS, say_stopped
 from experiments.torchrun import count_processes, is_launched, rank
@@ -62,6 +61,8 @@ def add_up_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Gives every process the sum of all processes' gradients; a sharded one is summed already."""
     if count_processes() == 1:
         return
+    from torch.distributed.tensor import DTensor  # takes a second
+
     small = []
     for parameter in parameters:
         if isinstance(parameter, DTensor):

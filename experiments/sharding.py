@@ -17,8 +17,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
 
 from experiments.classifier import Design, GPTClassifier, create_classifier
 from experiments.processes import OwnMessages
@@ -48,6 +46,8 @@ def spread(model: GPTClassifier | ShortcutClassifier, num_classes: int, parallel
 
 def shard_shortcuts(model: ShortcutClassifier) -> None:
     """Shards the blocks behind the inputs, and lets them be gathered where they are run."""
+    from torch.distributed.fsdp import register_fsdp_forward_method  # takes a second
+
     first = len(model.trf_blocks) if model.pooled else model.depth or 0
     skipped = [*model.trf_blocks[:first]]
     skipped += [] if model.depth is None else [model.tok_emb, model.pos_emb]
@@ -67,6 +67,8 @@ def run_block_of(block: nn.Module, run: Callable[..., Tensor], *more: object) ->
 
 def shard(model: nn.Module, blocks: nn.Sequential, skipped: list[nn.Module]) -> None:
     """Leaves each process its part of the blocks and of the rest, but for what is skipped."""
+    from torch.distributed.fsdp import fully_shard  # takes a second
+
     # Warns of logits that are a view; nothing here changes them in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     for block in blocks:
@@ -87,6 +89,10 @@ def gather_shards(model: GPTClassifier, design: Design, num_classes: int) -> GPT
         design: what it is.
         num_classes: what it tells apart.
     """
+    if count_processes() == 1:
+        return model
+    from torch.distributed.tensor import DTensor  # takes a second
+
     tensors = model.state_dict()
     if not any(isinstance(tensor, DTensor) for tensor in tensors.values()):
         return model

@@ -19,7 +19,7 @@ import compare_experiments
 from experiments.comparison import flags as comparison_flags
 from experiments.comparison.groups import group_records
 from experiments.comparison.summaries import summarise
-from experiments.flags import parse_rows
+from experiments.flags import parse_args, parse_rows
 from experiments.parser import build_parser
 from experiments.records import read_records
 from experiments.rows import ROWS, SIZES, published_count
