@@ -150,7 +150,7 @@ def test_several_processes_follow_the_published_trajectory(
     record = json.loads(path.read_text())
     assert record["environment"]["processes"] == count
     history = History(record["losses"], record["accuracies"])
-    result = Result(history, record["correct"], None, None, [], {})
+    result = Result(history, record["correct"], None, None, [], [], {})
     assert_same_trajectory(row, result, tolerance=1e-4)
 
 
