@@ -5,6 +5,7 @@ run_seeds(settings, corpus)
 
 from contextlib import nullcontext
 from dataclasses import replace
+from enum import Enum
 from typing import Any
 
 import torch
@@ -62,9 +63,17 @@ def run_seeds(settings: Settings, corpus: Corpus | None) -> None:
         run_and_record(replace(settings, seed=seed), memo, corpus)
 
 
+class Outcome(Enum):
+    """What became of a run."""
+
+    MADE = "made"
+    RECORDED = "recorded already"
+    CLAIMED = "claimed by another process"
+
+
 def run_and_record(
     settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None, waits: bool = False
-) -> bool:
+) -> Outcome:
     """Runs one seed and leaves its record, unless there is one already.
 
     Args:
@@ -74,14 +83,14 @@ def run_and_record(
         waits: for another process that has claimed the run; else that is passed over.
 
     Returns:
-        Whether there is a record now.
+        Whether it was made.
     """
     device, folder = device_of(settings), settings.output.output_dir
     peak_since = start_peak(device)
     if settings.reading.demo:  # is shown, not recorded
         result = run(settings, memo, corpus, record=None)
         print(describe_result(result.correct, peak_memory_mib(device), row=None, demo=True))
-        return True
+        return Outcome.MADE
     if rank() == 0:
         check_writable(folder)  # is told now, and not after hours
     record = begin_record(settings, corpus, device)
@@ -89,17 +98,17 @@ def run_and_record(
     with claim(path, waits) if rank() == 0 else nullcontext() as is_mine:
         if not agree(is_mine):
             print(f"Claimed by another process, and passed over: {path}")
-            return False
+            return Outcome.CLAIMED
         if agree(is_finished(path) and not settings.output.overwrite and is_saved(settings)):
             print(f"Recorded already, and not run again (--overwrite does): {path}")
-            return True
+            return Outcome.RECORDED
         result = run_or_record_failure(settings, memo, corpus, record)
         peak_mib = largest(peak_memory_mib(device), device)
         if rank() == 0:
             print(describe_result(result.correct, peak_mib, published_row(record), demo=False))
             finished = finish_record(record, result, peak_mib, peak_since)
             print(f"Recorded: {write_record(folder, finished)}")
-    return True
+    return Outcome.MADE
 
 
 def run_or_record_failure(

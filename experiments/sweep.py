@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from experiments.data.corpus import Corpus
-from experiments.runs import run_and_record
+from experiments.runs import Outcome, run_and_record
 from experiments.settings import Settings
 from experiments.torchrun import count_processes
 
@@ -102,37 +102,43 @@ def make_runs(
         failed: gets the names of those that fail.
         waits: for other processes that have claimed a run.
     """
-    started, passed_over, shared = time.monotonic(), [], None
+    passed_over, shared = [], None
+    pace: list[float] = []  # seconds of each run that was made
     for done, run in enumerate(runs):
         if shared_by(run.settings) != shared:
             memo.clear()  # first, so that it never stands beside the next model
             shared = shared_by(run.settings)
-        print(f"\nRun {done + 1} of {len(runs)}: {run.name}; {left(started, done, len(runs))}")
+        print(f"\nRun {done + 1} of {len(runs)}: {run.name}; {left(pace, done, len(runs))}")
+        started = time.monotonic()
         try:
-            is_there = run_and_record(run.settings, memo, corpus, waits)
+            outcome = run_and_record(run.settings, memo, corpus, waits)
         except (OSError, ValueError, MemoryError) as error:
             if count_processes() > 1:
                 raise
             print(f"Failed: {run.name}: {error}", file=sys.stderr)
             failed.append(run.name)
-        else:
-            passed_over += [] if is_there else [run]
+            continue
+        if outcome == Outcome.MADE:
+            pace.append(time.monotonic() - started)
+        elif outcome == Outcome.CLAIMED:
+            passed_over.append(run)
     return passed_over
 
 
-def left(started: float, done: int, total: int) -> str:
-    """Returns in words what is done, and how long the rest takes at that pace.
+def left(pace: Sequence[float], done: int, total: int) -> str:
+    """Returns in words what is done, and how long the rest takes at the pace of the runs made.
 
     Args:
-        started: when the first run began, in seconds of the monotonic clock.
-        done: how many runs have come to their end.
+        pace: seconds of each run that was made; others were recorded, failed or passed over.
+        done: how many runs are behind.
         total: how many there are.
     """
-    if done == 0:
-        return "nothing is done yet"
-    seconds = time.monotonic() - started
-    rest = seconds / done * (total - done)
-    return f"{done} done in {in_words(seconds)}, some {in_words(rest)} remain"
+    if not pace:
+        return f"{done} done"
+    rest = sum(pace) / len(pace) * (total - done)
+    return (
+        f"{done} done, {len(pace)} of them made in {in_words(sum(pace))}, {in_words(rest)} remain"
+    )
 
 
 def in_words(seconds: float) -> str:

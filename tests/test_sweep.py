@@ -7,7 +7,8 @@ from experiments import sweep as module
 from experiments.command_line import one_line_errors
 from experiments.flags import parse_args, parse_rows
 from experiments.rows import ROWS
-from experiments.sweep import left, order_runs, sweep
+from experiments.runs import Outcome
+from experiments.sweep import order_runs, sweep
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def made(monkeypatch):
         if row == 4:
             raise OSError("no weights")
         memo[row] = True
-        return row != 5 or waits
+        return Outcome.CLAIMED if row == 5 and not waits else Outcome.MADE
 
     monkeypatch.setattr(module, "run_and_record", run_and_record)
     return asked
@@ -130,7 +131,7 @@ def test_hidden_states_are_let_go_before_another_model_is_loaded(monkeypatch):
     def run_and_record(settings, memo, *_):
         seen.append(len(memo))
         memo["hidden states"] = True
-        return True
+        return Outcome.MADE
 
     monkeypatch.setattr(module, "run_and_record", run_and_record)
     sweep(parse_rows(["--row", "1,3,6,16"]), None)
@@ -143,11 +144,16 @@ def test_a_sweep_tells_what_is_done_and_what_remains(made, capsys, monkeypatch):
     sweep(parse_rows(["--row", "1,3,16"]), None)
     told = [line for line in capsys.readouterr().out.splitlines() if line]
     assert told == [
-        "Run 1 of 3: row 01, seed 123; nothing is done yet",
-        "Run 2 of 3: row 03, seed 123; 1 done in 100 s, some 3 minutes remain",
-        "Run 3 of 3: row 16, seed 123; 2 done in 3 minutes, some 100 s remain",
+        "Run 1 of 3: row 01, seed 123; 0 done",
+        "Run 2 of 3: row 03, seed 123; 1 done, 1 of them made in 100 s, some 3 minutes remain",
+        "Run 3 of 3: row 16, seed 123; 2 done, 2 of them made in 3 minutes, some 100 s remain",
     ]
-    assert left(0, 1, 2).startswith("1 done")
+
+
+def test_what_was_recorded_already_sets_no_pace(monkeypatch, capsys):
+    monkeypatch.setattr(module, "run_and_record", lambda *_: Outcome.RECORDED)
+    sweep(parse_rows(["--row", "1,3"]), None)
+    assert "row 03, seed 123; 1 done\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("real_tokenizer_files")
