@@ -34,7 +34,7 @@ from experiments.lora import LoRALayer as LoRALayer
 from experiments.lora import replace_linear_with_lora as replace_linear_with_lora
 from experiments.preparation import read_own
 from experiments.processes import joined
-from experiments.runs import device_of, run_seeds
+from experiments.runs import device_of, plan, run_seeds
 from experiments.sweep import sweep
 from experiments.training import calc_accuracy_loader as calc_accuracy_loader
 from experiments.training import calc_loss_batch as calc_loss_batch
@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors(PROGRAM, first.output.debug, status=2):
         corpus = read_own(first.own, [settings.training for settings in rows.values()])
     with one_line_errors(PROGRAM, first.output.debug), joined(device_of(first)):
-        if len(rows) > 1:
+        if first.output.dry_run:
+            print("\n\n".join(plan(settings, corpus) for settings in rows.values()))
+        elif len(rows) > 1:
             sweep(rows, corpus)
         else:
             run_seeds(first, corpus)

@@ -38,6 +38,10 @@ WAYS_OUT = {
 }
 
 
+class Refused(Exception):
+    """What was asked for cannot be done here, and is not begun; ends a script with status 2."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence."""
 
@@ -162,10 +166,11 @@ def one_line_errors(
     except KeyboardInterrupt:  # a notebook's button; in a shell `stop` comes first
         sys.stderr.write(words)
         sys.exit(128 + signal.SIGINT)
-    except (OSError, ValueError, MemoryError) as error:
+    except (OSError, ValueError, MemoryError, Refused) as error:
         if debug:
             raise
         give_up_output()
+        status = 2 if isinstance(error, Refused) else status
         way_out = WAYS_OUT.get(getattr(error, "errno", None))
         message = f"{program}: error: {error}{f': {way_out}' if way_out else ''}"
         if status == 1:

@@ -36,26 +36,53 @@ def describe_run(
         datasets: of the three splits.
         device: where it is computed.
     """
-    config = network.config
-    trainable, total = parameters
-    length = "at their own lengths, up to" if reading.no_padding else "cut and padded to"
     cut = sum(dataset.num_cut for dataset in datasets)
-    where = f"{device}" + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
-    lines = (
-        f"Model: {network.description}; {config['n_layers']} blocks of width "
-        f"{config['emb_dim']}, {config['n_heads']} heads",
-        f"Trainable: {TRAINABLE[network.trainable_layers]}; {trainable:,} of {total:,} parameters",
-        f"Data: {len(datasets.train):,} training, {len(datasets.validation):,} validation, "
-        f"{len(datasets.test):,} test messages, {length} {datasets.train.max_length} tokens"
+    sizes = {name: len(dataset) for name, dataset in datasets._asdict().items()}
+    lines = [
+        describe_model(network),
+        describe_trainable(network, parameters),
+        describe_messages(sizes, datasets.train.max_length, reading.no_padding)
         + (f", which cuts {cut:,} of them" if cut else ""),
-        f"Device: {where}",
+        describe_device(device),
         f"Versions: Python {platform.python_version()}, torch {torch.__version__}, "
         f"tiktoken {tiktoken.__version__}, pandas {pd.__version__}",
-    )
+    ]
     if network.checkpoint_note:
-        lines = (lines[0], f"Checkpoint: {network.checkpoint_note}", *lines[1:])
+        lines.insert(1, f"Checkpoint: {network.checkpoint_note}")
     demo = "Demo: made-up messages and a tiny random model; its figures mean nothing about GPT-2."
-    return "\n".join((demo, *lines) if reading.demo else lines)
+    return "\n".join([demo, *lines] if reading.demo else lines)
+
+
+def describe_model(network: Network) -> str:
+    """Returns which network is built."""
+    config = network.config
+    return (
+        f"Model: {network.description}; {config['n_layers']} blocks of width "
+        f"{config['emb_dim']}, {config['n_heads']} heads"
+    )
+
+
+def describe_trainable(network: Network, parameters: tuple[int, int]) -> str:
+    """Returns what of it is trained: how many parameters, and of how many."""
+    trainable, total = parameters
+    return (
+        f"Trainable: {TRAINABLE[network.trainable_layers]}; {trainable:,} of {total:,} parameters"
+    )
+
+
+def describe_messages(sizes: dict[str, int], length: int, no_padding: bool) -> str:
+    """Returns how many messages each split has, and how many tokens each message."""
+    cut = "at their own lengths, up to" if no_padding else "cut and padded to"
+    return (
+        f"Data: {sizes['train']:,} training, {sizes['validation']:,} validation, "
+        f"{sizes['test']:,} test messages, {cut} {length} tokens"
+    )
+
+
+def describe_device(device: torch.device) -> str:
+    """Returns where a run is computed."""
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    return f"Device: {device}{threads}"
 
 
 def describe_result(

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments.torchrun import is_launched, local_rank
+from experiments.torchrun import count_local_processes, is_launched, local_rank
 
 try:
     import resource
@@ -199,31 +199,71 @@ def total_memory() -> float:
 def memory_limits(root: Path = Path("/")) -> list[float]:
     """Returns what Linux's control groups let the process take, in bytes; infinity is among them.
 
-    A limit binds all groups below it. Within a container its own group lies where the first one
-    does outside, whatever the path says.
-
-    Source: the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
-
     Args:
         root: the folder that `/proc` and `/sys` lie in.
     """
-    limits = [math.inf]
+    return [limit for limit, _ in memory_groups(root)] + [math.inf]
+
+
+def memory_groups(root: Path) -> Iterator[tuple[int, int]]:
+    """Yields the limit of each of Linux's control groups that has one, and what it holds, in bytes.
+
+    A limit binds all groups below it. Within a container its own group lies where the first one
+    does outside, whatever the path says. Pages of files that are not in use are no part of what it
+    holds, for they go first.
+
+    Source: the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
+    """
     listing = root / "proc/self/cgroup"
     for line in listing.read_text().splitlines() if listing.is_file() else ():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            first, name = root / "sys/fs/cgroup", "memory.max"
+            first, limit, use = root / "sys/fs/cgroup", "memory.max", "memory.current"
         elif "memory" in controllers.split(","):
-            first, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+            first = root / "sys/fs/cgroup/memory"
+            limit, use = "memory.limit_in_bytes", "memory.usage_in_bytes"
         else:
             continue
         group = first / path.strip("/")
         for folder in (group, *group.parents):
-            file = folder / name
-            if folder.is_relative_to(first) and file.is_file():
-                text = file.read_text().strip()  # a number, or "max"
-                limits += [int(text)] if text.isdecimal() else []
-    return limits
+            if folder.is_relative_to(first) and (most := read_number(folder / limit)) is not None:
+                held = read_number(folder / use) or 0
+                yield most, max(0, held - pages_of_files(folder / "memory.stat"))
+
+
+def read_number(file: Path) -> int | None:
+    """Returns the number that a file of the kernel's holds; None for a word, or without a file."""
+    text = file.read_text().strip() if file.is_file() else ""
+    return int(text) if text.isdecimal() else None
+
+
+def pages_of_files(statistics: Path) -> int:
+    """Returns the bytes of a control group's pages of files that are not in use."""
+    text = statistics.read_text() if statistics.is_file() else ""
+    found = re.search(r"^(?:total_)?inactive_file (\d+)$", text, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def available_memory(device: torch.device, root: Path = Path("/")) -> float:
+    """Returns the bytes of memory that this process may hold, with those that it holds already.
+
+    They are what is free on a GPU; on Linux what the system and the control groups have left, of
+    which processes of one run have a part each; and all that there is elsewhere. Infinity where the
+    system does not tell.
+
+    Args:
+        device: where a run is computed.
+        root: the folder that `/proc` and `/sys` lie in.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    meminfo, status = root / "proc/meminfo", root / "proc/self/status"
+    if not meminfo.is_file():
+        return total_memory() or math.inf
+    free = 1024 * int(re.search(r"MemAvailable:\s*(\d+) kB", meminfo.read_text())[1])
+    own = 1024 * int(re.search(r"VmRSS:\s*(\d+) kB", status.read_text())[1])
+    left = min(free, *(limit - held for limit, held in memory_groups(root)), math.inf)
+    return own + left / count_local_processes()
 
 
 def keep_freed_memory() -> None:

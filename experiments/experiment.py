@@ -33,6 +33,7 @@ from experiments.preparation import (
     load_datasets,
 )
 from experiments.processes import first_goes_ahead
+from experiments.recomputing import RecomputedBlocks
 from experiments.results import Clock, Result
 from experiments.settings import Settings
 from experiments.sharding import gather_shards, spread
@@ -66,6 +67,8 @@ def run_experiment(
         corpus = corpus or load_corpus(settings.reading, settings.own)
     datasets = load_datasets(corpus, settings.reading, network.config["context_length"])
     plain = build_classifier(network, settings.seed, len(corpus.class_names)).to(device)
+    if machine.activation_checkpointing:
+        plain.trf_blocks = RecomputedBlocks(*plain.trf_blocks)
     model, max_length, parameters = plain, datasets.train.max_length, count_parameters(plain)
     kernels = choose_kernels(device, plain=machine.no_shortcuts)
     print(describe_run(network, settings.reading, parameters, datasets, device))

@@ -175,6 +175,12 @@ def build_parser() -> Parser:
     add("--max_steps", type=whole_number(1), metavar="N", help="stop after N optimiser steps")
     add("--parallel", choices=PARALLEL, default="replicate",
         help="of the processes that torchrun starts, each holds the whole model or a part of it")
+    add("--dry_run", action="store_true",
+        help="say what would be done and which memory it needs, and end; loads no weights")
+    add("--ignore_memory", action="store_true",
+        help="run what seems to need more memory than there is")
+    add("--activation_checkpointing", action="store_true",
+        help="compute a block's inner results again in the backward pass: less memory, more time")
     add("--verify", action="store_true",
         help="compute the digest of every file, even of those that have not changed since")
     add("--debug", action="store_true", help="show the traceback of an error")

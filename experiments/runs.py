@@ -15,6 +15,7 @@ from experiments.claims import claim
 from experiments.data.corpus import Corpus
 from experiments.descriptions import describe_result
 from experiments.devices import (
+    available_memory,
     peak_memory_mib,
     pick_device,
     start_peak,
@@ -23,6 +24,8 @@ from experiments.devices import (
 from experiments.experiment import run_experiment
 from experiments.files import check_writable
 from experiments.keeping.bases import is_saved
+from experiments.memory.fitting import check_memory, need_of
+from experiments.planning import describe_plan
 from experiments.preparation import gather_files, load_corpus
 from experiments.processes import agree, first_goes_ahead, largest
 from experiments.records import is_finished, record_path, write_record
@@ -47,13 +50,55 @@ def run(
 ) -> Result:
     """Runs an experiment or a baseline, whichever the settings ask for."""
     with telling_full_memory(device_of(settings)):
-        network = None if settings.baseline else settings.network
-        with first_goes_ahead():
-            gather_files(settings.reading, settings.own, network, settings.machine.verify)
+        gather(settings, corpus)
         if settings.baseline:
             corpus = corpus or load_corpus(settings.reading, settings.own)
             return run_baseline(settings.baseline, corpus)
         return run_experiment(settings, memo, corpus, record)
+
+
+def gather(settings: Settings, corpus: Corpus | None) -> None:
+    """Sees to it that a run has its files, and the memory, which it prints.
+
+    The memory is told before anything is fetched, but for a user's own messages, whose lengths only
+    the tokenizer tells.
+
+    Raises:
+        Refused: when the run does not fit into the memory.
+        OSError: when files cannot be had.
+        ValueError: when one in its place is not the published one.
+    """
+    reading, own, machine = settings.reading, settings.own, settings.machine
+    network = None if settings.baseline else settings.network
+    if network and not own.data:
+        print(tell_memory(settings, corpus))
+    with first_goes_ahead():
+        gather_files(reading, own, network, machine.verify)
+    if network and own.data:
+        print(tell_memory(settings, corpus))
+
+
+def tell_memory(settings: Settings, corpus: Corpus | None) -> str:
+    """Returns the memory that a run needs, and that there is, in a line.
+
+    Raises:
+        Refused: when the run does not fit into it.
+    """
+    device = device_of(settings)
+    available = agree(available_memory(device))  # so that all processes go on, or none
+    return check_memory(
+        need_of(settings, corpus, device), available, settings.machine.ignore_memory
+    )
+
+
+def plan(settings: Settings, corpus: Corpus | None) -> str:
+    """Returns what a run would do, which memory it would need, and whether it fits."""
+    if settings.baseline:
+        return f"Baseline: {settings.baseline}, which loads no network"
+    device = device_of(settings)
+    return describe_plan(
+        settings, need_of(settings, corpus, device), available_memory(device), device
+    )
 
 
 def run_seeds(settings: Settings, corpus: Corpus | None) -> None:

@@ -30,7 +30,8 @@ SCHEDULES = ("constant", "linear", "cosine")
 PARALLEL = ("replicate", "shard")
 ELSEWHERE = (  # flags that change where and how a run is made, but not what it is
     "seed", "num_seeds", "device", "data_dir", "output_dir", "cache_dir", "no_shortcuts",
-    "overwrite", "debug", "verify", "save_model", "save_whole", "parallel",
+    "overwrite", "debug", "verify", "save_model", "save_whole", "parallel", "dry_run",
+    "ignore_memory", "activation_checkpointing",
     # of which messages it is made, which a record tells by their digest
     "data", "text_column", "label_column", "validation_data", "test_data", "split", "split_seed",
     "balance", "train_size",
@@ -156,6 +157,8 @@ class Machine:
     cache_dir: Path | None
     verify: bool
     parallel: str  # how several processes make a run together
+    activation_checkpointing: bool
+    ignore_memory: bool
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ class Output:
     save_model: Path | None
     save_whole: bool
     overwrite: bool
+    dry_run: bool
     debug: bool
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from experiments.command_line import Refused
 from experiments.data.corpus import Corpus
 from experiments.runs import Outcome, run_and_record
 from experiments.settings import Settings
@@ -112,7 +113,7 @@ def make_runs(
         started = time.monotonic()
         try:
             outcome = run_and_record(run.settings, memo, corpus, waits)
-        except (OSError, ValueError, MemoryError) as error:
+        except (OSError, ValueError, MemoryError, Refused) as error:
             if count_processes() > 1:
                 raise
             print(f"Failed: {run.name}: {error}", file=sys.stderr)

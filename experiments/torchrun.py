@@ -29,3 +29,8 @@ def local_rank() -> int:
 def count_processes() -> int:
     """Returns how many processes make the run together."""
     return number_of("WORLD_SIZE", 1)
+
+
+def count_local_processes() -> int:
+    """Returns how many of them are on this machine, and share its memory."""
+    return number_of("LOCAL_WORLD_SIZE", 1)

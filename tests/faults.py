@@ -102,6 +102,11 @@ FAULTS = {
         "The loss becomes infinite or no number",
         "the run stops, names batch, learning rate and what to try, and is recorded as failed",
     ),
+    "too little memory": (
+        "A run needs more memory than there is",
+        "status 2 before anything is fetched, with the figures, and the flags with which it would "
+        "fit; `--ignore_memory` goes on",
+    ),
     "memory full": (
         "The memory of the device is full",
         "status 1 with what to lower, and the peak (but where Linux itself ends the process)",

@@ -15,6 +15,7 @@ from experiments.data.datasets import create_datasets, create_loaders
 from experiments.finetuning import evaluate, finetune
 from experiments.flags import parse_args
 from experiments.processes import joined
+from experiments.recomputing import RecomputedBlocks
 from experiments.sharding import gather_shards, spread
 from experiments.shortcuts.switch import take_shortcuts
 from experiments.torchrun import rank
@@ -31,6 +32,7 @@ RUNS = {  # what is trained, position, and how; seven training messages make a s
     "the head": ("last_layer", "last", "--batch_size 4 --keep_best"),
     "a batch of one": ("all", "flexible", "--batch_size 1 --accumulation_steps 4 --no_padding"),
     "labels that do not count": ("last_block", "last", "--batch_size 3 --ignore_index 1"),
+    "blocks that are computed again": ("all", "last", "--batch_size 3 --activation_checkpointing"),
     "classes that weigh": ("last_two_blocks", "flexible", "--batch_size 4 --class_weights"),
 }
 
@@ -58,6 +60,8 @@ def one_run(layers, position, flags, parallel, plain):
         dataset.tokens[dataset.tokens == 50256] = 96
     design = Design(CONFIG, position, False, False, layers, 2, 2.0)
     whole = model = randomise(create_classifier(design, None, 1, 2))
+    if "--activation_checkpointing" in flags:
+        whole.trf_blocks = RecomputedBlocks(*whole.trf_blocks)
     if not plain:
         model, datasets, *_ = take_shortcuts(whole, datasets)
     model = spread(model, 2, parallel)

@@ -22,14 +22,15 @@ LAYERS = {  # from top to bottom; within a line, too, a module imports only thos
     "runs": "sweep runs claims experiment",
     "a kept classifier": "keeping.answers keeping.classifying keeping.bases keeping.saved_models "
     "keeping.description keeping.flags",
-    "a run": "baselines results preparation descriptions finetuning",
+    "a run": "planning baselines results memory.fitting preparation descriptions finetuning",
     "the way": "sharding shortcuts.switch shortcuts.hidden_states shortcuts.disk shortcuts.needed "
     "shortcuts.model shortcuts.layers training recipe",
-    "the network": "classifier lora devices metrics",
+    "the network": "classifier lora recomputing devices metrics",
     "the messages": "data.datasets data.demo data.messages data.streaming data.own data.corpus "
     "data.reading data.splitting",
     "the book's own": "gpt_download previous_chapters",
-    "what is told and known": "flags parser conflicts settings records sources rows published",
+    "what is told and known": "memory.estimate memory.parameters memory.workload flags parser "
+    "conflicts settings records sources rows published",
     "what all rests on": "checkpoint.weights checkpoint.header checkpoint.names checkpoint.files "
     "checkpoint.foreign checkpoint.config downloads sessions known_files verified hub files "
     "processes progress command_line hints torchrun data.sizes",

@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
+from experiments.checkpoint import weights
+from experiments.checkpoint.names import book_shapes, hub_shapes
 from experiments.checkpoint.weights import load_gpt2_checkpoint
 
 TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
@@ -281,3 +283,55 @@ def test_a_file_with_another_header_is_loaded_or_refused(changed, kept, folder_o
 @pytest.fixture(scope="session")
 def folder_of_mutations(tmp_path_factory):
     return tmp_path_factory.mktemp("mutations")
+
+
+# ---------------------------------------------------------------------------------------- memory
+
+LOADING = """
+import re, sys, threading
+from pathlib import Path
+from experiments.flags import parse_args
+from experiments.preparation import build_classifier
+
+def own():
+    return 1024 * int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+network = parse_args(["--weights", sys.argv[1]]).network
+before, seen, stop = own(), [0], threading.Event()
+
+def watch():
+    while not stop.wait(0.005):
+        seen.append(own() - before)
+
+threading.Thread(target=watch).start()
+model = build_classifier(network, seed=1)
+stop.set()
+print(max(seen) / sum(4 * p.numel() for p in model.parameters()))
+"""
+
+
+def test_each_block_is_made_when_it_is_asked_for_and_one_is_held():
+    made = []
+    blocks = weights.Blocks(lambda i: made.append(i) or {"number": i}, 3)
+    assert not made
+    assert (len(blocks), [block["number"] for block in blocks]) == (3, [0, 1, 2])
+    assert (blocks[-1]["number"], made) == (2, [0, 1, 2])
+    with pytest.raises(IndexError):
+        blocks[3]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1.35), (torch.float16, 1.55)])
+@pytest.mark.parametrize("shapes_of", [hub_shapes, book_shapes])
+def test_a_checkpoint_of_gpt2_mediums_size_is_not_held_twice(dtype, most, shapes_of, tmp_path):
+    sizes = {"vocab_size": 50257, "n_positions": 1024, "n_embd": 1024, "n_layer": 24}
+    shapes = shapes_of(sizes | {"qkv_bias": True})
+    file = tmp_path / "medium.safetensors"
+    save_file({name: torch.zeros(shape, dtype=dtype) for name, shape in shapes.items()}, file)
+    run = subprocess.run(
+        [sys.executable, "-c", LOADING, file],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    file.unlink()
+    assert 1 < float(run.stdout.splitlines()[-1]) < most

@@ -9,6 +9,7 @@ import torch
 
 from experiments import devices
 from experiments.devices import (
+    available_memory,
     choose_kernels,
     keep_freed_memory,
     kernels_restored,
@@ -156,3 +157,59 @@ def test_the_memory_is_no_more_than_the_limit(monkeypatch):
     assert 2**28 < total_memory() < 2**60
     monkeypatch.setattr(devices, "memory_limits", lambda: [2**20, float("inf")])
     assert total_memory() == 2**20
+
+
+def make_memory(root, free_kib, own_kib):
+    (root / "proc/self").mkdir(parents=True, exist_ok=True)
+    (root / "proc/meminfo").write_text(f"MemTotal: 9999 kB\nMemAvailable:    {free_kib} kB\n")
+    (root / "proc/self/status").write_text(f"VmHWM: 9 kB\nVmRSS:\t {own_kib} kB\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "kib"),
+    [
+        ({}, 103),
+        ({"memory.max": 50 * 1024, "memory.current": 20 * 1024}, 33),
+        ({"memory.max": 50 * 1024}, 53),
+        ({"memory.max": "max", "memory.current": 20 * 1024}, 103),
+        (
+            {
+                "memory.max": 50 * 1024,
+                "memory.current": 20 * 1024,
+                "memory.stat": f"anon 7\ninactive_file {5 * 1024}\nactive_file 3",
+            },
+            38,
+        ),
+    ],
+)
+def test_what_is_available_is_what_the_system_and_the_container_have_left(files, kib, tmp_path):
+    make_system(tmp_path, "0::/\n", files)
+    make_memory(tmp_path, free_kib=100, own_kib=3)
+    assert available_memory(CPU, tmp_path) == 1024 * kib
+
+
+def test_an_older_containers_use_is_seen_too(tmp_path):
+    files = {"memory.limit_in_bytes": 50 * 1024, "memory.usage_in_bytes": 20 * 1024,
+             "memory.stat": "inactive_file 0\ntotal_inactive_file 1024\n"}  # fmt: skip
+    make_system(tmp_path, "4:memory:/\n", {f"memory/{name}": text for name, text in files.items()})
+    make_memory(tmp_path, free_kib=100, own_kib=0)
+    assert available_memory(CPU, tmp_path) == 1024 * 30
+
+
+def test_where_the_system_does_not_tell_what_is_free_all_that_there_is_counts(
+    monkeypatch, tmp_path
+):
+    for total, available in ((2**33, 2**33), (0, float("inf"))):
+        monkeypatch.setattr(devices, "total_memory", lambda total=total: total)
+        assert available_memory(CPU, tmp_path) == available
+
+
+def test_a_gpus_free_memory_is_what_is_available_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (70, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5)
+    assert available_memory(CUDA) == 75
+
+
+@LINUX
+def test_what_is_available_here_is_plausible():
+    assert 2**27 < available_memory(CPU) < 2**60

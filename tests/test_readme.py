@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from experiments.comparison import flags as comparison_flags
 from experiments.comparison.groups import group_records
 from experiments.comparison.summaries import summarise
 from experiments.flags import parse_args, parse_rows
+from experiments.memory.estimate import Need
+from experiments.memory.workload import Place, known_messages
 from experiments.parser import build_parser
 from experiments.records import read_records
 from experiments.rows import ROWS, SIZES, published_count
@@ -62,12 +65,72 @@ def published_table():
     return "\n".join(lines) + "\n"
 
 
-def benchmark_table():
-    path = ROOT / "benchmarks" / "shortcuts.py"
-    spec = importlib.util.spec_from_file_location("benchmark_of_shortcuts", path)
+def benchmark_table(name):
+    """The table of a benchmark's records."""
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.table(module.load_records()) + "\n"
+
+
+MEMORIES = (8, 16, 24, 40, 80)  # GB
+GIB = 2**30
+FREE = 0.9  # of a machine's memory; the system has the rest
+
+
+def needs(row, memory):
+    """What a row needs on a machine of so many GB."""
+    settings = parse_args(["--row", str(row), "--weights", "random", "--device", "cpu"])
+    messages = known_messages(settings.reading, settings.network.config["context_length"])
+    place = Place(total=memory * GIB)
+    return Need(settings.network, settings.training, settings.machine, messages, place)
+
+
+def fits(row, memory):
+    return needs(row, memory).peak <= FREE * memory * GIB
+
+
+def smallest_memory(row):
+    return next(memory for memory in MEMORIES if fits(row, memory))
+
+
+def memory_table():
+    sizes = " | ".join(f"{memory} GB" for memory in MEMORIES)
+    lines = [
+        "| row | weights | gradients | optimiser | activations | hidden states | at the peak, GiB "
+        f"| {sizes} |",
+        "| ---: " * 7 + "| :---: " * len(MEMORIES) + "|",
+    ]
+    for row in ROWS:
+        need = needs(row, smallest_memory(row))
+        parts = (need.weights, need.gradients, need.optimiser, need.activations, need.hidden_states)
+        cells = " | ".join(f"{part / GIB:.2f}" for part in (*parts, need.peak))
+        yes = " | ".join("yes" if fits(row, memory) else "" for memory in MEMORIES)
+        lines.append(f"| {row} | {cells} | {yes} |")
+    return "\n".join(lines) + "\n"
+
+
+def spans(rows):
+    """Numbers in words: 1 to 7, 10, 11."""
+    words = []
+    for row in rows:
+        if words and row == words[-1][1] + 1:
+            words[-1][1] = row
+        else:
+            words.append([row, row])
+    return ", ".join(
+        f"{a} to {b}" if b > a + 1 else f"{a}, {b}" if b > a else f"{a}" for a, b in words
+    )
+
+
+def short_memory_table():
+    lines = ["| a machine with | fits rows | which need, GiB |", "| ---: | --- | --- |"]
+    for memory in MEMORIES:
+        if rows := [row for row in ROWS if smallest_memory(row) == memory]:
+            peaks = sorted(needs(row, memory).peak / GIB for row in rows)
+            span = f"{peaks[0]:.1f}" + (f" to {peaks[-1]:.1f}" if len(rows) > 1 else "")
+            lines.append(f"| {memory} GB | {spans(rows)} | {span} |")
+    return "\n".join(lines) + "\n"
 
 
 def records_table():
@@ -80,9 +143,20 @@ def records_table():
 MADE_BY = "made by PYTHONPATH=. python tests/test_readme.py from"
 PRINTED_BY = "printed by python compare_experiments.py --results docs/records"
 TABLES = {  # by page: the comment before each table, and what makes it
-    README: {f"<!-- table: {MADE_BY} the published rows -->\n": published_table},
+    README: {
+        f"<!-- table: {MADE_BY} the published rows -->\n": published_table,
+        f"<!-- memory: {MADE_BY} experiments/memory -->\n": short_memory_table,
+    },
     DOCS / "measured.md": {f"<!-- records: {PRINTED_BY} -->\n": records_table},
-    DOCS / "speed.md": {f"<!-- benchmark: {MADE_BY} benchmarks/records -->\n": benchmark_table},
+    DOCS / "speed.md": {
+        f"<!-- benchmark: {MADE_BY} benchmarks/records -->\n": partial(
+            benchmark_table, "shortcuts.py"
+        )
+    },
+    DOCS / "memory.md": {
+        f"<!-- rows: {MADE_BY} experiments/memory -->\n": memory_table,
+        f"<!-- benchmark: {MADE_BY} benchmarks/memory -->\n": partial(benchmark_table, "memory.py"),
+    },
 }
 
 
@@ -147,9 +221,9 @@ def test_how_long_row_1_is_said_to_train_is_what_its_benchmark_found():
     )
 
 
-def test_row_11_under_the_later_scaling_is_row_11_as_the_readme_says():
+def test_row_11_under_the_later_scaling_is_row_11_as_the_procedure_says():
     flags = "--row 11 --lora_alpha 256"
-    assert f"`{flags}`, alpha times the rank, is row 11 again" in words(README)
+    assert f"`{flags}`, alpha times the rank, is row 11 again" in words(DOCS / "procedure.md")
     later = parse_args([*flags.split(), "--lora_scaling", "alpha_over_rank"]).network
     assert later.scaling == parse_args(["--row", "11"]).network.scaling
 
@@ -208,7 +282,7 @@ def test_every_comparison_of_the_documentation_parses(flags):
 def test_every_flag_is_in_the_readme_or_the_table():
     ordinary = {"--help", "-h", "--num_epochs", "--lora_rank", "--lora_alpha"}
     flags = {flag for action in build_parser()._actions for flag in action.option_strings}
-    text = read(README) + read(README.parent / "docs" / "own_data.md")
+    text = "".join(map(read, (README, DOCS / "own_data.md", DOCS / "memory.md")))
     assert not {flag for flag in flags - ordinary if flag not in text}
 
 

@@ -4,14 +4,15 @@ settings, params = load_gpt2_checkpoint("model.safetensors")
 load_weights_into_gpt(model, params)
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from experiments.checkpoint.header import read_checkpoint
 from experiments.progress import progress
@@ -19,12 +20,36 @@ from experiments.progress import progress
 Read = Callable[[str], np.ndarray]
 
 
+class Blocks(Sequence):
+    """The arrays of each block, made when they are asked for, so that no others are held.
+
+    Args:
+        make: the arrays of a block of that number.
+        count: how many blocks there are.
+    """
+
+    def __init__(self, make: Callable[[int], dict[str, Any]], count: int) -> None:
+        self.make = lru_cache(maxsize=1)(make)  # who fills one array at a time asks again
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Returns the arrays of one block.
+
+        Raises:
+            IndexError: when there is none of that number.
+        """
+        return self.make(range(self.count)[index])
+
+
 def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, Any]]:
     """Returns a GPT-2 checkpoint's settings and its weights in the book's layout.
 
-    The arrays are views of the mapped files: the system can take their memory back. (But for half
-    precision, which is converted, and queries, keys and values of the book's names, which are put
-    side by side.)
+    The arrays are views of the mapped files: the system can take their memory back. Half precision,
+    which is converted, and queries, keys and values of the book's names, which are put side by
+    side, take memory for one block at a time.
 
     Args:
         path: a `.safetensors` file, a folder, or the index of a sharded checkpoint. The tensors
@@ -41,23 +66,21 @@ def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, An
         OSError: when it cannot be read.
     """
     checkpoint = read_checkpoint(path)
-    with ExitStack() as stack:
-        files = {
-            file: stack.enter_context(safe_open(file, framework="pt")) for file in checkpoint.files
-        }
+    files = {file: safe_open(file, framework="pt") for file in checkpoint.files}
 
-        def read(name: str) -> np.ndarray:
-            stored = checkpoint.tensors[name]
-            tensor = files[stored.file].get_tensor(stored.name).float()
-            if not torch.isfinite(tensor).all():
-                raise ValueError(f"{stored.file}: {stored.name} holds values that are not finite")
+    def stored(name: str) -> Tensor:
+        found = checkpoint.tensors[name]
+        return files[found.file].get_tensor(found.name)
+
+    with progress(
+        f"Reading {Path(path).resolve().name}", len(checkpoint.tensors), "tensors"
+    ) as bar:
+        for name, found in checkpoint.tensors.items():
+            if not torch.isfinite(stored(name)).all():
+                raise ValueError(f"{found.file}: {found.name} holds values that are not finite")
             bar.update()
-            return tensor.numpy()
-
-        params_of = book_params if checkpoint.is_of_the_book else hub_params
-        what = f"Reading {Path(path).resolve().name}"
-        with progress(what, len(checkpoint.tensors), "tensors") as bar:
-            params = params_of(read, checkpoint.sizes)
+    params_of = book_params if checkpoint.is_of_the_book else hub_params
+    params = params_of(lambda name: stored(name).float().numpy(), checkpoint.sizes)
     settings = {"n_vocab": "vocab_size", "n_ctx": "n_positions"}
     names = ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")
     return {name: checkpoint.sizes[settings.get(name, name)] for name in names}, params
@@ -69,16 +92,16 @@ def hub_params(read: Read, sizes: dict[str, Any]) -> dict[str, Any]:
     def layer(name: str, weight: str = "w") -> dict[str, np.ndarray]:
         return {weight: read(f"{name}.weight"), "b": read(f"{name}.bias")}
 
-    params = {"wte": read("wte.weight"), "wpe": read("wpe.weight"), **layer("ln_f", "g")}
-    params["blocks"] = [
-        {
+    def block(i: int) -> dict[str, Any]:
+        return {
             "ln_1": layer(f"h.{i}.ln_1", "g"),
             "attn": {name: layer(f"h.{i}.attn.{name}") for name in ("c_attn", "c_proj")},
             "ln_2": layer(f"h.{i}.ln_2", "g"),
             "mlp": {name: layer(f"h.{i}.mlp.{name}") for name in ("c_fc", "c_proj")},
         }
-        for i in range(sizes["n_layer"])
-    ]
+
+    params = {"wte": read("wte.weight"), "wpe": read("wpe.weight"), **layer("ln_f", "g")}
+    params["blocks"] = Blocks(block, sizes["n_layer"])
     return params
 
 
@@ -98,20 +121,21 @@ def book_params(read: Read, sizes: dict[str, Any]) -> dict[str, Any]:
             arrays["b"] = np.concatenate([read(f"{n}.bias") for n in names])
         return arrays
 
-    params = {"wte": read("tok_emb.weight"), "wpe": read("pos_emb.weight"), **norm("final_norm")}
-    params["blocks"] = [
-        {
-            "ln_1": norm(f"{block}.norm1"),
+    def block(i: int) -> dict[str, Any]:
+        name = f"trf_blocks.{i}"
+        return {
+            "ln_1": norm(f"{name}.norm1"),
             "attn": {
-                "c_attn": query_key_value(f"{block}.att"),
-                "c_proj": linear(f"{block}.att.out_proj"),
+                "c_attn": query_key_value(f"{name}.att"),
+                "c_proj": linear(f"{name}.att.out_proj"),
             },
-            "ln_2": norm(f"{block}.norm2"),
+            "ln_2": norm(f"{name}.norm2"),
             "mlp": {
-                "c_fc": linear(f"{block}.ff.layers.0"),
-                "c_proj": linear(f"{block}.ff.layers.2"),
+                "c_fc": linear(f"{name}.ff.layers.0"),
+                "c_proj": linear(f"{name}.ff.layers.2"),
             },
         }
-        for block in (f"trf_blocks.{i}" for i in range(sizes["n_layer"]))
-    ]
+
+    params = {"wte": read("tok_emb.weight"), "wpe": read("pos_emb.weight"), **norm("final_norm")}
+    params["blocks"] = Blocks(block, sizes["n_layer"])
     return params

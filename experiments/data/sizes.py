@@ -5,6 +5,10 @@ import re
 
 SPAM = {False: 747, True: 180}  # by --demo: messages in the collection; as many ham are kept
 LONGEST_MESSAGE = 120  # tokens of the longest training message of the SMS Spam Collection
+DISTINCT = {  # by --demo: distinct messages, their tokens, and those of the longest
+    False: (1388, 41_358, LONGEST_MESSAGE),
+    True: (225, 11_838, 80),
+}
 PAD_TOKEN_ID = 50256  # the last of GPT-2's vocabulary
 SHARES = (70, 10, 20)  # percent of a user's own messages for training, validation and test
 

@@ -15,15 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from experiments.devices import total_memory
+from experiments.memory.workload import MEMORY_SHARE, PREFIX_TOKENS
 from experiments.processes import add_up, agree, hand_out
 from experiments.progress import progress
 from experiments.shortcuts.disk import cached_values, nameless_values, prefix_key
 from experiments.shortcuts.layers import run_block
 from experiments.shortcuts.model import ShortcutClassifier
 from experiments.torchrun import count_processes, rank
-
-PREFIX_TOKENS = 2048  # in one batch of the frozen prefix
-MEMORY_SHARE = 1 / 8  # of the machine's memory; larger hidden states go to a file
 
 
 @dataclass(frozen=True)

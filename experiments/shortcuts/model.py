@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.classifier import GPTClassifier
+from experiments.recomputing import RecomputedBlocks, recompute
 from experiments.shortcuts.layers import (
     LastingGradient,
     LookUp,
@@ -80,6 +81,8 @@ class ShortcutClassifier(nn.Module):
 
     def run(self, function: Callable[..., Tensor], block: nn.Module, *inputs: Tensor) -> Tensor:
         """Returns a function of a block and its inputs; all blocks are run through here."""
+        if isinstance(self.trf_blocks, RecomputedBlocks):
+            return recompute(function, block, *inputs)
         return function(block, *inputs)
 
     def pool(self, x: Tensor, lengths: Tensor, depth: int) -> Tensor:

@@ -12,11 +12,10 @@ from torch.utils.data import Dataset
 
 from experiments.classifier import GPTClassifier
 from experiments.data.datasets import MessageDataset, Splits
+from experiments.memory.workload import POOL
 from experiments.shortcuts.hidden_states import HiddenStates, compute_hidden_states
 from experiments.shortcuts.model import ShortcutClassifier
 from experiments.shortcuts.needed import distinct_messages, frozen_blocks, needed_lengths
-
-POOL = 64  # messages of which the head's input is computed at once
 
 
 class ShortcutDataset(Dataset):

@@ -1,0 +1,121 @@
+"""Holds the memory that runs are said to need against the peaks that they had, a process each.
+
+    python benchmarks/memory.py --rows 1 4 5 11 13          # with random weights, a few minutes
+    python benchmarks/memory.py --rows 5 --flags=--activation_checkpointing
+    python benchmarks/memory.py --table       # the table of docs/memory.md, from the records
+
+Each run makes three steps on 48 made-up messages, padded as the row has it: so long that moments,
+gradients and activations are there together. Random weights take the memory of pretrained ones.
+The peak is the one of the run's record, which on Linux counts the pages of mapped files, too. Each
+run leaves one record in `benchmarks/memory/`; run it where nothing else needs the memory.
+"""
+
+import argparse
+import json
+import math
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from experiments.data.demo import demo_messages
+from experiments.data.sizes import LONGEST_MESSAGE
+from experiments.flags import parse_args
+from experiments.memory.estimate import Need
+from experiments.memory.workload import Place, known_messages
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "benchmarks" / "memory"
+MIB = 2**20
+STEPS = 3
+MESSAGES = 48
+PARTS = ("weights", "gradients", "optimiser", "activations", "hidden_states")
+
+
+def flags_of(row: int, more: str) -> list[str]:
+    """Returns the flags of a row's short run, but for its messages."""
+    flags = ["--row", str(row), "--weights", "random", "--device", "cpu", *shlex.split(more)]
+    flags += ["--max_steps", str(STEPS)]
+    if parse_args(flags).reading.context_length == "longest_training_example":
+        flags += ["--context_length", str(LONGEST_MESSAGE)]
+    return flags
+
+
+def estimate(row: int, more: str) -> Need:
+    """Returns the memory that the same run is said to need."""
+    settings = parse_args(flags_of(row, more))
+    messages = known_messages(settings.reading, settings.network.config["context_length"])
+    messages = messages._replace(distinct=MESSAGES, tokens=MESSAGES * messages.length)
+    place = Place(total=math.inf)
+    return Need(settings.network, settings.training, settings.machine, messages, place)
+
+
+def measure(row: int, more: str) -> dict[str, Any]:
+    """Returns the record of one run in a process of its own."""
+    flags = flags_of(row, more)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "messages.csv"
+        demo_messages(MESSAGES // 2, MESSAGES // 2).to_csv(data, index=False)
+        flags += ["--data", str(data), "--text_column", "Text", "--label_column", "Label"]
+        script = [sys.executable, ROOT / "additional_experiments.py", "--output_dir", folder]
+        subprocess.run([*script, *flags], check=True)
+        (record,) = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
+    return {
+        "row": row,
+        "flags": more,
+        "measured_mib": record["peak_memory_mib"],
+        "train_seconds": record["seconds"]["train"],
+        "versions": f"Python {record['environment']['python']}, torch {torch.__version__}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Returns the records beside what is estimated of the same runs, as a Markdown table."""
+    lines = [
+        "| row | model | flags | weights | gradients | optimiser | activations | hidden states "
+        "| estimated, MiB | measured | difference |",
+        "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for r in sorted(records, key=lambda r: (r["flags"], r["row"])):
+        need, measured = estimate(r["row"], r["flags"]), r["measured_mib"]
+        model = need.network.model_size.partition(" ")[0]
+        flags = f"`{r['flags']}`" if r["flags"] else ""
+        parts = " | ".join(f"{getattr(need, part) / MIB:,.0f}" for part in PARTS)
+        lines.append(
+            f"| {r['row']} | {model} | {flags} | {parts} | {need.peak / MIB:,.0f} "
+            f"| {measured:,.0f} | {need.peak / MIB / measured - 1:+.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def load_records() -> list[dict[str, Any]]:
+    """Returns the committed records."""
+    return [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
+
+
+def main() -> None:
+    """Measures rows, or prints the table of what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--rows", type=int, nargs="+", default=[])
+    parser.add_argument("--flags", default="", help="of each run, besides those of its row")
+    parser.add_argument("--table", action="store_true", help="print the table of the records")
+    arguments = parser.parse_args()
+    for row in arguments.rows:
+        record = measure(row, arguments.flags)
+        RECORDS.mkdir(exist_ok=True)
+        name = "_".join([f"row_{row:02d}", *arguments.flags.replace("--", "").split()])
+        (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+        print(table([record]), flush=True)
+    if arguments.table:
+        print(table(load_records()))
+
+
+if __name__ == "__main__":
+    main()
