@@ -36,7 +36,7 @@ PATIENCE = timedelta(days=1)  # for a process that downloads what the others wai
 SMALL = 2**18  # numbers of a gradient that is sent along with others
 FAREWELL = 10  # seconds, within which a process that ends leaves its last word
 LAST_WORD = "last word of process "  # key of the common store
-STOPPED, LOST = "was stopped", "lost the others"
+DONE, STOPPED, LOST = "is done", "was stopped", "lost the others"
 
 # ------------------------------------------------------------------------------- coming together
 
@@ -196,6 +196,8 @@ def joined(device: torch.device) -> Iterator[None]:
     dist.init_process_group(backend, timeout=PATIENCE, store=store, rank=number, world_size=total)
     try:
         yield
+        store.set(f"{LAST_WORD}{number}", DONE)
+        wait_for_all(store, total)  # who leaves earlier may cut off what another still receives
     except BaseException as error:
         for each in SIGNALS:  # torchrun sends one when a process fails; this one is ending anyway
             signal.signal(each, signal.SIG_IGN)
@@ -210,6 +212,12 @@ def joined(device: torch.device) -> Iterator[None]:
                 raise ChildProcessError(told) from error
         raise
     dist.destroy_process_group()
+
+
+def wait_for_all(store: dist.Store, total: int) -> None:
+    """Waits until all processes have left a last word; a signal ends the wait."""
+    while not store.check([f"{LAST_WORD}{number}" for number in range(total)]):
+        time.sleep(0.01)
 
 
 def is_of_connection(error: BaseException) -> bool:
@@ -233,13 +241,13 @@ def failures_of_others(store: dist.Store, total: int, silent: str) -> list[str]:
     Args:
         store: where they leave their last words.
         total: number of processes.
-        silent: a word that tells of no failure, beside that of having lost others.
+        silent: a word that tells of no failure, beside those of a process that is done or lost others.
     """
     keys = {number: f"{LAST_WORD}{number}" for number in range(1, total)}
-    until = time.monotonic() + FAREWELL
+    until, quiet = time.monotonic() + FAREWELL, (DONE, LOST, silent)
     while time.monotonic() < until:
         words = {n: store.get(key).decode() for n, key in keys.items() if store.check([key])}
-        if told := [f"process {n}: {w}" for n, w in words.items() if w not in (LOST, silent)]:
+        if told := [f"process {n}: {w}" for n, w in words.items() if w not in quiet]:
             return told
         if len(words) == len(keys):
             return []

@@ -137,9 +137,8 @@ def left(pace: Sequence[float], done: int, total: int) -> str:
     if not pace:
         return f"{done} done"
     rest = sum(pace) / len(pace) * (total - done)
-    return (
-        f"{done} done, {len(pace)} of them made in {in_words(sum(pace))}, {in_words(rest)} remain"
-    )
+    made = f"{len(pace)} of them made in {in_words(sum(pace))}"
+    return f"{done} done, {made}, some {in_words(rest)} remain"
 
 
 def in_words(seconds: float) -> str:
