@@ -241,7 +241,7 @@ def failures_of_others(store: dist.Store, total: int, silent: str) -> list[str]:
     Args:
         store: where they leave their last words.
         total: number of processes.
-        silent: a word that tells of no failure, beside those of a process that is done or lost others.
+        silent: a word that tells of no failure, beside those of who is done or lost others.
     """
     keys = {number: f"{LAST_WORD}{number}" for number in range(1, total)}
     until, quiet = time.monotonic() + FAREWELL, (DONE, LOST, silent)
