@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import assert_equal
+from safetensors.torch import load_file
 from shared_runs import RUNS, all_runs
 from test_golden import assert_same_trajectory, flags_of
 
@@ -152,6 +153,23 @@ def test_several_processes_follow_the_published_trajectory(
     history = History(record["losses"], record["accuracies"])
     result = Result(history, record["correct"], None, None, [], [], {})
     assert_same_trajectory(row, result, tolerance=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", ["all", "lora"])
+def test_shards_are_saved_as_one_whole_file(layers, tmp_path):
+    files = [tmp_path / "alone.safetensors", tmp_path / "shards.safetensors"]
+    flags = ["--demo", "--max_steps", "3", "--trainable_layers", layers, "--save_model"]
+    alone = [sys.executable, "additional_experiments.py", *flags, str(files[0])]
+    subprocess.run(alone, cwd=ROOT, check=True, capture_output=True)
+    shared = torchrun(2, "additional_experiments.py", "--parallel", "shard", *flags, files[1])
+    status, _, errors = ended(shared)
+    assert status == 0, errors
+    tensors = [load_file(file) for file in files]
+    assert tensors[0].keys() == tensors[1].keys()
+    for name, tensor in tensors[0].items():
+        assert_equal(tensors[1][name], tensor, tolerance=1e-5)
+    assert not list(tmp_path.glob(".*"))
 
 
 # ------------------------------------------------------------------------------------------ one end
