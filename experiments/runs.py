@@ -52,7 +52,8 @@ def run(
     with telling_full_memory(device_of(settings)):
         gather(settings, corpus)
         if settings.baseline:
-            corpus = corpus or load_corpus(settings.reading, settings.own)
+            with first_goes_ahead():
+                corpus = corpus or load_corpus(settings.reading, settings.own)
             return run_baseline(settings.baseline, corpus)
         return run_experiment(settings, memo, corpus, record)
 
