@@ -8,9 +8,9 @@
 All processes draw the same random numbers, and so the same batches in the same order. Message m of
 a pass is computed by process m mod N. A process's loss is its part of the batch's: the sum over its
 own messages, divided by the count of all; so losses and gradients add up, and one all-reduce a step
-makes them those of one process. DistributedDataParallel would take the mean over processes with
-equal shares, and does not see a gradient that is added in place (`LookUp` in
-`shortcuts/layers.py`).
+makes them those of one process. DistributedDataParallel would do with more code: it takes the mean
+over processes, as if their shares were equal, and waits for a backward pass of each in every batch,
+of which a process without a message has none.
 
 With one process every function here gives back what it was given.
 
