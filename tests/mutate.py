@@ -5,13 +5,14 @@
 
 Each mutant is written into a copy of the working tree, never into the tree, and takes a process of
 its own, forked after the slow packages are imported. Run by hand, after what is measured or
-recorded has changed; `EQUIVALENT` names the survivors that change nothing.
+recorded has changed; `equivalent_mutants.json` names the survivors that change nothing.
 """
 
 import argparse
 import ast
 import gc
 import importlib
+import json
 import multiprocessing
 import os
 import random
@@ -59,7 +60,8 @@ TESTS = {  # of each module: what tells of its faults, the soonest first
     "shortcuts/layers.py": LAYERS,
 }  # fmt: skip
 
-EQUIVALENT: dict[str, str] = {}  # survivors that change nothing, and why
+# Survivors that change nothing, and why.
+EQUIVALENT = json.loads((Path(__file__).parent / "equivalent_mutants.json").read_text())
 
 # --------------------------------------------------------------------------------- what is mutated
 

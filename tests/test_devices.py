@@ -1,8 +1,10 @@
 """Where a run is computed: which products are exact, and how much memory there is and was held."""
 
 import errno
+import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,11 +13,13 @@ from experiments import devices
 from experiments.devices import (
     available_memory,
     choose_kernels,
+    device_name,
     keep_freed_memory,
     kernels_restored,
     memory_limits,
     peak_memory_mib,
     start_peak,
+    telling_full_memory,
     total_memory,
 )
 
@@ -23,6 +27,11 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 FEWER = "PyTorch's products, of fewer digits than float32 has"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
 ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="has no oneDNN")
+
+
+def test_a_gpu_is_called_what_its_driver_calls_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
+    assert device_name(CUDA) == "card of cuda"
 
 
 # --------------------------------------------------------------------------------------- kernels
@@ -123,6 +132,53 @@ def test_the_peak_of_a_gpu_starts_anew(monkeypatch):
     assert (start_peak(CUDA), reset) == ("run", [CUDA])
 
 
+def test_the_peak_of_a_gpu_is_its_own_in_mib(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", {CUDA: 3 * 2**20}.get)
+    assert peak_memory_mib(CUDA) == 3
+
+
+@LINUX
+def test_the_peak_on_linux_is_that_of_proc_in_mib(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda _: "VmPeak: 9 kB\nVmHWM:\t  3072 kB\n")
+    assert peak_memory_mib(CPU) == 3
+
+
+@pytest.mark.parametrize(("platform", "units"), [("darwin", 2**20), ("freebsd", 2**10)])
+def test_the_peak_elsewhere_is_what_the_system_counts(platform, units, monkeypatch):
+    usage = SimpleNamespace(ru_maxrss=3 * units)
+    counter = SimpleNamespace(getrusage=lambda _: usage, RUSAGE_SELF=0)
+    monkeypatch.setattr(Path, "is_file", lambda _: False)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(devices, "resource", counter)
+    assert peak_memory_mib(CPU) == 3
+    monkeypatch.setattr(devices, "resource", None)
+    assert math.isnan(peak_memory_mib(CPU))
+
+
+def test_a_system_that_does_not_tell_its_memory_has_0(monkeypatch):
+    monkeypatch.setattr(devices, "os", SimpleNamespace())
+    assert total_memory() == 0
+
+
+def test_freed_memory_is_kept_by_glibcs_two_thresholds(monkeypatch):
+    asked = []
+    monkeypatch.setattr(devices, "function_of_glibc", lambda name: lambda *a: asked.append(a))
+    keep_freed_memory()
+    assert asked == [(-1, 2**31 - 1), (-3, 2**25)]  # as malloc.h numbers them
+    monkeypatch.setattr(devices, "function_of_glibc", lambda _: None)
+    keep_freed_memory()
+
+
+@pytest.mark.fault("full memory")
+@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA out of memory. Tried")])
+def test_full_memory_is_told_with_the_way_out_and_another_error_as_it_is(error):
+    told = pytest.raises(MemoryError, match=r"MiB at the peak: less \((no|CUDA out)")
+    with told, telling_full_memory(CPU, "less"):
+        raise error
+    with pytest.raises(RuntimeError, match="another"), telling_full_memory(CPU):
+        raise RuntimeError("another")
+
+
 def make_system(root, groups, limits):
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(groups)
@@ -140,6 +196,7 @@ def make_system(root, groups, limits):
         ("0::/a\n", {"b/memory.max": 5}, float("inf")),
         ("4:memory:/docker/x\n", {"memory/memory.limit_in_bytes": 6}, 6),
         ("5:cpu,memory:/x\n0::/\n", {"memory/x/memory.limit_in_bytes": 6, "memory.max": 4}, 4),
+        ("0::/a:b\n", {"a:b/memory.max": 3}, 3),
         ("3:cpu:/\n", {"memory/memory.limit_in_bytes": 6}, float("inf")),
     ],
 )

@@ -212,6 +212,35 @@ def test_a_trained_embeddings_gradient_is_the_plain_one_step_after_step(set_to_n
                 parameter.grad.zero_()
 
 
+@pytest.mark.parametrize("layers", LAYERS)
+def test_what_the_head_reads_is_computed_once_where_only_the_head_is_trained(layers):
+    short = take_shortcuts(classifier(layers), datasets_of())
+    assert short.model.pooled == (layers == "last_layer")
+    assert short.model.train() is short.model.eval() is short.model
+
+
+@pytest.mark.parametrize(("is_causal", "expected"), [(True, [3, 1]), (False, [1, 2, 1])])
+def test_messages_share_a_batch_up_to_its_tokens_and_of_one_length_without_the_mask(
+    is_causal, expected, monkeypatch
+):
+    monkeypatch.setattr(hidden_states_of, "PREFIX_TOKENS", 6)
+    of_lengths = [torch.zeros(n) for n in (1, 2, 2, 3)]
+    assert [len(b) for b in hidden_states_of.prefix_batches(of_lengths, is_causal)] == expected
+
+
+@pytest.mark.parametrize("name", ["tok_emb", "pos_emb", "trf_blocks"])
+def test_nothing_before_the_hidden_states_may_be_trained(name):
+    short = take_shortcuts(classifier("last_block"), datasets_of())
+    next(getattr(short.model, name).parameters()).requires_grad_(True)
+    with pytest.raises(RuntimeError, match="frozen prefix"):
+        short.model.train()
+
+
+def test_hidden_states_are_told_in_mib():
+    short = take_shortcuts(classifier("last_block"), datasets_of())
+    assert "2 blocks computed once, 0 MiB in memory" in short.report
+
+
 def test_a_model_with_dropout_is_refused():
     plain = classifier("last_block", "last", config=CONFIG | {"drop_rate": 0.1})
     with pytest.raises(ValueError, match="drop_rate 0"):
