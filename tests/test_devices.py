@@ -169,7 +169,6 @@ def test_freed_memory_is_kept_by_glibcs_two_thresholds(monkeypatch):
     keep_freed_memory()
 
 
-@pytest.mark.fault("full memory")
 @pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA out of memory. Tried")])
 def test_full_memory_is_told_with_the_way_out_and_another_error_as_it_is(error):
     told = pytest.raises(MemoryError, match=r"MiB at the peak: less \((no|CUDA out)")

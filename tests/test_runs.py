@@ -232,7 +232,7 @@ def test_an_interrupted_run_leaves_no_record(run, monkeypatch, tmp_path):
     with pytest.raises(SystemExit) as exit_:
         run()
     assert exit_.value.code == 130
-    assert not list((tmp_path / "results").glob("*"))
+    assert not list((tmp_path / "results").glob("*.json"))
 
 
 # ------------------------------------------------------------------------------------------ seeds

@@ -81,6 +81,9 @@ def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, An
             bar.update()
     params_of = book_params if checkpoint.is_of_the_book else hub_params
     params = params_of(lambda name: stored(name).float().numpy(), checkpoint.sizes)
+    is_float32 = all(found.kind == "F32" for found in checkpoint.tensors.values())
+    if is_float32 and not checkpoint.is_of_the_book:  # views, which take no memory
+        params["blocks"] = list(params["blocks"])
     settings = {"n_vocab": "vocab_size", "n_ctx": "n_positions"}
     names = ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")
     return {name: checkpoint.sizes[settings.get(name, name)] for name in names}, params
