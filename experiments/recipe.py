@@ -46,7 +46,9 @@ def mean_cross_entropy(
         reduction="sum",
     )
     is_counted = labels != ignore_index  # (B,)
-    counts = is_counted if class_weights is None else class_weights[labels[is_counted]]
+    counts = is_counted
+    if class_weights is not None:  # not `labels[is_counted]`, for whose size a GPU is waited for
+        counts = is_counted * class_weights[torch.where(is_counted, labels, 0)]
     weight = counts.sum()
     return total / torch.where(weight > 0, weight, 1)
 

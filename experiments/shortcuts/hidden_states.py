@@ -89,6 +89,7 @@ def run_prefix(
             x = model.embed(tokens.to(device))  # (B, T, C)
             for block in model.trf_blocks[:depth]:
                 x = run_block(block, x)
+            x = x.to(values.device)  # at once: each copy from a GPU waits for it
             for row, of_message in zip(x, batch, strict=True):
                 values[filled : filled + len(of_message)] = row[: len(of_message)]
                 filled += len(of_message)
