@@ -28,6 +28,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from experiments.command_line import JUST_STOPPED, one_line_errors
 from experiments.comparison.export import write_summaries
 from experiments.comparison.flags import parse_args
@@ -46,9 +48,9 @@ from experiments.data.messages import read_messages
 from experiments.records import read_records
 
 
-def read_texts(path: Path) -> list[str] | None:
-    """Returns the texts of a CSV of messages, None where there is no file."""
-    return read_messages(path)["Text"].tolist() if path.is_file() else None
+def read_if_there(path: Path) -> pd.DataFrame | None:
+    """Returns the messages of a CSV, None where there is no file."""
+    return read_messages(path) if path.is_file() else None
 
 
 def find_groups(folder: Path) -> Groups:
@@ -81,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         groups = find_groups(arguments.results)
         if arguments.rows:
             pair = find_pair(groups, arguments.rows)
-            texts = read_texts(arguments.test_csv)
-            print(compare_pair(*pair, arguments.margin / 100, texts))
+            messages = read_if_there(arguments.test_csv)
+            print(compare_pair(*pair, arguments.margin / 100, messages))
             return
         summaries = summarise(groups, arguments.margin / 100)
         of_splits = over_splits(groups, summaries)
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.plot:
             from experiments.comparison.figures import plot  # matplotlib takes a second
 
-            for path in plot(groups, arguments.plot):
+            for path in plot(groups, summaries, arguments.plot):
                 print(f"Drawn: {path}")
 
 

@@ -82,7 +82,7 @@ def test_figures_are_drawn_to_files_whatever_backend_the_environment_names(backe
         check=False,
     )
     assert (run.returncode, run.stderr) == (0, "")
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 4
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 5
 
 
 def test_importing_the_script_does_nothing(tmp_path):

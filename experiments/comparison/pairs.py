@@ -1,8 +1,10 @@
 """Two rows side by side: the question, the tests, and the messages on which they differ."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from experiments.comparison.evidence import Evidence, is_right, weigh
 from experiments.comparison.groups import (
@@ -43,7 +45,7 @@ def compare_pair(
     first: list[Record],
     second: list[Record],
     margin: float,
-    texts: Sequence[str] | None = None,
+    messages: pd.DataFrame | None = None,
 ) -> str:
     """Returns two groups side by side: the question, the tests, and where they differ.
 
@@ -51,7 +53,7 @@ def compare_pair(
         first: its records, one for each seed.
         second: the other's.
         margin: of accuracy, within which they are equivalent.
-        texts: of the test messages, if they are at hand.
+        messages: the test messages, if they are at hand, as `read_messages` has them.
 
     Raises:
         ValueError: when the two share no seed, or have other test messages.
@@ -78,7 +80,7 @@ def compare_pair(
             *describe_differences(evidence),
             "",
             "Test messages on which they differ, at the first seed:",
-            *list_messages(one, other, texts),
+            *list_messages(one, other, texts_of(messages, one)),
         ]
     )
 
@@ -139,25 +141,52 @@ def describe_differences(evidence: Evidence) -> list[str]:
     return lines
 
 
-def list_messages(one: Record, other: Record, texts: Sequence[str] | None) -> list[str]:
-    """Returns a line for each test message that just one of two runs tells right.
+class Message(NamedTuple):
+    """A test message that just one of two runs tells right."""
 
-    It gives the probability of the second of two classes, or of the right one of more.
+    number: int  # in the order of the test messages, from 0
+    label: str
+    shown: str  # the second of two classes, or the right one of more
+    first: float  # its probability
+    second: float
+    in_training: bool
+    text: str | None
+
+
+def differing(one: Record, other: Record, texts: Sequence[str] | None) -> list[Message]:
+    """Returns the test messages that just one of two runs tells right.
+
+    Args:
+        one: a run.
+        other: another of the same test messages.
+        texts: theirs, if they are at hand.
     """
-    test, names = one["test"], one["classes"]
-    known = texts is not None and len(texts) == len(test["labels"])
-    width = max(map(len, names))
-    lines = []
+    test, names, found = one["test"], one["classes"], []
     for i in np.flatnonzero(is_right(one) != is_right(other)):
         label = test["labels"][i]
         shown = 1 if len(names) == 2 else label
         p, q = (record["test"]["probabilities"][i][shown] for record in (one, other))
-        lines.append(
-            f"  {i:3} {names[label]:{width}} P({names[shown]}) {p:.3f} and {q:.3f}"
-            f"{'  in training' if test['in_training'][i] else ''}"
-            f"{f'  {texts[i]}' if known else ''}"
-        )
-    return lines
+        is_known, text = test["in_training"][i], texts[i] if texts else None
+        found.append(Message(int(i), names[label], names[shown], p, q, is_known, text))
+    return found
+
+
+def texts_of(messages: pd.DataFrame | None, record: Record) -> list[str] | None:
+    """Returns the texts of a run's test messages, None unless these messages have its labels."""
+    if messages is None or messages["Label"].tolist() != record["test"]["labels"]:
+        return None
+    return messages["Text"].tolist()
+
+
+def list_messages(one: Record, other: Record, texts: Sequence[str] | None) -> list[str]:
+    """Returns a line for each test message that just one of two runs tells right."""
+    width = max(map(len, one["classes"]))
+    return [
+        f"  {m.number:3} {m.label:{width}} P({m.shown}) {m.first:.3f} and {m.second:.3f}"
+        f"{'  in training' if m.in_training else ''}"
+        f"{'' if m.text is None else f'  {m.text}'}"
+        for m in differing(one, other, texts)
+    ]
 
 
 def question_of(one: Record, other: Record) -> str:

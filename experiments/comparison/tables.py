@@ -43,7 +43,12 @@ def percent_interval(interval: Interval) -> str:
 
 
 def summary_table(summaries: Sequence[Summary]) -> str:
-    """Returns the summaries as Markdown, without the columns that none of them fills."""
+    """Returns the summaries as Markdown."""
+    return markdown(summary_rows(summaries))
+
+
+def summary_rows(summaries: Sequence[Summary]) -> list[list[str]]:
+    """Returns the summaries as cells below a heading, without the columns that none fills."""
     rows = [
         [
             "run", "published, %", "first seed, %", "right", "95 % interval", "unseen, %", "seeds",
@@ -76,7 +81,7 @@ def summary_table(summaries: Sequence[Summary]) -> str:
             ]
         )
     filled = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
-    return markdown([[row[i] for i in filled] for row in rows])
+    return [[row[i] for i in filled] for row in rows]
 
 
 def cells_of(evidence: Evidence | None) -> list[str]:
