@@ -5,6 +5,7 @@
     python compare_experiments.py "row 01" "row 01, bfloat16"   # any two, by name
     python compare_experiments.py --published        # what the published figures alone can carry
     python compare_experiments.py --plot figures     # PNG figures
+    python compare_experiments.py --html report.html # a page with all of it
 
 Each row's test accuracy gets Wilson's 95 % interval. Against row 1 stands the difference over all
 shared seeds, with an interval over other seeds and other messages and a verdict: better, worse,
@@ -87,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(compare_pair(*pair, arguments.margin / 100, messages))
             return
         summaries = summarise(groups, arguments.margin / 100)
-        of_splits = over_splits(groups, summaries)
-        print("\n".join([summary_table(summaries), "", *notes(groups, summaries), *of_splits]))
+        to_know = [*notes(groups, summaries), *over_splits(groups, summaries)]
+        print("\n".join([summary_table(summaries), "", *to_know]))
         if arguments.metrics:
             print("\n\n".join(["", metrics_table(groups), losses_table(summaries)]).rstrip())
         write_summaries(summaries, arguments.csv, arguments.json)
@@ -97,6 +98,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
             for path in plot(groups, summaries, arguments.plot):
                 print(f"Drawn: {path}")
+        if arguments.html:
+            from experiments.comparison.report import write_report  # which draws too
+
+            messages = read_if_there(arguments.test_csv)
+            words = sys.argv[1:] if argv is None else argv
+            write_report(arguments.html, groups, summaries, to_know, messages, words)
+            print(f"Written: {arguments.html}")
 
 
 if __name__ == "__main__":

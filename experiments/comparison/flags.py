@@ -14,6 +14,7 @@ OTHER_NAMES = by_name(
     {
         "--results": "data dir folder input output_dir records results_dir runs",
         "--plot": "figure figures plots png",
+        "--html": "page report web",
         "--csv": "out output table",
         "--test_csv": "messages test texts",
         "--margin": "equivalence equivalent tolerance",
@@ -42,10 +43,12 @@ def build_parser() -> Parser:
         "accuracy within which two rows are equivalent")  # fmt: skip
     add("--metrics", action="store_true", help="a second table: F1, AUROC, log loss, each class")
     add("--plot", type=path, metavar="DIR", help="draw PNG figures there")
+    add("--html", type=path, metavar="FILE", help="write a report to look at: one page, with all "
+        "figures, and the messages that each row tells otherwise than row 1")  # fmt: skip
     add("--csv", type=path, metavar="FILE", help="write the table for other programs")
     add("--json", type=path, metavar="FILE", help="the same as JSON")
     add("--test_csv", type=path, default=Path("sms_spam_collection/test.csv"), metavar="FILE",
-        help="the test messages, whose texts a pair shows if the file is there")  # fmt: skip
+        help="the test messages, whose texts are shown if the file is there")  # fmt: skip
     return parser
 
 
@@ -56,9 +59,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     rows = [str(int(word)) if word.isdecimal() else word for word in arguments.rows]
     if len(rows) not in (0, 2) or len(set(rows)) == 1:
         parser.error("name two different rows, such as 1 16, or none for the table")
-    others = arguments.plot or arguments.csv or arguments.json or arguments.metrics
+    of_table = ("metrics", "plot", "html", "csv", "json")
+    others = any(getattr(arguments, name) for name in of_table)
     if others and (arguments.rows or arguments.published):
+        *first, last = (f"--{name}" for name in of_table)
         parser.error(
-            "--metrics, --plot, --csv and --json are of the table: name no rows, no --published"
+            f"{', '.join(first)} and {last} are of the table: name no rows, no --published"
         )
     return arguments

@@ -39,6 +39,10 @@ QUESTIONS = {  # what row 1 beside another one asks; other pairs are named by th
     18: "Does ignoring the padding token's label change anything? (It cannot: labels are 0 and 1.)",
     19: "Is the mean over all positions better than the last one?",
 }
+OF_BASELINES = {
+    "baseline majority": "Does telling every message the most frequent class do better?",
+    "baseline bag_of_words": "Does logistic regression on the words of a message do better?",
+}
 
 
 def compare_pair(
@@ -192,8 +196,9 @@ def list_messages(one: Record, other: Record, texts: Sequence[str] | None) -> li
 def question_of(one: Record, other: Record) -> str:
     """Returns the question that a pair of records answers."""
     is_plain = conditions_of(one).allow(conditions_of(other))
-    if is_plain and one["row"] == BASE and other["row"] in QUESTIONS:
-        return QUESTIONS[other["row"]]
+    known = QUESTIONS.get(other["row"]) or OF_BASELINES.get(other["name"])
+    if is_plain and one["row"] == BASE and known:
+        return known
     flags = [ROWS[r["row"]].flags or "no flags" if r["row"] else r["model"] for r in (one, other)]
     names = names_of_pair(one, other)
     return f"{names[0]} ({flags[0]}) or {names[1]} ({flags[1]})?"

@@ -242,6 +242,32 @@ def metrics_table(groups: Groups) -> str:
     return markdown(rows)
 
 
+def metrics_of_summaries(summaries: Sequence[Summary]) -> list[list[str]]:
+    """Returns means over seeds of what the probabilities are worth, as cells below a heading."""
+    rows = [
+        [
+            "run", "accuracy, %", "macro F1", "AUROC", "log loss", "Brier", "calibration error",
+            "log loss against row 1", "Brier score against row 1",
+        ]
+    ]  # fmt: skip
+    for s in summaries:
+        values = (s.macro_f1, s.auroc, s.log_loss, s.brier_score, s.calibration_error)
+        rows.append(
+            [
+                s.name, f"{100 * s.mean:.2f}", *(shown(value) for value in values),
+                *loss_cells(s.evidence),
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def loss_cells(evidence: Evidence | None) -> list[str]:
+    """Returns how a group's losses differ from row 1's; empty where it is held against nothing."""
+    if evidence is None:
+        return ["", ""]
+    return [with_interval(loss, 1) for loss in (evidence.log_loss, evidence.brier_score)]
+
+
 def shown(value: float | None) -> str:
     """Returns a metric to four digits, a dash where it is not defined."""
     return "-" if value is None else f"{value:.4f}"
@@ -250,11 +276,11 @@ def shown(value: float | None) -> str:
 def losses_table(summaries: Sequence[Summary]) -> str:
     """Returns how the losses of each group differ from row 1's, as Markdown; empty if none does."""
     rows = [["run", "seeds", "log loss against row 1", "Brier score against row 1"]]
-    for s in summaries:
-        if s.evidence:
-            differences = (s.evidence.log_loss, s.evidence.brier_score)
-            cells = [with_interval(difference, 1) for difference in differences]
-            rows.append([s.name, str(len(s.evidence.seeds)), *cells])
+    rows += [
+        [s.name, str(len(s.evidence.seeds)), *loss_cells(s.evidence)]
+        for s in summaries
+        if s.evidence
+    ]
     return markdown(rows) if len(rows) > 1 else ""
 
 
