@@ -16,7 +16,8 @@ START, END = "<!-- modules: made by tests/test_architecture.py -->\n", "<!-- end
 
 LAYERS = {  # from top to bottom; within a line, too, a module imports only those after it
     "scripts": "additional_experiments classify compare_experiments",
-    "an answer": "comparison.figures comparison.pairs comparison.tables comparison.export "
+    "an answer": "comparison.report comparison.commands comparison.figures comparison.costs "
+    "comparison.panels comparison.labels comparison.pairs comparison.tables comparison.export "
     "comparison.splits comparison.summaries comparison.sentences comparison.evidence "
     "comparison.crossed comparison.groups comparison.statistics comparison.flags",
     "runs": "sweep runs claims experiment",

@@ -48,6 +48,3 @@ for (const button of document.querySelectorAll(".sortable thead button")) {
 document.querySelector("#search")?.addEventListener("input", (event) => {
   filter(event.target.value.trim().toLowerCase());
 });
-window.addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details")) details.open = true;
-});
