@@ -1,5 +1,6 @@
 """What is wrong with flags together, or with flags beside a model or messages, and the way out."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from experiments.data.sizes import LONGEST_MESSAGE, PAD_TOKEN_ID, SHARES, sizes_of
@@ -14,6 +15,7 @@ def find_conflict(settings: Settings, model_size_given: bool) -> str | None:
         "data_dir": reading.data_dir,
         "output_dir": settings.output.output_dir,
         "cache_dir": machine.cache_dir,
+        "tensorboard": settings.output.tensorboard,
     }
     files = [
         f"--{name} {folder}"
@@ -69,6 +71,7 @@ def find_conflict(settings: Settings, model_size_given: bool) -> str | None:
         next((message for is_so, message in conflicts if is_so), None)
         or find_conflict_of_data(settings.reading, settings.own)
         or find_conflict_of_saving(settings)
+        or find_conflict_of_watching(settings)
         or find_misfit(settings.network, settings.reading, settings.own)
         or (
             None
@@ -99,6 +102,17 @@ def find_conflict_of_data(reading: Reading, own: Own) -> str | None:
         ),
     )
     return next((message for is_so, message in conflicts if is_so), None)
+
+
+def find_conflict_of_watching(settings: Settings) -> str | None:
+    """Returns what is wrong with what is to be watched, or None."""
+    if not settings.output.tensorboard:
+        return None
+    if settings.baseline:
+        return "--baseline has no losses to watch: leave out --tensorboard"
+    if not find_spec("tensorboard"):
+        return "--tensorboard needs a package that is not there: pip install tensorboard"
+    return None
 
 
 def find_conflict_of_saving(settings: Settings) -> str | None:

@@ -39,6 +39,7 @@ from experiments.settings import Settings
 from experiments.sharding import gather_shards, spread
 from experiments.shortcuts.switch import take_shortcuts
 from experiments.torchrun import rank
+from experiments.watching import name_of_run, watching
 
 
 @kernels_restored()
@@ -93,7 +94,9 @@ def run_experiment(
     loaders = create_loaders(datasets, settings.training.batch_size)
     torch.manual_seed(settings.seed)
     labels, fused = datasets.train.labels, not machine.no_shortcuts
-    history = finetune(model, loaders, labels, settings.training, device, fused)
+    watched = settings.output.tensorboard if rank() == 0 else None
+    with watching(watched, name_of_run(settings, record)) as watch:
+        history = finetune(model, loaders, labels, settings.training, device, fused, watch)
     clock.stop("train")
     minutes = (clock.seconds["prefix"] + clock.seconds["train"]) / 60
     print(f"Training completed in {minutes:.2f} minutes.")

@@ -15,9 +15,11 @@ from experiments.data.datasets import Splits
 from experiments.progress import counted, progress
 from experiments.recipe import (
     Recipe,
+    Watch,
     create_optimizer,
     learning_rate_factor,
     mean_cross_entropy,
+    nobody,
     weigh_classes,
 )
 from experiments.settings import Training
@@ -31,6 +33,7 @@ def finetune(
     training: Training,
     device: torch.device,
     fused: bool = True,
+    watch: Watch = nobody,
 ) -> History:
     """Trains a model as the settings have it, and returns what was seen.
 
@@ -41,6 +44,7 @@ def finetune(
         training: how it is trained.
         device: where the model is.
         fused: as `create_optimizer` takes it.
+        watch: as `Recipe` has it.
 
     Raises:
         ValueError: when the loss becomes infinite or no number.
@@ -64,6 +68,7 @@ def finetune(
         scheduler=LambdaLR(optimizer, factor),
         max_grad_norm=training.max_grad_norm,
         keep_best=training.keep_best,
+        watch=watch,
     )
     return train_classifier_simple(
         model, loaders.train, loaders.validation, optimizer, device, training.num_epochs,

@@ -70,6 +70,7 @@ MEANT = {  # a flag, and what else it is called, with no dashes
     "--no_shortcuts": "no_cache plain slow disable_shortcuts",
     "--cache_dir": "cache hidden_states cache_path",
     "--output_dir": "out out_dir output output_path outdir results results_dir log_dir logging_dir",
+    "--tensorboard": "tb tensorboard_dir",
     "--overwrite": "force overwrite_output_dir rerun",
     "--baseline": "baselines bag_of_words majority",
     "--max_steps": "max_iters max_train_steps n_steps num_steps steps",

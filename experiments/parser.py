@@ -170,6 +170,8 @@ def build_parser() -> Parser:
         help="run K seeds, counted up from --seed")
     add("--output_dir", type=path, default=Path("results"), metavar="DIR",
         help="where each run leaves its record")
+    add("--tensorboard", type=path, metavar="DIR",
+        help="write losses and accuracies there for TensorBoard, as the run goes")
     add("--overwrite", action="store_true", help="run again what is recorded already")
     add("--baseline", choices=BASELINES, help="run no network but a baseline that costs nothing")
     add("--max_steps", type=whole_number(1), metavar="N", help="stop after N optimiser steps")

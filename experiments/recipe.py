@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from experiments.processes import add_up_gradients
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (B, K) and labels (B,) to a loss ()
+Watch = Callable[[str, int, float, float], None]  # what, when, of training, of validation
 
 # --------------------------------------------------------------------------------------- the loss
 
@@ -92,6 +93,10 @@ def learning_rate_factor(step: int, schedule: str, warmup_steps: int, total_step
     return {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[schedule]
 
 
+def nobody(what: str, when: int, training: float, validation: float) -> None:
+    """Watches nothing."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What the loop does beyond the book's."""
@@ -102,6 +107,7 @@ class Recipe:
     scheduler: LRScheduler | None = None  # of the optimizer, moved on after each of its steps
     max_grad_norm: float | None = None  # to which the norm of all gradients together is cut
     keep_best: bool = False  # epoch, by the loss of all validation messages; else the last
+    watch: Watch = nobody  # is told each loss by batch, each accuracy by epoch
 
 
 THE_BOOKS = Recipe()

@@ -133,6 +133,8 @@ def run_and_record(
     """
     device, folder = device_of(settings), settings.output.output_dir
     peak_since = start_peak(device)
+    if settings.output.tensorboard and rank() == 0:
+        check_writable(settings.output.tensorboard)  # is told now, as below
     if settings.reading.demo:  # is shown, not recorded
         result = run(settings, memo, corpus, record=None)
         print(describe_result(result.correct, peak_memory_mib(device), row=None, demo=True))

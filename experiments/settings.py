@@ -31,7 +31,7 @@ PARALLEL = ("replicate", "shard")
 ELSEWHERE = (  # flags that change where and how a run is made, but not what it is
     "seed", "num_seeds", "device", "data_dir", "output_dir", "cache_dir", "no_shortcuts",
     "overwrite", "debug", "verify", "save_model", "save_whole", "parallel", "dry_run",
-    "ignore_memory", "activation_checkpointing",
+    "ignore_memory", "activation_checkpointing", "tensorboard",
     # of which messages it is made, which a record tells by their digest
     "data", "text_column", "label_column", "validation_data", "test_data", "split", "split_seed",
     "balance", "train_size",
@@ -168,6 +168,7 @@ class Output:
     output_dir: Path
     save_model: Path | None
     save_whole: bool
+    tensorboard: Path | None
     overwrite: bool
     dry_run: bool
     debug: bool

@@ -260,6 +260,7 @@ def train_classifier_simple(
                     losses = evaluate_model(model, *loaders, device, eval_iter, recipe.criterion)
                     check_finite(sum(losses), seen, optimizer)
                     history.losses.append((seen, *losses))
+                    recipe.watch("loss", seen, *losses)
                     bar.write(
                         f"Ep {epoch} (Step {seen:06d}): "
                         f"Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}"
@@ -275,6 +276,7 @@ def train_classifier_simple(
                 calc_accuracy_loader(loader, model, device, eval_iter) for loader in loaders
             ]
             history.accuracies.append((epoch, *accuracies))
+            recipe.watch("accuracy", epoch, *accuracies)
             bar.write(
                 f"Training accuracy: {accuracies[0]:.2%} | Validation accuracy: {accuracies[1]:.2%}"
             )

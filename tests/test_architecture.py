@@ -24,8 +24,8 @@ LAYERS = {  # from top to bottom; within a line, too, a module imports only thos
     "a kept classifier": "keeping.answers keeping.classifying keeping.bases keeping.saved_models "
     "keeping.description keeping.flags",
     "a run": "planning baselines results memory.fitting preparation descriptions finetuning",
-    "the way": "sharding shortcuts.switch shortcuts.hidden_states shortcuts.disk shortcuts.needed "
-    "shortcuts.model shortcuts.layers training recipe",
+    "the way": "watching sharding shortcuts.switch shortcuts.hidden_states shortcuts.disk "
+    "shortcuts.needed shortcuts.model shortcuts.layers training recipe",
     "the network": "classifier lora recomputing devices metrics",
     "the messages": "data.datasets data.demo data.messages data.streaming data.own data.corpus "
     "data.reading data.splitting",
@@ -114,7 +114,10 @@ def test_the_books_own_modules_know_no_flags_and_not_each_other(module):
 
 # ------------------------------------------------------------------------------------ import time
 
-SLOW = {"torch", "numpy", "pandas", "scipy", "matplotlib", "tiktoken", "requests"}
+SLOW = {
+    "torch", "numpy", "pandas", "scipy", "matplotlib", "tiktoken", "requests", "jinja2",
+    "tensorboard",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["--no_such_flag"], ["--weights", __file__]])
