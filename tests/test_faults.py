@@ -350,7 +350,7 @@ def test_what_an_encoding_lacks_is_printed_as_an_escape(tmp_path):
     for seed in (123, 124):
         write_record(tmp_path / "results", make_record(1, seed=seed))
         write_record(tmp_path / "results", make_record(4, seed=seed, wrong=[1]))
-    texts = demo_messages(6, 6).assign(Text="£ 空", Label=0)
+    texts = demo_messages(6, 6).assign(Text="£ 空", Label=[i % 2 for i in range(12)])
     (tmp_path / "test.csv").write_text(to_csv(texts), encoding="utf-8")
     for flags, words in (([], "mean \\xb1 sd"), (["1", "4", "--test_csv", "test.csv"], "\\u7a7a")):
         process = start(COMPARISON, *flags, cwd=tmp_path, PYTHONIOENCODING="ascii")

@@ -110,5 +110,5 @@ def test_figures_are_drawn_to_files_in_a_notebook(notebook):
     assert notebook.errors(7) == []
     assert notebook.said(7, "stderr") == ""
     drawn = re.findall(r"^Drawn: (.*)$", notebook.said(7, "stdout"), flags=re.MULTILINE)
-    assert len(drawn) == 4
+    assert len(drawn) == 5
     assert all((notebook.folder / name).stat().st_size for name in drawn)
