@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.shortcuts import load_records
 from experiments.data.demo import demo_messages
 from experiments.data.sizes import LONGEST_MESSAGE
 from experiments.flags import parse_args
@@ -95,11 +96,6 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def load_records() -> list[dict[str, Any]]:
-    """Returns the committed records."""
-    return [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
-
-
 def main() -> None:
     """Measures rows, or prints the table of what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
@@ -114,7 +110,7 @@ def main() -> None:
         (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
         print(table([record]), flush=True)
     if arguments.table:
-        print(table(load_records()))
+        print(table(load_records(RECORDS)))
 
 
 if __name__ == "__main__":

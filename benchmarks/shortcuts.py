@@ -256,9 +256,9 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def load_records() -> list[dict[str, Any]]:
-    """Returns the committed records."""
-    return [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
+def load_records(folder: Path = RECORDS) -> list[dict[str, Any]]:
+    """Returns the committed records of a folder."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
 def main() -> None:

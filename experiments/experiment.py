@@ -25,6 +25,7 @@ from experiments.devices import (
 )
 from experiments.finetuning import evaluate, finetune
 from experiments.keeping.bases import keep_classifier
+from experiments.memory.fitting import count_messages, tell_memory
 from experiments.preparation import (
     build_classifier,
     count_parameters,
@@ -58,6 +59,7 @@ def run_experiment(
         record: digest of the run's record, which a saved model names.
 
     Raises:
+        Refused: when the user's own messages need more memory than there is.
         OSError: when data, tokenizer or weights cannot be had.
         ValueError: when they are not the expected ones, or do not fit the settings, or when the
             loss becomes infinite or no number.
@@ -67,6 +69,9 @@ def run_experiment(
     with first_goes_ahead():  # it writes the splits that the others read
         corpus = corpus or load_corpus(settings.reading, settings.own)
     datasets = load_datasets(corpus, settings.reading, network.config["context_length"])
+    if settings.own.data:
+        messages = count_messages(datasets, len(corpus.class_names))
+        print(tell_memory(settings, messages, device))
     plain = build_classifier(network, settings.seed, len(corpus.class_names)).to(device)
     if machine.activation_checkpointing:
         plain.trf_blocks = RecomputedBlocks(*plain.trf_blocks)

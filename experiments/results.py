@@ -24,6 +24,7 @@ from experiments.flags import design_of, stands_in
 from experiments.metrics import measure
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
 from experiments.records import FAILED, FINISHED, VERSION, is_finished, record_path, write_record
+from experiments.rows import name_of_row
 from experiments.settings import MODEL_SIZES, Network, Settings
 from experiments.sources import git_commit, source_digest
 from experiments.torchrun import count_processes
@@ -120,7 +121,7 @@ def describe_subject(settings: Settings) -> dict[str, Any]:
     settings = replace(settings, network=as_published(settings.network, weights))
     row = design_of(settings)
     return {
-        "name": "run" if row is None else f"row {row:02d}",
+        "name": name_of_row(row),
         "row": row,
         "stands_in": stands_in(settings),
         "model": settings.network.description,

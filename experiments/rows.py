@@ -47,6 +47,11 @@ SIZES = sizes_of(demo=False)
 SIZES["train"] -= SIZES["train"] % 8  # what whole batches of 8 hold
 
 
+def name_of_row(row: int | None) -> str:
+    """Returns what runs of a row are called; those of none are all called the same."""
+    return "run" if row is None else f"row {row:02d}"
+
+
 def published_count(percent: float, total: int) -> int | None:
     """Returns the count of `total` that a published percentage stands for, None if none does."""
     count = round(percent / 100 * total)

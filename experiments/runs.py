@@ -24,9 +24,10 @@ from experiments.devices import (
 from experiments.experiment import run_experiment
 from experiments.files import check_writable
 from experiments.keeping.bases import is_saved
-from experiments.memory.fitting import check_memory, need_of
+from experiments.memory.fitting import count_messages, need_of, tell_memory
+from experiments.memory.workload import known_messages
 from experiments.planning import describe_plan
-from experiments.preparation import gather_files, load_corpus
+from experiments.preparation import gather_files, load_corpus, load_datasets
 from experiments.processes import agree, first_goes_ahead, largest
 from experiments.records import is_finished, record_path, write_record
 from experiments.results import (
@@ -48,9 +49,19 @@ def device_of(settings: Settings) -> torch.device:
 def run(
     settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None, record: str | None
 ) -> Result:
-    """Runs an experiment or a baseline, whichever the settings ask for."""
-    with telling_full_memory(device_of(settings)):
-        gather(settings, corpus)
+    """Runs an experiment or a baseline, whichever the settings ask for.
+
+    The memory is told before anything is fetched, but for the user's own messages, whose lengths
+    only the tokenizer tells: for them `run_experiment` tells it.
+    """
+    device, own = device_of(settings), settings.own
+    network = None if settings.baseline else settings.network
+    with telling_full_memory(device):
+        if network and not own.data:
+            messages = known_messages(settings.reading, network.config["context_length"])
+            print(tell_memory(settings, messages, device))
+        with first_goes_ahead():
+            gather_files(settings.reading, own, network, settings.machine.verify)
         if settings.baseline:
             with first_goes_ahead():
                 corpus = corpus or load_corpus(settings.reading, settings.own)
@@ -58,48 +69,20 @@ def run(
         return run_experiment(settings, memo, corpus, record)
 
 
-def gather(settings: Settings, corpus: Corpus | None) -> None:
-    """Sees to it that a run has its files, and the memory, which it prints.
-
-    The memory is told before anything is fetched, but for a user's own messages, whose lengths only
-    the tokenizer tells.
-
-    Raises:
-        Refused: when the run does not fit into the memory.
-        OSError: when files cannot be had.
-        ValueError: when one in its place is not the published one.
-    """
-    reading, own, machine = settings.reading, settings.own, settings.machine
-    network = None if settings.baseline else settings.network
-    if network and not own.data:
-        print(tell_memory(settings, corpus))
-    with first_goes_ahead():
-        gather_files(reading, own, network, machine.verify)
-    if network and own.data:
-        print(tell_memory(settings, corpus))
-
-
-def tell_memory(settings: Settings, corpus: Corpus | None) -> str:
-    """Returns the memory that a run needs, and that there is, in a line.
-
-    Raises:
-        Refused: when the run does not fit into it.
-    """
-    device = device_of(settings)
-    available = agree(available_memory(device))  # so that all processes go on, or none
-    return check_memory(
-        need_of(settings, corpus, device), available, settings.machine.ignore_memory
-    )
-
-
 def plan(settings: Settings, corpus: Corpus | None) -> str:
-    """Returns what a run would do, which memory it would need, and whether it fits."""
+    """Returns what a run would do, which memory it would need, and whether it fits.
+
+    The user's own messages are made tokens of, to know how long they are.
+    """
     if settings.baseline:
         return f"Baseline: {settings.baseline}, which loads no network"
-    device = device_of(settings)
-    return describe_plan(
-        settings, need_of(settings, corpus, device), available_memory(device), device
-    )
+    device, context = device_of(settings), settings.network.config["context_length"]
+    messages = known_messages(settings.reading, context)
+    if corpus:
+        datasets = load_datasets(corpus, settings.reading, context)
+        messages = count_messages(datasets, len(corpus.class_names))
+    need = need_of(settings, messages, device)
+    return describe_plan(settings, need, available_memory(device), device)
 
 
 def run_seeds(settings: Settings, corpus: Corpus | None) -> None:

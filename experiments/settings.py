@@ -90,6 +90,17 @@ class Network:
         return self.lora_alpha / divisor[self.lora_scaling]
 
     @property
+    def reads_first_alone(self) -> bool:
+        """Whether nothing after the first token matters."""
+        is_first = self.trainable_token_pos == "first" and not self.average_embeddings
+        return is_first and not self.disable_causal_mask
+
+    @property
+    def reads_to_last_real(self) -> bool:
+        """Whether nothing of the padding matters."""
+        return self.trainable_token_pos == "flexible" and not self.disable_causal_mask
+
+    @property
     def description(self) -> str:
         """The model's name and where its weights come from."""
         if self.checkpoint:

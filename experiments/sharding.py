@@ -59,9 +59,10 @@ def shard_shortcuts(model: ShortcutClassifier) -> None:
     model.run = lambda function, block, *inputs: block.run_gathered(run, function, *inputs)
 
 
-def run_block_of(block: nn.Module, run: Callable[..., Tensor], *more: object) -> Tensor:
-    """Returns what `run` gives of a function and its inputs, for a block."""
-    function, *inputs = more
+def run_block_of(
+    block: nn.Module, run: Callable[..., Tensor], function: Callable[..., Tensor], *inputs: Tensor
+) -> Tensor:
+    """Returns what `run` gives of a function of a block and its inputs."""
     return run(function, block, *inputs)
 
 

@@ -15,25 +15,26 @@ from typing import Any, NamedTuple
 
 from experiments.command_line import Refused
 from experiments.data.corpus import Corpus
+from experiments.memory.parameters import blocks_trained_through
+from experiments.rows import name_of_row
 from experiments.runs import Outcome, run_and_record
 from experiments.settings import Settings
 from experiments.torchrun import count_processes
-
-FROZEN_LAST = {"last_layer": 1, "last_block": 1, "last_two_blocks": 2}  # blocks behind the prefix
 
 
 def shared_by(settings: Settings) -> tuple[Any, ...]:
     """Returns what the hidden states of a run's frozen layers depend on, but for seed and data."""
     network, reading = settings.network, settings.reading
-    if network.trainable_token_pos == "flexible" or reading.no_padding:
-        tokens = "their own"
-    elif network.trainable_token_pos == "first" and not network.average_embeddings:
+    if network.reads_first_alone:
         tokens = "the first"
+    elif network.reads_to_last_real or reading.no_padding:
+        tokens = "their own"
     else:
         tokens = "all"
-    depth = FROZEN_LAST.get(network.trainable_layers, 0)
+    blocks = blocks_trained_through(network.trainable_layers, network.config["n_layers"])
+    behind = max(1, blocks)  # of the hidden states; rows that freeze all blocks share one block's
     length = str(reading.context_length)
-    return network.model_size, network.weights, network.disable_causal_mask, length, tokens, depth
+    return network.model_size, network.weights, network.disable_causal_mask, length, tokens, behind
 
 
 class Run(NamedTuple):
@@ -45,7 +46,7 @@ class Run(NamedTuple):
     @property
     def name(self) -> str:
         """What it is called."""
-        return f"row {self.row:02d}, seed {self.settings.seed}"
+        return f"{name_of_row(self.row)}, seed {self.settings.seed}"
 
 
 def order_runs(rows: Mapping[int, Settings]) -> list[Run]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from experiments.flags import design_of
 from experiments.recipe import Watch, nobody
+from experiments.rows import name_of_row
 from experiments.settings import Settings
 
 
@@ -47,6 +48,5 @@ def name_of_run(settings: Settings, record: str | None) -> str:
         settings: of one seed.
         record: digest of its record, if it leaves one.
     """
-    row = design_of(settings)
-    name = "run" if row is None else f"row_{row:02d}"
+    name = name_of_row(design_of(settings)).replace(" ", "_")
     return "_".join([name, f"seed_{settings.seed}", *([record[:12]] if record else [])])

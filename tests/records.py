@@ -7,8 +7,10 @@ from experiments.data.corpus import Corpus
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
 from experiments.records import FINISHED, SINCE_2, VERSION
 
+CPU = torch.device("cpu")
 
-def begin_record(settings, device=torch.device("cpu"), data=DATA_SHA256):  # noqa: B008
+
+def begin_record(settings, device=CPU, data=DATA_SHA256):
     """What a run on the published messages records before it is made."""
     return results.begin_record(settings, Corpus({}, SPAM_CLASSES, data), device)
 

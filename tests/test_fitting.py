@@ -10,14 +10,26 @@ from additional_experiments import main
 from experiments import preparation, runs
 from experiments.command_line import Refused
 from experiments.flags import identities_of_rows, parse_args
-from experiments.memory.fitting import GIB, check_memory, need_of, smaller_batches, ways_out
+from experiments.memory import fitting
+from experiments.memory.fitting import (
+    GIB,
+    check_memory,
+    count_messages,
+    need_of,
+    smaller_batches,
+    ways_out,
+)
+from experiments.memory.workload import known_messages
+from experiments.preparation import load_corpus, load_datasets
 
 CPU = torch.device("cpu")
 PLAIN = ("--row", "5", "--weights", "random", "--no_shortcuts")
 
 
 def need(*flags):
-    return need_of(parse_args(flags), None, CPU)
+    settings = parse_args(flags)
+    messages = known_messages(settings.reading, settings.network.config["context_length"])
+    return need_of(settings, messages, CPU)
 
 
 class WordTokenizer:
@@ -32,7 +44,8 @@ def with_memory(monkeypatch):
     """Gives a run so many GiB, and fails where it goes on to files."""
 
     def give(gib):
-        monkeypatch.setattr(runs, "available_memory", lambda _: gib * GIB)
+        for module in (fitting, runs):
+            monkeypatch.setattr(module, "available_memory", lambda _: gib * GIB)
         monkeypatch.setattr(runs, "gather_files", lambda *_: 1 / 0)
 
     return give
@@ -102,17 +115,32 @@ def test_a_recorded_run_is_not_held_against_the_memory(with_memory, tmp_path, ca
     assert "Recorded already" in capsys.readouterr().out
 
 
-def test_own_messages_are_measured_by_their_tokens(tmp_path, monkeypatch):
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A file of messages of one's own, each word of which is a token."""
     file = tmp_path / "mine.csv"
     texts = [f"{kind} {'word ' * n}" for n in (88, 89, 90) for kind in ("yes", "no")] * 5
     lines = [f"{text},{text.partition(' ')[0]}" for text in texts]
     file.write_text("\n".join(["text,label", *lines]))
     monkeypatch.setattr(preparation, "load_gpt2_tokenizer", WordTokenizer)
-    found = need("--data", str(file), "--weights", "random").messages
+    return file
+
+
+def test_own_messages_are_measured_by_their_tokens(own):
+    settings = parse_args(["--data", str(own), "--weights", "random"])
+    corpus = load_corpus(settings.reading, settings.own)
+    found = count_messages(load_datasets(corpus, settings.reading, 1024), 2)
     assert 89 <= found.length <= 91
     assert found.distinct <= 6
     assert found.tokens <= found.distinct * found.length
     assert sum(found.sizes.values()) == 30
+
+
+def test_own_messages_that_need_too_much_end_with_status_2(own, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(fitting, "available_memory", lambda _: GIB)
+    monkeypatch.setattr(runs, "gather_files", lambda *_: None)
+    flags = ["--data", str(own), "--weights", "random", "--output_dir", str(tmp_path / "results")]
+    assert "the memory is too small: " in refusal(capsys, *flags, "--row", "5", "--batch_size", "4")
 
 
 def test_the_new_flags_make_no_other_run():

@@ -70,7 +70,7 @@ def benchmark_table(name):
     spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.table(module.load_records()) + "\n"
+    return module.table(module.load_records(module.RECORDS)) + "\n"
 
 
 MEMORIES = (8, 16, 24, 40, 80)  # GB

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
 from experiments.records import FINISHED, record_path
+from experiments.rows import name_of_row
 
 PUBLISHED = "published models"
 BASE = 1  # the row that the others are held against
@@ -212,7 +213,7 @@ def find_names(groups: Groups, word: str) -> list[str]:
     """
     if word in groups:
         return [word]
-    run = f"row {int(word):02d}" if word.isdecimal() else f"baseline {word}"
+    run = name_of_row(int(word)) if word.isdecimal() else f"baseline {word}"
     run = word if word.startswith("row ") else run
     names = [name for name, group in groups.items() if group[0]["name"] == run]
     if not names:

@@ -190,14 +190,7 @@ class Need:
     @property
     def length(self) -> int:
         """Tokens that are computed of the longest message."""
-        return 1 if self.fast and self.reads_first_alone else self.messages.length
-
-    @property
-    def reads_first_alone(self) -> bool:
-        """Whether nothing after the first token matters."""
-        network = self.network
-        is_first = network.trainable_token_pos == "first" and not network.average_embeddings
-        return is_first and not network.disable_causal_mask
+        return 1 if self.fast and self.network.reads_first_alone else self.messages.length
 
     @property
     def has_one_query(self) -> bool:
@@ -246,10 +239,9 @@ class Need:
         """Those of every distinct message before the first trained block."""
         if not self.depth:
             return 0
-        network, messages = self.network, self.messages
-        to_last_real = network.trainable_token_pos == "flexible" and not network.disable_causal_mask
+        messages = self.messages
         tokens = messages.distinct * self.length
-        if to_last_real or not messages.is_padded:
+        if self.network.reads_to_last_real or not messages.is_padded:
             tokens = min(tokens, messages.tokens)
         return FLOAT * self.width * tokens
 

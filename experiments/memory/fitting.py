@@ -1,7 +1,6 @@
 """Whether a run fits into the memory that there is, and what would if it does not.
 
-need = need_of(settings, corpus, device)
-print(check_memory(need, available_memory(device), ignore=False))
+print(tell_memory(settings, messages, device))  # or raises Refused, with what would fit
 """
 
 import math
@@ -12,12 +11,11 @@ from itertools import islice
 import torch
 
 from experiments.command_line import Refused
-from experiments.data.corpus import Corpus
 from experiments.data.datasets import Splits
-from experiments.devices import total_memory
+from experiments.devices import available_memory, total_memory
 from experiments.memory.estimate import Need
-from experiments.memory.workload import Messages, Place, known_messages
-from experiments.preparation import load_corpus, load_datasets
+from experiments.memory.workload import Messages, Place
+from experiments.processes import agree
 from experiments.settings import Settings
 from experiments.torchrun import count_processes
 
@@ -26,24 +24,24 @@ MOST_PROCESSES = 64
 PARTS = ("weights", "gradients", "optimiser", "activations", "hidden_states")
 
 
-def need_of(settings: Settings, corpus: Corpus | None, device: torch.device) -> Need:
-    """Returns the memory that a run needs in each of its processes.
+def tell_memory(settings: Settings, messages: Messages, device: torch.device) -> str:
+    """Returns the memory that a run needs, and that there is, in a line.
 
     Args:
         settings: of the run.
-        corpus: the user's own messages, if there are any; they are made tokens of, to know how long
-            they are.
+        messages: what it computes on.
         device: where it is computed.
 
     Raises:
-        OSError: when the tokenizer for the user's own messages cannot be had.
+        Refused: when it does not fit, with the ways out that would.
     """
-    context = settings.network.config["context_length"]
-    messages = known_messages(settings.reading, context)
-    if settings.own.data:
-        corpus = corpus or load_corpus(settings.reading, settings.own)
-        datasets = load_datasets(corpus, settings.reading, context)
-        messages = count_messages(datasets, len(corpus.class_names))
+    available = agree(available_memory(device))  # so that all processes go on, or none
+    need = need_of(settings, messages, device)
+    return check_memory(need, available, settings.machine.ignore_memory)
+
+
+def need_of(settings: Settings, messages: Messages, device: torch.device) -> Need:
+    """Returns the memory that a run needs in each of its processes, from what `tell_memory` has."""
     place = Place(
         total=total_memory() or math.inf,
         is_cpu=device.type != "cuda",
