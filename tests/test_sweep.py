@@ -8,7 +8,7 @@ from experiments.command_line import one_line_errors
 from experiments.flags import parse_args, parse_rows
 from experiments.rows import ROWS
 from experiments.runs import Outcome
-from experiments.sweep import order_runs, sweep
+from experiments.sweep import order_runs, shared_by, sweep
 
 
 @pytest.fixture
@@ -92,6 +92,11 @@ def test_rows_that_share_hidden_states_follow_each_other():
     assert [run.row for run in runs] == [
         1, 3, 18, 19, 2, 4, 5, 11, 10, 13, 14, 15, 16, 17, 6, 7, 8, 9, 12,
     ]  # fmt: skip
+
+
+def test_without_the_mask_the_first_token_needs_all_and_shares_with_the_last():
+    runs = order_runs(parse_rows(["--row", "1,2,16", "--disable_causal_mask"]))
+    assert len({shared_by(run.settings) for run in runs}) == 1
 
 
 def test_seeds_stand_within_what_is_shared():
