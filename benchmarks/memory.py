@@ -2,6 +2,7 @@
 
     python benchmarks/memory.py --rows 1 4 5 11 13          # with random weights, a few minutes
     python benchmarks/memory.py --rows 5 --flags=--activation_checkpointing
+    python benchmarks/memory.py --rows 9 --processes 2      # that share out the blocks
     python benchmarks/memory.py --table       # the table of docs/memory.md, from the records
 
 Each run makes three steps on 48 made-up messages, padded as the row has it: so long that moments,
@@ -48,28 +49,32 @@ def flags_of(row: int, more: str) -> list[str]:
     return flags
 
 
-def estimate(row: int, more: str) -> Need:
-    """Returns the memory that the same run is said to need."""
+def estimate(row: int, more: str, processes: int = 1) -> Need:
+    """Returns the memory that the same run is said to need in each process."""
     settings = parse_args(flags_of(row, more))
     messages = known_messages(settings.reading, settings.network.config["context_length"])
     messages = messages._replace(distinct=MESSAGES, tokens=MESSAGES * messages.length)
-    place = Place(total=math.inf)
+    place = Place(total=math.inf, processes=processes, sharded=processes > 1)
     return Need(settings.network, settings.training, settings.machine, messages, place)
 
 
-def measure(row: int, more: str) -> dict[str, Any]:
-    """Returns the record of one run in a process of its own."""
+def measure(row: int, more: str, processes: int = 1) -> dict[str, Any]:
+    """Returns the record of one run in processes of its own, which share out the blocks."""
     flags = flags_of(row, more)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "messages.csv"
         demo_messages(MESSAGES // 2, MESSAGES // 2).to_csv(data, index=False)
         flags += ["--data", str(data), "--text_column", "Text", "--label_column", "Label"]
-        script = [sys.executable, ROOT / "additional_experiments.py", "--output_dir", folder]
-        subprocess.run([*script, *flags], check=True)
+        script = [ROOT / "additional_experiments.py", "--output_dir", folder]
+        if processes > 1:
+            torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+            script = [*torchrun, *script, "--parallel", "shard"]
+        subprocess.run([sys.executable, *script, *flags], check=True)
         (record,) = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
     return {
         "row": row,
         "flags": more,
+        "processes": processes,
         "measured_mib": record["peak_memory_mib"],
         "train_seconds": record["seconds"]["train"],
         "versions": f"Python {record['environment']['python']}, torch {torch.__version__}",
@@ -84,10 +89,12 @@ def table(records: list[dict[str, Any]]) -> str:
         "| estimated, MiB | measured | difference |",
         "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for r in sorted(records, key=lambda r: (r["flags"], r["row"])):
-        need, measured = estimate(r["row"], r["flags"]), r["measured_mib"]
+    for r in sorted(records, key=lambda r: (r["processes"], r["flags"], r["row"])):
+        need, measured = estimate(r["row"], r["flags"], r["processes"]), r["measured_mib"]
         model = need.network.model_size.partition(" ")[0]
         flags = f"`{r['flags']}`" if r["flags"] else ""
+        if r["processes"] > 1:
+            flags = f"{flags} `--parallel shard`, {r['processes']} processes".strip()
         parts = " | ".join(f"{getattr(need, part) / MIB:,.0f}" for part in PARTS)
         lines.append(
             f"| {r['row']} | {model} | {flags} | {parts} | {need.peak / MIB:,.0f} "
@@ -101,12 +108,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--rows", type=int, nargs="+", default=[])
     parser.add_argument("--flags", default="", help="of each run, besides those of its row")
+    parser.add_argument("--processes", type=int, default=1, help="that share out the blocks")
     parser.add_argument("--table", action="store_true", help="print the table of the records")
     arguments = parser.parse_args()
     for row in arguments.rows:
-        record = measure(row, arguments.flags)
+        record = measure(row, arguments.flags, arguments.processes)
         RECORDS.mkdir(exist_ok=True)
-        name = "_".join([f"row_{row:02d}", *arguments.flags.replace("--", "").split()])
+        words = [f"row_{row:02d}", *arguments.flags.replace("--", "").split()]
+        words += [f"{arguments.processes}_processes"] if arguments.processes > 1 else []
+        name = "_".join(words)
         (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
         print(table([record]), flush=True)
     if arguments.table:

@@ -68,8 +68,8 @@ def test_a_run_that_does_not_fit_ends_with_status_2_before_anything_is_fetched(
         r"additional_experiments\.py: error: the memory is too small: 4\.\d GiB needed \(weights "
         r"0\.5, gradients 0\.5, optimiser 0\.9, activations 2\.\d, hidden states 0\.0\), 3\.5 GiB "
         r"available; what fits is --activation_checkpointing \(3\.4 GiB\), or --batch_size 2 "
-        r"--accumulation_steps 4 \(2\.\d GiB\), or --parallel shard on 2 processes with as much "
-        r"memory each \(2\.\d GiB\); --ignore_memory goes on as it is\n",
+        r"--accumulation_steps 4 \(2\.\d GiB\), or --parallel shard on 3 processes with as much "
+        r"memory each \(3\.\d GiB\); --ignore_memory goes on as it is\n",
         told,
     )
     assert not list(tmp_path.glob("*.json"))

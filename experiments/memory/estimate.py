@@ -20,6 +20,7 @@ from experiments.settings import Machine, Network, Training
 
 FLOAT, HALF = 4, 2  # bytes
 BASE = 460 * 2**20  # Python, the modules, and the tokenizer; measured
+SHARING = 1056 * 2**20  # more modules, what is sent and gathered, the whole model's hole; measured
 
 # Numbers that the forward pass of one block leaves behind for the backward pass, in widths C a
 # token. Fused: the inputs of both norms, of the three linears behind the first, of the out
@@ -63,8 +64,8 @@ class Need:
 
     @property
     def base(self) -> float:
-        """The process itself; nothing of it is on a GPU."""
-        return BASE if self.place.is_cpu else 0
+        """The process itself, and what sharing out takes of it; nothing of it is on a GPU."""
+        return BASE + SHARING * (self.share > 1) if self.place.is_cpu else 0
 
     @property
     def weights(self) -> float:
