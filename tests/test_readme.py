@@ -153,6 +153,11 @@ TABLES = {  # by page: the comment before each table, and what makes it
             benchmark_table, "shortcuts.py"
         )
     },
+    DOCS / "own_data.md": {
+        f"<!-- benchmark: {MADE_BY} benchmarks/classifying -->\n": partial(
+            benchmark_table, "classifying.py"
+        )
+    },
     DOCS / "memory.md": {
         f"<!-- rows: {MADE_BY} experiments/memory -->\n": memory_table,
         f"<!-- benchmark: {MADE_BY} benchmarks/memory -->\n": partial(benchmark_table, "memory.py"),
