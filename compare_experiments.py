@@ -29,8 +29,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from experiments.command_line import JUST_STOPPED, one_line_errors
 from experiments.comparison.export import write_summaries
 from experiments.comparison.flags import parse_args
@@ -45,13 +43,8 @@ from experiments.comparison.tables import (
     published_table,
     summary_table,
 )
-from experiments.data.messages import read_messages
+from experiments.comparison.texts import find_texts
 from experiments.records import read_records
-
-
-def read_if_there(path: Path) -> pd.DataFrame | None:
-    """Returns the messages of a CSV, None where there is no file."""
-    return read_messages(path) if path.is_file() else None
 
 
 def find_groups(folder: Path) -> Groups:
@@ -84,8 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         groups = find_groups(arguments.results)
         if arguments.rows:
             pair = find_pair(groups, arguments.rows)
-            messages = read_if_there(arguments.test_csv)
-            print(compare_pair(*pair, arguments.margin / 100, messages))
+            record = pair[0][0]
+            texts = find_texts([record], arguments.test_csv).get(record["data"])
+            print(compare_pair(*pair, arguments.margin / 100, texts))
             return
         summaries = summarise(groups, arguments.margin / 100)
         to_know = [*notes(groups, summaries), *over_splits(groups, summaries)]
@@ -101,9 +95,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.html:
             from experiments.comparison.report import write_report  # which draws too
 
-            messages = read_if_there(arguments.test_csv)
+            texts = find_texts([group[0] for group in groups.values()], arguments.test_csv)
             words = sys.argv[1:] if argv is None else argv
-            write_report(arguments.html, groups, summaries, to_know, messages, words)
+            write_report(arguments.html, groups, summaries, to_know, texts, words)
             print(f"Written: {arguments.html}")
 
 

@@ -11,7 +11,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from typing import Any
 
@@ -100,6 +100,29 @@ def check(parser: Parser, argv: list[str], settings: Settings, row: str) -> None
         parser.error("--save_model needs {row} in the file's name where --row names several")
     if problem:
         parser.error(f"{row}{problem}")
+
+
+# ------------------------------------------------------------------------------ flags as a record
+
+
+def flags_of_own(own: Own) -> list[str]:
+    """Returns the words of a command line that name the user's messages, and how they are split."""
+    plain = asdict(read_flags(build_parser(), [], None).own)
+    flags = (flag_of(name, value, plain[name]) for name, value in asdict(own).items())
+    return [word for words in flags for word in words]
+
+
+def own_of_flags(flags: Sequence[str]) -> Own:
+    """Returns the user's messages that such words name."""
+    return read_flags(build_parser(), list(flags), None).own
+
+
+def flag_of(name: str, value: Any, default: Any) -> list[str]:
+    """Returns the words that give a flag a value; none of the default."""
+    if value == default:
+        return []
+    words = "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return [f"--{name}"] if value is True else [f"--{name}", words]
 
 
 # ----------------------------------------------------------------------------------------- rows

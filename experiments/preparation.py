@@ -16,8 +16,7 @@ from experiments.data.messages import (
     prepare_splits,
     read_messages,
 )
-from experiments.data.own import prepare_own
-from experiments.data.reading import read_table
+from experiments.data.own import load_own
 from experiments.descriptions import describe_corpus
 from experiments.downloads import fetch_all
 from experiments.published import DATA_SHA256, SPAM_CLASSES
@@ -86,20 +85,6 @@ def read_own(own: Own, trainings: Sequence[Training]) -> Corpus | None:
             raise ValueError(problem)
     print(describe_corpus(corpus))
     return corpus
-
-
-def load_own(own: Own) -> Corpus:
-    """Returns the user's own messages, split and checked."""
-    paths = {"train": own.data, "validation": own.validation_data, "test": own.test_data}
-    tables, notes = {}, []
-    for name, path in paths.items():
-        if path:
-            table = read_table(str(path), own.text_column, own.label_column)
-            tables[name] = table.messages
-            columns = f"texts are {table.text_column!r}, labels {table.label_column!r}"
-            notes.append(f"{path}: {columns}")
-    corpus = prepare_own(tables, own.split, own.split_seed, own.balance, own.train_size)
-    return corpus._replace(notes=[*notes, *corpus.notes])
 
 
 def load_datasets(corpus: Corpus, reading: Reading, model_context: int) -> Splits:

@@ -50,7 +50,7 @@ RESULTS = {
 }
 OPTIONAL = {  # lacked by the first of version 2
     "best": (list, type(None)),  # [epoch, loss]
-    "split": (dict, type(None)),  # of one's own messages: of what it is, and its seed
+    "split": (dict, type(None)),  # of one's own messages: of what it is, its seed, flags
 }
 TEST = {  # of each test message
     "labels": int,

@@ -20,12 +20,12 @@ from experiments.checkpoint.config import HEAD_WIDTH
 from experiments.checkpoint.header import read_checkpoint
 from experiments.data.corpus import Corpus
 from experiments.devices import device_name
-from experiments.flags import design_of, stands_in
+from experiments.flags import design_of, flags_of_own, stands_in
 from experiments.metrics import measure
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
 from experiments.records import FAILED, FINISHED, VERSION, is_finished, record_path, write_record
 from experiments.rows import name_of_row
-from experiments.settings import MODEL_SIZES, Network, Settings
+from experiments.settings import MODEL_SIZES, Network, Own, Settings
 from experiments.sources import git_commit, source_digest
 from experiments.torchrun import count_processes
 from experiments.training import History
@@ -166,7 +166,7 @@ def begin_record(settings: Settings, corpus: Corpus | None, device: torch.device
         "digest": hashlib.sha256(repr(depends_on).encode()).hexdigest(),
         "data": data,
         "classes": list(class_names),
-        "split": {"of": corpus.whole, "seed": settings.own.split_seed} if corpus else None,
+        "split": describe_split(settings.own, corpus) if corpus else None,
         "prefix_reused": False,
         "seed": settings.seed,
         "environment": versions
@@ -180,6 +180,11 @@ def begin_record(settings: Settings, corpus: Corpus | None, device: torch.device
             "git_commit": git_commit(),
         },
     }
+
+
+def describe_split(own: Own, corpus: Corpus) -> dict[str, Any]:
+    """Returns what a record tells of the user's own messages: where they were, and the split."""
+    return {"of": corpus.whole, "seed": own.split_seed, "flags": flags_of_own(own)}
 
 
 def finish_record(

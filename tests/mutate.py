@@ -40,10 +40,15 @@ SLOW = (
 LAYERS = ("shortcuts.py -k 'not ten_steps'", "shortcuts.py -k ten_steps")
 TESTS = {  # of each module: what tells of its faults, the soonest first
     "comparison/statistics.py": ("statistics.py", "summaries.py", "pairs.py", "tables.py"),
+    "comparison/crossed.py": ("crossed.py", "statistics.py", "evidence.py"),
+    "comparison/evidence.py": ("evidence.py", "crossed.py", "pairs.py", "tables.py"),
+    "comparison/sentences.py": ("sentences.py", "tables.py"),
+    "comparison/splits.py": ("splits.py", "tables.py"),
     "comparison/summaries.py": ("summaries.py", "tables.py", "compare_experiments.py"),
     "comparison/groups.py": ("groups.py", "summaries.py", "pairs.py", "compare_experiments.py"),
-    "comparison/pairs.py": ("pairs.py", "compare_experiments.py"),
+    "comparison/pairs.py": ("pairs.py", "evidence.py", "compare_experiments.py"),
     "comparison/tables.py": ("tables.py", "pairs.py", "compare_experiments.py"),
+    "comparison/export.py": ("compare_experiments.py", "tables.py", "pairs.py"),
     "records.py": ("records.py -k 'not imports'", "groups.py", "compare_experiments.py"),
     "results.py": (
         "results.py",

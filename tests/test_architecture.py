@@ -17,9 +17,10 @@ START, END = "<!-- modules: made by tests/test_architecture.py -->\n", "<!-- end
 LAYERS = {  # from top to bottom; within a line, too, a module imports only those after it
     "scripts": "additional_experiments classify compare_experiments",
     "an answer": "comparison.report comparison.commands comparison.figures comparison.costs "
-    "comparison.panels comparison.labels comparison.pairs comparison.tables comparison.export "
-    "comparison.splits comparison.summaries comparison.sentences comparison.evidence "
-    "comparison.crossed comparison.groups comparison.statistics comparison.flags",
+    "comparison.panels comparison.labels comparison.texts comparison.pairs comparison.tables "
+    "comparison.export comparison.splits comparison.summaries comparison.sentences "
+    "comparison.evidence comparison.crossed comparison.groups comparison.statistics "
+    "comparison.flags",
     "runs": "sweep runs claims experiment",
     "a kept classifier": "keeping.answers keeping.classifying keeping.bases keeping.saved_models "
     "keeping.description keeping.flags",

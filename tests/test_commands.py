@@ -5,7 +5,9 @@ import pytest
 from records import begin_record, make_record
 
 from experiments.comparison.commands import commands_of, environments_of
+from experiments.data.corpus import Corpus
 from experiments.flags import parse_args
+from experiments.results import describe_split
 
 
 def recorded(*flags, seed=123, **more):
@@ -39,7 +41,16 @@ def test_seeds_that_follow_each_other_are_one_command():
     ]
 
 
-def test_own_messages_are_a_file_whose_name_no_record_tells():
+def test_the_command_of_own_messages_names_them_as_they_were_named():
+    flags = ["--data", "my messages.csv", "--split", "80/10/10", "--balance", "--train_size", "9"]
+    own = parse_args([*flags, "--split_seed", "7"]).own
+    record = make_record(16, data="a" * 64, split=describe_split(own, Corpus({}, (), "")))
+    told = flags_of(*commands_of([record]))
+    assert parse_args(told[2:]).own == own
+    assert told[:2] == ["--row", "16"]
+
+
+def test_own_messages_of_an_older_record_are_a_file_whose_name_it_does_not_tell():
     record = make_record(1, data="a" * 64, split={"of": "b" * 64, "seed": 5})
     assert flags_of(*commands_of([record]))[2:] == ["--data", "FILE", "--split_seed", "5"]
 

@@ -15,6 +15,7 @@ from additional_experiments import main, run_experiment
 from experiments import preparation, runs
 from experiments.data.demo import demo_tokenizer
 from experiments.data.messages import prepare_splits
+from experiments.data.own import load_own
 from experiments.flags import parse_args
 from experiments.records import read_records
 from experiments.settings import TINY
@@ -133,6 +134,18 @@ def test_own_data_stands_in_groups_of_its_own(run, questions, capsys):
     assert "Of 60 test messages one is 1.67 points" in printed
     assert "row 16" in printed
     assert "98.33" not in printed  # what was published for row 16
+
+
+def test_a_pair_shows_the_texts_of_own_messages(run, questions, capsys):
+    run("--data", questions["csv"], "--row", "2", "--num_epochs", "5")
+    (_, record), _ = run("--data", questions["csv"], "--row", "16", "--num_epochs", "5")
+    assert record["split"]["flags"] == ["--data", str(questions["csv"])]
+    compare_experiments.main(["2", "16"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "P(" in line]
+    test = load_own(parse_args(["--data", str(questions["csv"])]).own).splits["test"]
+    texts = {" ".join(text.split()) for text in test["Text"]}
+    assert lines
+    assert all(re.split(r" and \d\.\d{3}  (?:in training  )?", line)[1] in texts for line in lines)
 
 
 def commands_of(page):

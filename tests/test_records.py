@@ -300,6 +300,7 @@ def test_the_commit_is_no_tag_and_says_whether_files_were_edited(monkeypatch, tm
     git(tmp_path, "commit", "-qm", "first")
     git(tmp_path, "tag", "-am", "words", "v1")
     head = git(tmp_path, "rev-parse", "HEAD")
+    (tmp_path / "other").write_text("which git does not know")
     assert git_commit() == head
     (tmp_path / "file").write_text("two")
     assert git_commit() == f"{head}-dirty"

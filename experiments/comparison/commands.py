@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from experiments.comparison.groups import Groups, Record
-from experiments.flags import identities_of_rows
+from experiments.flags import flag_of, identities_of_rows
 from experiments.published import DATA_SHA256
 
 SEED = 123  # of a run and of a split, where a command names none
@@ -15,7 +15,8 @@ SEED = 123  # of a run and of a split, where a command names none
 def commands_of(group: Sequence[Record]) -> list[str]:
     """Returns commands that make a group's records anew: one for seeds that follow each other.
 
-    Where the messages were the user's own, FILE stands for theirs, whose name no record tells.
+    Where the messages were the user's own, and an older record does not tell their file, FILE
+    stands for it.
     """
     first = group[0]
     if first["row"] is None:
@@ -24,8 +25,9 @@ def commands_of(group: Sequence[Record]) -> list[str]:
         flags = ["--row", str(first["row"]), *flags_beside_row(first["row"], first["settings"])]
         flags += [] if first["environment"].get("shortcuts", True) else ["--no_shortcuts"]
     if first["data"] != DATA_SHA256:
-        split = first.get("split")
-        flags += ["--data", "FILE", *flag_of("split_seed", split["seed"] if split else SEED, SEED)]
+        split = first.get("split") or {}
+        unnamed = ["--data", "FILE", *flag_of("split_seed", split.get("seed", SEED), SEED)]
+        flags += split.get("flags", unnamed)
     words = ["python", "additional_experiments.py", *flags]
     return [shlex.join([*words, *flags_of_seeds(seeds)]) for seeds in in_turn(group)]
 
@@ -35,13 +37,6 @@ def flags_beside_row(row: int, settings: dict[str, Any]) -> list[str]:
     plain = identities_of_rows()[row]
     flags = (flag_of(name, value, plain[name]) for name, value in settings.items() if name in plain)
     return [word for words in flags for word in words]
-
-
-def flag_of(name: str, value: Any, default: Any) -> list[str]:
-    """Returns the words that give a flag a value; none of the default."""
-    if value == default:
-        return []
-    return [f"--{name}"] if value is True else [f"--{name}", str(value)]
 
 
 def in_turn(group: Sequence[Record]) -> list[list[int]]:

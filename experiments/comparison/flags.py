@@ -48,7 +48,8 @@ def build_parser() -> Parser:
     add("--csv", type=path, metavar="FILE", help="write the table for other programs")
     add("--json", type=path, metavar="FILE", help="the same as JSON")
     add("--test_csv", type=path, default=Path("sms_spam_collection/test.csv"), metavar="FILE",
-        help="the test messages, whose texts are shown if the file is there")  # fmt: skip
+        help="the published test messages, whose texts are shown if the file is there; one's "
+        "own are read again from where they were")  # fmt: skip
     return parser
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from experiments.comparison.evidence import Evidence, is_right, weigh
 from experiments.comparison.groups import (
@@ -49,7 +48,7 @@ def compare_pair(
     first: list[Record],
     second: list[Record],
     margin: float,
-    messages: pd.DataFrame | None = None,
+    texts: Sequence[str] | None = None,
 ) -> str:
     """Returns two groups side by side: the question, the tests, and where they differ.
 
@@ -57,7 +56,7 @@ def compare_pair(
         first: its records, one for each seed.
         second: the other's.
         margin: of accuracy, within which they are equivalent.
-        messages: the test messages, if they are at hand, as `read_messages` has them.
+        texts: of the test messages, if they are at hand.
 
     Raises:
         ValueError: when the two share no seed, or have other test messages.
@@ -84,7 +83,7 @@ def compare_pair(
             *describe_differences(evidence),
             "",
             "Test messages on which they differ, at the first seed:",
-            *list_messages(one, other, texts_of(messages, one)),
+            *list_messages(one, other, texts),
         ]
     )
 
@@ -175,20 +174,16 @@ def differing(one: Record, other: Record, texts: Sequence[str] | None) -> list[M
     return found
 
 
-def texts_of(messages: pd.DataFrame | None, record: Record) -> list[str] | None:
-    """Returns the texts of a run's test messages, None unless these messages have its labels."""
-    if messages is None or messages["Label"].tolist() != record["test"]["labels"]:
-        return None
-    return messages["Text"].tolist()
-
-
 def list_messages(one: Record, other: Record, texts: Sequence[str] | None) -> list[str]:
-    """Returns a line for each test message that just one of two runs tells right."""
+    """Returns a line for each test message that just one of two runs tells right.
+
+    Blanks and line ends of a text are one blank there.
+    """
     width = max(map(len, one["classes"]))
     return [
         f"  {m.number:3} {m.label:{width}} P({m.shown}) {m.first:.3f} and {m.second:.3f}"
         f"{'  in training' if m.in_training else ''}"
-        f"{'' if m.text is None else f'  {m.text}'}"
+        f"{'' if m.text is None else '  ' + ' '.join(m.text.split())}"
         for m in differing(one, other, texts)
     ]
 

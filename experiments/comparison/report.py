@@ -1,6 +1,6 @@
 """The report: one HTML page with all that records say, which needs nothing else and no network.
 
-    write_report(Path("report.html"), groups, summaries, notes, messages, flags)
+    write_report(Path("report.html"), groups, summaries, notes, texts, flags)
 
 The page is `report.html.jinja`, with its style and its script in it. What a record or a message
 holds is escaped; no other script than the page's own is run, whatever it holds.
@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.comparison.commands import commands_of, environments_of
 from experiments.comparison.figures import as_svg, draw_all
 from experiments.comparison.groups import Groups, bases_of, pair_up
-from experiments.comparison.pairs import Message, differing, question_of, texts_of
+from experiments.comparison.pairs import Message, differing, question_of
 from experiments.comparison.summaries import Summary, metrics_of
 from experiments.comparison.tables import metrics_of_summaries, summary_rows
+from experiments.comparison.texts import Texts
 from experiments.files import write_file
 
 FOLDER = Path(__file__).parent
@@ -71,7 +71,7 @@ def write_report(
     groups: Groups,
     summaries: Sequence[Summary],
     notes: Sequence[str],
-    messages: pd.DataFrame | None,
+    texts: Texts,
     flags: Sequence[str],
 ) -> None:
     """Writes the report as one page of HTML, whole or not at all.
@@ -81,10 +81,10 @@ def write_report(
         groups: by name.
         summaries: theirs.
         notes: what a reader of the table has to know.
-        messages: the test messages, if they are at hand, as `read_messages` has them.
+        texts: of the test messages, as far as they are at hand.
         flags: of the command line that asks for the page.
     """
-    answers = answers_of(groups, summaries, messages)
+    answers = answers_of(groups, summaries, texts)
     said = {answer.sentence for answer in answers}
     contents = {
         "runs": sum(map(len, groups.values())),
@@ -116,9 +116,7 @@ def render(contents: dict[str, Any]) -> str:
     return page.render(contents, style=style, script=script, script_sha256=digest)
 
 
-def answers_of(
-    groups: Groups, summaries: Sequence[Summary], messages: pd.DataFrame | None
-) -> list[Answer]:
+def answers_of(groups: Groups, summaries: Sequence[Summary], texts: Texts) -> list[Answer]:
     """Returns the answer of each group that is held against row 1."""
     found = []
     for s in summaries:
@@ -135,7 +133,7 @@ def answers_of(
                 sentence=s.sentence,
                 names=s.evidence.names,
                 seed=s.evidence.seeds[0],
-                messages=differing(one, other, texts_of(messages, one)),
+                messages=differing(one, other, texts.get(one["data"])),
             )
         )
     return found

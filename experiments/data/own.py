@@ -1,7 +1,7 @@
 """A user's own messages: from tables to checked splits with numbered classes.
 
-    own = prepare_own({"train": read_table("mine.csv").messages}, SHARES, split_seed=123)
-    own.splits["train"], own.class_names, own.notes
+    corpus = load_own(settings.own)
+    corpus.splits["train"], corpus.class_names, corpus.notes
 
 What cannot work is a ValueError; what a user ought to know before training is a note.
 """
@@ -13,12 +13,14 @@ from itertools import combinations
 import pandas as pd
 
 from experiments.data.corpus import Corpus, digest_of
+from experiments.data.reading import read_table
 from experiments.data.splitting import (
     balance_classes,
     groups_of_texts,
     split_by_text,
     thin_classes,
 )
+from experiments.settings import Own
 
 DATA = {  # the splits, and how a message names them
     "train": "training data",
@@ -28,6 +30,25 @@ DATA = {  # the splits, and how a message names them
 FEWEST = 3  # messages of a class, below which it is told
 SHOWN, SHOWN_LETTERS = 3, 60  # of what a note lists
 CASE_DIGITS_BLANKS = re.compile(r"[\d\s]")
+
+
+def load_own(own: Own) -> Corpus:
+    """Returns the user's own messages, split and checked.
+
+    Raises:
+        OSError: when a file cannot be read.
+        ValueError: when it cannot be trained or tested on what is in them.
+    """
+    paths = {"train": own.data, "validation": own.validation_data, "test": own.test_data}
+    tables, notes = {}, []
+    for name, path in paths.items():
+        if path:
+            table = read_table(str(path), own.text_column, own.label_column)
+            tables[name] = table.messages
+            columns = f"texts are {table.text_column!r}, labels {table.label_column!r}"
+            notes.append(f"{path}: {columns}")
+    corpus = prepare_own(tables, own.split, own.split_seed, own.balance, own.train_size)
+    return corpus._replace(notes=[*notes, *corpus.notes])
 
 
 def prepare_own(
