@@ -16,6 +16,7 @@ from experiments.comparison.crossed import (
     bootstrap_means,
     components_of,
     cross,
+    draw_anew,
     distribution_of,
     mean_squares,
     messages_to_settle,
@@ -137,6 +138,15 @@ def test_the_bootstrap_spreads_as_far_as_the_components_say():
     assert np.array_equal(means, bootstrap_means(units, components))
 
 
+def test_effects_that_are_not_scaled_are_drawn_as_the_layout_would_be():
+    units = made_up(4, 30) ** 3
+    _, *effects = take_apart(units)
+    means = bootstrap_means(units, Components(*(float(np.square(e).mean()) for e in effects)))
+    generator = np.random.default_rng(0)
+    seeds, messages = draw_anew(4, generator), draw_anew(30, generator)
+    assert means == pytest.approx(((seeds @ units) * messages).sum(axis=1) / (4 * 30))
+
+
 def test_the_wider_interval_is_taken():
     for seed in range(8):
         units = made_up(3 + seed, 12, seed=seed) ** 3
@@ -209,6 +219,13 @@ def test_seeds_and_messages_to_settle_are_the_first_numbers_that_are_enough():
     assert (
         smallest_seen(components, 5, messages) <= 0.03 < smallest_seen(components, 5, messages - 1)
     )
+
+
+def test_no_fewer_seeds_and_messages_settle_anything_than_say_something_of_others():
+    components = Components(seeds=1e-9, messages=1e-9, rest=1e-9)
+    assert seeds_to_settle(components, 1.0, 300) == 3
+    assert messages_to_settle(components, 1.0, 5) == 2
+    cross(made_up(3, 2))  # raises nothing
 
 
 def test_what_no_number_of_seeds_or_of_messages_settles_is_none():

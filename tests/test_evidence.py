@@ -71,12 +71,20 @@ def test_two_seeds_say_nothing_of_others():
     assert (evidence.accuracy.crossed, evidence.log_loss.crossed) == (None, None)
 
 
+def test_three_seeds_and_two_messages_say_something_of_others():
+    evidence = held(group(1, [[0], [1], []], 2), group(4, [[]] * 3, 2))
+    assert evidence.accuracy.crossed is not None
+    assert evidence.outlook is not None
+
+
 def test_one_seed_has_the_exact_test_of_its_messages():
     evidence = held(group(1, [range(10)]), group(4, [[20]]))
     assert (evidence.only_first, evidence.only_second) == (1, 10)
     assert evidence.p_value == evidence.mcnemar == pytest.approx(2 * (1 + 11) / 2**11)
     assert (evidence.verdict, evidence.accuracy.crossed) == ("better", None)
     assert evidence.outlook.seeds is None
+    clear = held(group(1, [range(40)]), group(4, [[]]))
+    assert clear.outlook.seeds is None  # one seed tells nothing of what others bring
 
 
 def test_a_baseline_stands_against_every_seed():

@@ -7,11 +7,13 @@ from experiments.comparison.groups import (
     group_records,
     left_out,
     pair_up,
+    stand_ins_of,
 )
 from experiments.records import upgrade
 
 A, B = "1a2b3c4d".ljust(64, "0"), "5e6f7a8b".ljust(64, "0")
 TINY_A = "checkpoint tiny.safetensors 1a2b3c4d"
+TINY_B = "checkpoint tiny.safetensors 5e6f7a8b"
 LATER = "2026-01-02T00:00:00+00:00"
 
 
@@ -23,12 +25,12 @@ def names_and_seeds(records):
 
 
 def test_a_group_holds_the_seeds_of_a_row_in_their_order():
-    assert names_and_seeds(some_records()[::-1]) == {
-        "row 01": [123, 124],
-        "row 04": [123, 124],
-        "row 16": [123, 124],
-        "baseline majority": [123],
-    }
+    assert list(names_and_seeds(some_records()[::-1]).items()) == [
+        ("row 01", [123, 124]),
+        ("row 04", [123, 124]),
+        ("row 16", [123, 124]),
+        ("baseline majority", [123]),
+    ]
 
 
 @pytest.mark.fault("mixed records")
@@ -37,7 +39,7 @@ def test_checkpoints_are_not_averaged_as_if_they_were_seeds():
     assert found == {
         "row 01": [123],
         f"row 01, {TINY_A}": [123],
-        "row 01, checkpoint tiny.safetensors 5e6f7a8b": [124],
+        f"row 01, {TINY_B}": [124],
     }
 
 
@@ -77,10 +79,11 @@ def test_a_record_of_version_1_is_of_the_same_group():
 def test_the_published_numbers_in_another_network_are_no_published_model():
     same = make_record()["weights"]
     other = make_stand_in(1, same, name="other heads")
-    assert names_and_seeds([make_record(), other | {"date": LATER}]) == {
-        "row 01": [123],
-        f"row 01, checkpoint other heads {same[:8]}": [123],
-    }
+    for date, later in (("2026-01-01", LATER), (LATER, "2026-01-01")):
+        assert names_and_seeds([make_record(date=date), other | {"date": later}]) == {
+            "row 01": [123],
+            f"row 01, checkpoint other heads {same[:8]}": [123],
+        }
     assert group_records([make_record(), other])["row 01"] == [make_record()]
 
 
@@ -126,6 +129,11 @@ def test_records_of_the_same_data_have_the_same_test_messages():
     with pytest.raises(ValueError, match="in another order"):
         group_records([make_record(1), other])
     group_records([make_record(1), make_record(16, total=10, data=B)])
+
+
+def test_what_stands_in_is_named_once():
+    records = [make_record(), make_stand_in(1, A), make_stand_in(16, A), make_stand_in(1, B)]
+    assert stand_ins_of(group_records(records)) == [TINY_A, TINY_B]
 
 
 # ------------------------------------------------------------------------ what may be held together
@@ -189,7 +197,7 @@ def groups():
     [
         (["row 01", "16"], ["row 01", "row 16"]),
         ([f"row 16, {TINY_A}", "1"], [f"row 16, {TINY_A}", f"row 01, {TINY_A}"]),
-        (["4", "16"], [f"row {n}, checkpoint tiny.safetensors 5e6f7a8b" for n in ("04", "16")]),
+        (["4", "16"], [f"row {n}, {TINY_B}" for n in ("04", "16")]),
         (["row 01", "row 01, bfloat16"], ["row 01", "row 01, bfloat16"]),
         (["row 01", f"row 16, {TINY_A}"], ["row 01", f"row 16, {TINY_A}"]),
     ],
@@ -205,13 +213,19 @@ def test_a_number_stands_for_what_fits_and_a_name_for_itself(words, names, group
         (
             ["1", "4"],
             "1 and 4 differ in weights, data or precision; to compare two all the same, name both "
-            'in full, such as compare_experiments.py "row 01" "row 04, checkpoint tiny',
+            f'in full, such as compare_experiments.py "row 01" "row 04, {TINY_B}"; there are '
+            f"row 01; row 01, bfloat16; row 01, {TINY_A}; row 04, {TINY_B}$",
+        ),
+        (
+            ["16", "row 01, bfloat16"],
+            f'compare_experiments.py "row 16" "row 01, bfloat16"; there '
+            f"are row 16; row 16, {TINY_A}; row 16, {TINY_B}; row 01, bfloat16$",
         ),
         (["1", "row 01, bfloat16"], "differ in weights, data or precision"),
         (["1", "16"], 'can be several: name both in full, such as .* "row 01" "row 16"; there are'),
         (["row 01", "row 19"], "no record of row 19; there are row 01, row 16"),
         (["19", "1"], "no record of row 19; there are row 01, row 16"),
-        (["4", "04"], "are both row 04, checkpoint tiny.safetensors 5e6f7a8b: name two"),
+        (["4", "04"], f"^4 and 04 are both row 04, {TINY_B}: name two"),
     ],
 )
 def test_what_differs_in_more_than_its_row_is_not_compared_unless_named(words, message, groups):

@@ -4,7 +4,9 @@ import pytest
 from records import make_record, make_stand_in, some_records
 
 from experiments.comparison.groups import group_records
-from experiments.comparison.pairs import QUESTIONS, compare_pair
+from experiments.comparison.pairs import OF_BASELINES, QUESTIONS, compare_pair
+from experiments.rows import ROWS
+from experiments.settings import BASELINES
 
 
 def test_a_pair_shows_its_question_its_test_and_the_messages_that_differ():
@@ -17,6 +19,12 @@ def test_a_pair_shows_its_question_its_test_and_the_messages_that_differ():
     listed = [line for line in text.splitlines() if "P(spam)" in line]
     assert [line.split()[0] for line in listed] == ["1", "7", "8"]
     assert "text 7" in listed[1]
+
+
+def test_every_row_but_the_first_and_every_baseline_has_its_question():
+    assert list(QUESTIONS) == [row for row in ROWS if row != 1]
+    assert len(set(QUESTIONS.values())) == len(QUESTIONS)
+    assert list(OF_BASELINES) == [f"baseline {name}" for name in BASELINES]
 
 
 def pair_of(*records):
