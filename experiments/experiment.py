@@ -7,12 +7,13 @@ Prepares the messages, builds the GPT of the book, adapts it, trains it, and loo
 in the published order and with the published random numbers.
 """
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from experiments.data.corpus import Corpus, same_texts
-from experiments.data.datasets import create_loaders
+from experiments.data.datasets import Splits, create_loaders
 from experiments.descriptions import describe_run
 from experiments.devices import (
     autocast,
@@ -38,15 +39,24 @@ from experiments.recomputing import RecomputedBlocks
 from experiments.results import Clock, Result
 from experiments.settings import Settings
 from experiments.sharding import gather_shards, spread
+from experiments.shortcuts.hidden_states import HiddenStates
 from experiments.shortcuts.switch import take_shortcuts
 from experiments.torchrun import rank
 from experiments.watching import name_of_run, watching
 
 
+@dataclass
+class Memo:
+    """What a run leaves to the next ones in its process."""
+
+    datasets: dict[tuple[Any, ...], Splits] = field(default_factory=dict)  # by what they are of
+    hidden_states: dict[str, HiddenStates] = field(default_factory=dict)  # the last ones
+
+
 @kernels_restored()
 def run_experiment(
     settings: Settings,
-    memo: dict[str, Any] | None = None,
+    memo: Memo | None = None,
     corpus: Corpus | None = None,
     record: str | None = None,
 ) -> Result:
@@ -54,7 +64,7 @@ def run_experiment(
 
     Args:
         settings: of one seed.
-        memo: keeps the hidden states from one seed to the next.
+        memo: keeps what the next run can share.
         corpus: the messages, where they are read already.
         record: digest of the run's record, which a saved model names.
 
@@ -68,7 +78,11 @@ def run_experiment(
     device = pick_device(machine.device)
     with first_goes_ahead():  # it writes the splits that the others read
         corpus = corpus or load_corpus(settings.reading, settings.own)
-    datasets = load_datasets(corpus, settings.reading, network.config["context_length"])
+    kept = memo.datasets if memo else {}
+    key = corpus.digest, settings.reading, network.config["context_length"]
+    if key not in kept:
+        kept[key] = load_datasets(corpus, settings.reading, network.config["context_length"])
+    datasets = kept[key]
     if settings.own.data:
         messages = count_messages(datasets, len(corpus.class_names))
         print(tell_memory(settings, messages, device))
@@ -89,7 +103,7 @@ def run_experiment(
         conditions = f"{machine.precision} {kernels} {device_name(device)}"
         with autocast(machine.precision, device):
             model, datasets, report, prefix_seconds, prefix_reused = take_shortcuts(
-                model, datasets, machine.cache_dir, conditions, memo
+                model, datasets, machine.cache_dir, conditions, memo and memo.hidden_states
             )
         print(f"Shortcuts: {report}")
     set_precision(model, machine.precision, device)

@@ -21,7 +21,7 @@ from experiments.devices import (
     start_peak,
     telling_full_memory,
 )
-from experiments.experiment import run_experiment
+from experiments.experiment import Memo, run_experiment
 from experiments.files import check_writable
 from experiments.keeping.bases import is_saved
 from experiments.memory.fitting import count_messages, need_of, tell_memory
@@ -46,9 +46,7 @@ def device_of(settings: Settings) -> torch.device:
     return pick_device("cpu" if settings.baseline else settings.machine.device)
 
 
-def run(
-    settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None, record: str | None
-) -> Result:
+def run(settings: Settings, memo: Memo | None, corpus: Corpus | None, record: str | None) -> Result:
     """Runs an experiment or a baseline, whichever the settings ask for.
 
     The memory is told before anything is fetched, but for the user's own messages, whose lengths
@@ -87,7 +85,7 @@ def plan(settings: Settings, corpus: Corpus | None) -> str:
 
 def run_seeds(settings: Settings, corpus: Corpus | None) -> None:
     """Runs every seed of the settings, and leaves a record of each."""
-    memo: dict[str, Any] | None = {} if settings.num_seeds > 1 else None
+    memo = Memo() if settings.num_seeds > 1 else None
     for seed in range(settings.seed, settings.seed + settings.num_seeds):
         run_and_record(replace(settings, seed=seed), memo, corpus)
 
@@ -101,13 +99,13 @@ class Outcome(Enum):
 
 
 def run_and_record(
-    settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None, waits: bool = False
+    settings: Settings, memo: Memo | None, corpus: Corpus | None, waits: bool = False
 ) -> Outcome:
     """Runs one seed and leaves its record, unless there is one already.
 
     Args:
         settings: of one seed.
-        memo: keeps hidden states from one run to the next.
+        memo: keeps what the next run can share.
         corpus: the user's own messages, if there are any.
         waits: for another process that has claimed the run; else that is passed over.
 
@@ -143,7 +141,7 @@ def run_and_record(
 
 
 def run_or_record_failure(
-    settings: Settings, memo: dict[str, Any] | None, corpus: Corpus | None, record: dict[str, Any]
+    settings: Settings, memo: Memo | None, corpus: Corpus | None, record: dict[str, Any]
 ) -> Result:
     """Runs one seed; if it fails, leaves a record of that."""
     try:

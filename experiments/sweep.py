@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from experiments.command_line import Refused
 from experiments.data.corpus import Corpus
+from experiments.experiment import Memo
 from experiments.memory.parameters import blocks_trained_through
 from experiments.rows import name_of_row
 from experiments.runs import Outcome, run_and_record
@@ -79,7 +80,7 @@ def sweep(rows: Mapping[int, Settings], corpus: Corpus | None) -> None:
         OSError: with several processes, which a failure puts out of step, like the others; at once.
     """
     runs, failed = order_runs(rows), []
-    memo: dict[str, Any] = {}
+    memo = Memo()
     passed_over = make_runs(runs, memo, corpus, failed, waits=False)
     if passed_over:
         print(f"Back to {len(passed_over)} that other processes had claimed")
@@ -90,7 +91,7 @@ def sweep(rows: Mapping[int, Settings], corpus: Corpus | None) -> None:
 
 def make_runs(
     runs: Sequence[Run],
-    memo: dict[str, Any],
+    memo: Memo,
     corpus: Corpus | None,
     failed: list[str],
     waits: bool,
@@ -99,7 +100,7 @@ def make_runs(
 
     Args:
         runs: in their order.
-        memo: keeps hidden states from one run to the next.
+        memo: keeps what the next run can share.
         corpus: the user's own messages, if there are any.
         failed: gets the names of those that fail.
         waits: for other processes that have claimed a run.
@@ -108,7 +109,7 @@ def make_runs(
     pace: list[float] = []  # seconds of each run that was made
     for done, run in enumerate(runs):
         if shared_by(run.settings) != shared:
-            memo.clear()  # first, so that it never stands beside the next model
+            memo.hidden_states.clear()  # first, so that it never stands beside the next model
             shared = shared_by(run.settings)
         print(f"\nRun {done + 1} of {len(runs)}: {run.name}; {left(pace, done, len(runs))}")
         started = time.monotonic()

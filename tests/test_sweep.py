@@ -3,6 +3,7 @@
 import pytest
 
 from additional_experiments import main
+from experiments import experiment, preparation
 from experiments import sweep as module
 from experiments.command_line import one_line_errors
 from experiments.flags import parse_args, parse_rows
@@ -21,7 +22,6 @@ def made(monkeypatch):
         asked.append((row, settings.seed, waits))
         if row == 4:
             raise OSError("no weights")
-        memo[row] = True
         return Outcome.CLAIMED if row == 5 and not waits else Outcome.MADE
 
     monkeypatch.setattr(module, "run_and_record", run_and_record)
@@ -134,8 +134,8 @@ def test_hidden_states_are_let_go_before_another_model_is_loaded(monkeypatch):
     seen = []
 
     def run_and_record(settings, memo, *_):
-        seen.append(len(memo))
-        memo["hidden states"] = True
+        seen.append(len(memo.hidden_states))
+        memo.hidden_states["key"] = True
         return Outcome.MADE
 
     monkeypatch.setattr(module, "run_and_record", run_and_record)
@@ -162,12 +162,20 @@ def test_what_was_recorded_already_sets_no_pace(monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("real_tokenizer_files")
-def test_a_sweep_leaves_the_records_of_single_runs(real_data_dir, tmp_path, capsys):
+def test_a_sweep_leaves_the_records_of_single_runs(real_data_dir, tmp_path, capsys, monkeypatch):
     flags = [
         "--model_size", "gpt2-tiny (7M)", "--weights", "random", "--max_steps", "2",
         "--data_dir", str(real_data_dir), "--output_dir", str(tmp_path),
     ]  # fmt: skip
-    main(["--row", "2,10,16", *flags])
-    for row in (2, 10, 16):
+    asked = []
+
+    def load_datasets(corpus, reading, context):
+        asked.append(reading.no_padding)
+        return preparation.load_datasets(corpus, reading, context)
+
+    monkeypatch.setattr(experiment, "load_datasets", load_datasets)
+    main(["--row", "2,10,14,16", *flags])
+    assert asked == [False, True]  # once what is padded, once what is not
+    for row in (2, 10, 14, 16):
         main(["--row", str(row), *flags])
-    assert capsys.readouterr().out.count("Recorded already") == 3
+    assert capsys.readouterr().out.count("Recorded already") == 4
