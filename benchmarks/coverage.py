@@ -1,21 +1,23 @@
 """Simulates runs whose true difference is known, and counts how often the comparison is right.
 
-    python benchmarks/coverage.py    # writes the table of docs/statistics.md, in half an hour
+    python benchmarks/coverage.py           # writes the table of docs/statistics.md: half an hour
+    python benchmarks/coverage.py --losses  # the one of log loss and Brier score
 
 A run is right on a message if a sum is above 0: of a level, which sets the design's accuracy, how
 easy the message is, what the design makes of this very message, what the seed makes of all of them,
 and noise. All are normal, so that the accuracy over all seeds and messages is known in closed form.
+The sum is the logit of the right class, so that losses are known too.
 """
 
 import argparse
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from experiments.comparison.crossed import (
@@ -35,6 +37,8 @@ from experiments.comparison.statistics import LEVEL, Interval
 PAGE = Path(__file__).parents[1] / "docs" / "statistics.md"
 START = "<!-- coverage: made by python benchmarks/coverage.py -->\n"
 END = "<!-- end of coverage -->"
+START_LOSSES = "<!-- losses: made by python benchmarks/coverage.py --losses -->\n"
+END_LOSSES = "<!-- end of losses -->"
 MARGIN = 0.01  # of accuracy, within which two designs are equivalent
 
 
@@ -59,21 +63,63 @@ WORLDS = {
 }
 
 
+Value = Callable[[np.ndarray], np.ndarray]  # of logits of the right class
+
+
+def is_right(logits: np.ndarray) -> np.ndarray:
+    """Returns 1 for each message that is told right, else 0."""
+    return (logits > 0).astype(float)
+
+
+def log_loss(logits: np.ndarray) -> np.ndarray:
+    """Returns the log loss of each message."""
+    return np.logaddexp(0, -logits)
+
+
+def brier_score(logits: np.ndarray) -> np.ndarray:
+    """Returns the Brier score of each message."""
+    return special.expit(-logits) ** 2
+
+
+def spread_of(world: World) -> float:
+    """Returns the standard deviation of logits over all seeds and messages."""
+    return math.hypot(1, world.easy, world.design, world.seed)
+
+
+def true_difference(world: World, difference: float, value: Value) -> float:
+    """Returns by how much designs differ over all seeds and messages, in closed form but for a sum.
+
+    Args:
+        world: in which they are.
+        difference: of their accuracies.
+        value: in what they differ.
+    """
+    spread, places = spread_of(world), stats.norm.ppf((np.arange(10**5) + 0.5) / 10**5)
+    accuracies = world.accuracy, world.accuracy + difference
+    first, second = (value(spread * (places + stats.norm.ppf(a))).mean() for a in accuracies)
+    return float(second - first)
+
+
 def simulate(
-    world: World, difference: float, seeds: int, messages: int, generator: np.random.Generator
+    world: World,
+    difference: float,
+    seeds: int,
+    messages: int,
+    generator: np.random.Generator,
+    value: Value = is_right,
 ) -> np.ndarray:
     """Returns the units of two simulated designs whose accuracies differ by so much."""
     distinct = messages // world.copies
-    spread = math.hypot(1, world.easy, world.design, world.seed)
+    spread = spread_of(world)
     easy = generator.normal(0, world.easy, distinct)
-    right = []
+    values = []
     for accuracy in (world.accuracy, world.accuracy + difference):
         level = stats.norm.ppf(accuracy) * spread
         of_message = easy + generator.normal(0, world.design, distinct)
         of_seed = generator.normal(0, world.seed, (seeds, 1))
         noise = generator.normal(size=(seeds, distinct))
-        right.append(level + of_message + of_seed + noise > 0)  # (S, distinct)
-    differences = np.repeat(right[1].astype(float) - right[0], world.copies, axis=1)
+        values.append(value(level + of_message + of_seed + noise))  # (S, distinct)
+    differences = np.repeat(values[1] - values[0], world.copies, axis=1)
     return units_of(differences, np.repeat(np.arange(distinct), world.copies))
 
 
@@ -126,9 +172,27 @@ def measure(world: World, seeds: int, messages: int, runs: int) -> Rates:
     )
 
 
-def holds(interval: Interval) -> bool:
+def measure_losses(world: World, seeds: int, messages: int, runs: int) -> list[float]:
+    """Returns how often the interval used holds the truth, and excludes it where it is 0.
+
+    First of log loss, then of Brier score.
+    """
+    generator, rates = np.random.default_rng(seeds), []
+    for value in (log_loss, brier_score):
+        for difference in (MARGIN, 0.0):
+            truth = true_difference(world, difference, value)
+            found = (
+                distribution_of(simulate(world, difference, seeds, messages, generator, value))
+                for _ in range(runs)
+            )
+            rates.append(share(holds(one.interval(LEVEL), truth) for one in found))
+        rates[-1] = 1 - rates[-1]
+    return rates
+
+
+def holds(interval: Interval, truth: float = MARGIN) -> bool:
     """Says whether an interval holds the true difference."""
-    return interval.low <= MARGIN <= interval.high
+    return interval.low <= truth <= interval.high
 
 
 def is_equivalent(crossed: Crossed) -> bool:
@@ -153,25 +217,47 @@ def table(messages: int, runs: int) -> str:
         "| falsely better or worse | falsely equivalent | smallest difference found |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
+    return "\n".join([*lines, *lines_of(measure, messages, runs)]) + "\n"
+
+
+def table_of_losses(messages: int, runs: int) -> str:
+    """Returns the rates of losses in all worlds as Markdown, and prints each as it is found."""
+    lines = [
+        "| simulated | seeds | log loss: holds | falsely better or worse | Brier score: holds "
+        "| falsely better or worse |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    return "\n".join([*lines, *lines_of(measure_losses, messages, runs)]) + "\n"
+
+
+def lines_of(
+    measured: Callable[[World, int, int, int], Iterable[float]], messages: int, runs: int
+) -> list[str]:
+    """Returns a line of Markdown for each world and number of seeds."""
+    lines = []
     for name, world in WORLDS.items():
         for seeds in (FEWEST_SEEDS, 5, 10):
-            rates = measure(world, seeds, messages, runs)
+            rates = measured(world, seeds, messages, runs)
             cells = " | ".join(f"{100 * rate:.1f}" for rate in rates)
             lines.append(f"| {name} | {seeds} | {cells} |")
             print(lines[-1], flush=True)
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def main() -> None:
-    """Writes the table into its page."""
+    """Writes a table into its page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--runs", type=int, default=800, help="simulated comparisons of each kind")
     add("--messages", type=int, default=300, help="test messages of each")
+    add("--losses", action="store_true", help="of log loss and Brier score, in place of accuracy")
     arguments = parser.parse_args()
-    made = table(arguments.messages, arguments.runs)
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    page = before + START + made + rest[rest.index(END) :]
+    start, end, make = START, END, table
+    if arguments.losses:
+        start, end, make = START_LOSSES, END_LOSSES, table_of_losses
+    made = make(arguments.messages, arguments.runs)
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(start)
+    page = before + start + made + rest[rest.index(end) :]
     PAGE.write_text(page, encoding="utf-8")
 
 
