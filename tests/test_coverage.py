@@ -28,12 +28,37 @@ def test_the_simulated_designs_differ_by_what_they_should(world):
     assert means.mean() == pytest.approx(0.02, abs=4 * means.std() / 60**0.5)
 
 
-def rows():
-    """The cells of the page's table, by what was simulated and how many seeds."""
+@pytest.mark.parametrize("value", [simulation.log_loss, simulation.brier_score])
+def test_the_true_difference_of_losses_is_what_many_seeds_and_messages_come_to(value):
+    world, generator = simulation.WORLDS["seeds matter"], np.random.default_rng(1)
+    units = [simulation.simulate(world, 0.03, 20, 400, generator, value) for _ in range(60)]
+    means = np.array([found.mean() for found in units])
+    truth = simulation.true_difference(world, 0.03, value)
+    assert truth < 0
+    assert means.mean() == pytest.approx(truth, abs=4 * means.std() / 60**0.5)
+    assert simulation.true_difference(world, 0.03, simulation.is_right) == pytest.approx(0.03)
+
+
+def cells_of(start, end):
+    """The cells of a table of the page, by what was simulated and how many seeds."""
     text = PAGE.read_text(encoding="utf-8")
-    lines = text[text.index(simulation.START) : text.index(simulation.END)].splitlines()[3:]
+    lines = text[text.index(start) : text.index(end)].splitlines()[3:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {(name, int(seeds)): simulation.Rates(*map(float, r)) for name, seeds, *r in cells}
+    return {(name, int(seeds)): [float(rate) for rate in rates] for name, seeds, *rates in cells}
+
+
+def rows():
+    """The page's rates of accuracy."""
+    found = cells_of(simulation.START, simulation.END)
+    return {key: simulation.Rates(*rates) for key, rates in found.items()}
+
+
+def test_losses_are_as_right_as_the_page_says():
+    found = cells_of(simulation.START_LOSSES, simulation.END_LOSSES)
+    assert found.keys() == rows().keys()
+    for name, rates in found.items():
+        assert all(92 <= rate <= (99 if "noise" in name[0] else 98) for rate in rates[::2]), name
+        assert all(rate <= 5 + 2 for rate in rates[1::2]), name
 
 
 def test_the_page_has_what_was_simulated_and_no_more():

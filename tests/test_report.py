@@ -1,10 +1,20 @@
+"""The report, as text and in a browser.
+
+PYTHONPATH=. python tests/test_report.py RESULTS     # writes docs/report.png from these records
+"""
+
 import base64
+import io
 import os
 import shutil
+import sys
+import tempfile
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 from records import make_record, make_stand_in, some_records
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -16,6 +26,7 @@ from experiments.comparison.pairs import QUESTIONS
 from experiments.comparison.summaries import summarise
 from experiments.records import write_record
 
+PROGRAMS = ("chromium", "chromedriver")
 BROWSER = "SPAM_TEST_BROWSER"  # where it is set, a browser has to be there
 HOSTILE = [
     "<script>document.title = 'taken over'</script>",
@@ -145,17 +156,30 @@ def test_a_report_that_cannot_be_written_is_told(tmp_path):
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium as Debian has it."""
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in programs and BROWSER not in os.environ:
+    if not all(map(shutil.which, PROGRAMS)) and BROWSER not in os.environ:
         pytest.skip("there are no chromium and chromedriver")
+    driver = start_browser()
+    yield driver
+    driver.quit()
+
+
+def start_browser():
+    programs = [shutil.which(name) for name in PROGRAMS]
     options = webdriver.ChromeOptions()
     options.binary_location = programs[0]
     for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(programs[1]))
-    yield driver
-    driver.quit()
+    return webdriver.Chrome(options, Service(programs[1]))
+
+
+def show(browser, page, width=1200, scheme="light", height=800):
+    """Opens a page as on such a screen."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    light = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", light)
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(page.as_uri())
 
 
 @pytest.fixture
@@ -163,15 +187,7 @@ def opened(browser):
     """Opens a report, and sees at the end that nothing was complained about."""
 
     def open_report(page, width=1200, scheme="light"):
-        for command, values in (
-            ("setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}),
-            (
-                "setDeviceMetricsOverride",
-                {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
-            ),
-        ):
-            browser.execute_cdp_cmd(f"Emulation.{command}", values)
-        browser.get(page.as_uri())
+        show(browser, page, width, scheme)
         return browser
 
     yield open_report
@@ -234,3 +250,36 @@ def test_a_page_prints(opened, plain):
     pdf = base64.b64decode(browser.print_page())
     assert pdf.startswith(b"%PDF")
     assert len(pdf) > 20_000
+
+
+# ------------------------------------------------------------------------------------ its picture
+
+
+def take_picture(browser, page, file):
+    """Writes how a page begins in the light, and beside it its figures in the dark."""
+    halves = []
+    for scheme, place in (("light", "body"), ("dark", "#figures figure")):
+        show(browser, page, 860, scheme, 1080)
+        browser.execute_script("document.querySelector(arguments[0]).scrollIntoView()", place)
+        halves.append(Image.open(io.BytesIO(browser.get_screenshot_as_png())))
+    picture = Image.new("RGB", (2 * halves[0].width, halves[0].height))
+    for i, half in enumerate(halves):
+        picture.paste(half, (i * half.width, 0))
+    picture.quantize(64).save(file, optimize=True)
+
+
+def test_the_picture_shows_the_page_in_the_light_and_in_the_dark(browser, plain, tmp_path):
+    take_picture(browser, plain, tmp_path / "report.png")
+    picture = Image.open(tmp_path / "report.png").convert("L")
+    assert picture.size == (1720, 1080)
+    assert picture.getpixel((2, 2)) > 200
+    assert picture.getpixel((1717, 2)) < 60
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        report = Path(name) / "report.html"
+        main(["--results", sys.argv[1], "--html", str(report)])
+        driver = start_browser()
+        take_picture(driver, report, Path(__file__).parents[1] / "docs" / "report.png")
+        driver.quit()
