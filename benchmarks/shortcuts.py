@@ -38,11 +38,10 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from experiments.data.datasets import Splits, create_loaders
 from experiments.devices import (
-    autocast,
     choose_kernels,
     device_name,
+    dtype_of,
     keep_freed_memory,
-    set_precision,
 )
 from experiments.finetuning import create_optimizer
 from experiments.flags import parse_args
@@ -108,7 +107,6 @@ class Way:
     """One of the two ways, with the times of its batches."""
 
     def __init__(self, settings: Settings, model: nn.Module, datasets: Splits) -> None:
-        set_precision(model, settings.machine.precision, CPU)
         self.model = model
         loaders = create_loaders(datasets, settings.training.batch_size)
         self.batches = {"train": batches_of(loaders.train), "eval": batches_of(loaders.validation)}
@@ -199,8 +197,8 @@ def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str
     with peak_memory() as fast_memory:
         model = build_classifier(settings.network, settings.seed)
         started = time.perf_counter()
-        with autocast(settings.machine.precision, CPU):
-            taken = take_shortcuts(model, datasets)
+        taken = take_shortcuts(model, datasets, dtype=dtype_of(settings.machine.precision))
+        del model
         prefix_seconds = time.perf_counter() - started
         fast = Way(settings, taken.model, taken.datasets)
         fast.measure(1)

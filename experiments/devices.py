@@ -49,18 +49,18 @@ def device_name(device: torch.device) -> str:
 # ---------------------------------------------------------------------------------- precision
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Returns a context in which matrix products take operands of that precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+def dtype_of(precision: str) -> torch.dtype | None:
+    """Returns the data type of products of that precision, None where it is the parameters'."""
+    return torch.bfloat16 if precision == "bfloat16" else None
 
 
 def set_precision(model: nn.Module, precision: str, device: torch.device) -> None:
-    """Lets a model's forward pass take operands of that precision; logits come as float32."""
-    if precision == "bfloat16":
+    """Lets a plain model's products take operands of that precision; logits come as float32."""
+    if dtype := dtype_of(precision):
         forward = model.forward
 
         def cast(inputs: Tensor, lengths: Tensor) -> Tensor:
-            with autocast(precision, device):
+            with torch.autocast(device.type, dtype):
                 return forward(inputs, lengths).float()
 
         model.forward = cast

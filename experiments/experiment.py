@@ -16,9 +16,9 @@ from experiments.data.corpus import Corpus, same_texts
 from experiments.data.datasets import Splits, create_loaders
 from experiments.descriptions import describe_run
 from experiments.devices import (
-    autocast,
     choose_kernels,
     device_name,
+    dtype_of,
     keep_freed_memory,
     kernels_restored,
     pick_device,
@@ -101,12 +101,13 @@ def run_experiment(
     if not machine.no_shortcuts:
         keep_freed_memory()
         conditions = f"{machine.precision} {kernels} {device_name(device)}"
-        with autocast(machine.precision, device):
-            model, datasets, report, prefix_seconds, prefix_reused = take_shortcuts(
-                model, datasets, machine.cache_dir, conditions, memo and memo.hidden_states
-            )
+        model, datasets, report, prefix_seconds, prefix_reused = take_shortcuts(
+            model, datasets, machine.cache_dir, conditions, memo and memo.hidden_states,
+            dtype_of(machine.precision), cast_once=machine.parallel != "shard",
+        )  # fmt: skip
         print(f"Shortcuts: {report}")
-    set_precision(model, machine.precision, device)
+    else:
+        set_precision(model, machine.precision, device)
     clock.stop("prefix", prefix_seconds)
     whole, model = model, spread(model, len(corpus.class_names), machine.parallel)
 

@@ -26,7 +26,7 @@ LAYERS = {  # from top to bottom; within a line, too, a module imports only thos
     "keeping.description keeping.flags",
     "a run": "planning baselines results memory.fitting preparation descriptions finetuning",
     "the way": "watching sharding shortcuts.switch shortcuts.hidden_states shortcuts.disk "
-    "shortcuts.needed shortcuts.model shortcuts.layers training recipe",
+    "shortcuts.needed shortcuts.model shortcuts.casts shortcuts.layers training recipe",
     "the network": "classifier lora recomputing devices metrics",
     "the messages": "data.datasets data.demo data.messages data.streaming data.own data.corpus "
     "data.reading data.splitting",

@@ -58,7 +58,7 @@ def test_losses_are_as_right_as_the_page_says():
     assert found.keys() == rows().keys()
     for name, rates in found.items():
         assert all(92 <= rate <= (99 if "noise" in name[0] else 98) for rate in rates[::2]), name
-        assert all(rate <= 5 + 2 for rate in rates[1::2]), name
+        assert all(rate <= 5 + 2.4 for rate in rates[1::2]), name  # three standard errors of 800
 
 
 def test_the_page_has_what_was_simulated_and_no_more():

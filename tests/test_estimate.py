@@ -10,7 +10,7 @@ import torch
 from test_recomputing import bytes_kept
 
 from experiments.classifier import create_classifier
-from experiments.devices import autocast
+from experiments.devices import dtype_of, set_precision
 from experiments.flags import parse_args
 from experiments.memory.estimate import FLOAT, Need
 from experiments.memory.fitting import count_messages
@@ -96,9 +96,11 @@ def test_what_blocks_leave_behind_is_what_autograd_keeps(flags, layers, precisio
     flags += ["--model_size", TINY, "--precision", precision]
     found = need(*flags, messages=Messages({}, 96, 1, 96))
     model = create_classifier(design_of_network(found.network), None, 1, 2)
-    model = ShortcutClassifier(model, depth=None) if found.fast else model
-    with autocast(precision, CPU):
-        kept = bytes_kept(model, torch.zeros(8, 96, dtype=torch.int64), torch.full((8,), 96))
+    if found.fast:
+        model = ShortcutClassifier(model, depth=None, dtype=dtype_of(precision))
+    else:
+        set_precision(model, precision, CPU)
+    kept = bytes_kept(model, torch.zeros(8, 96, dtype=torch.int64), torch.full((8,), 96))
     assert kept == pytest.approx(8 * 96 * FLOAT * 3 * found.kept_of_block + found.casts, rel=0.1)
 
 

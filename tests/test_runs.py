@@ -313,15 +313,19 @@ def losses_by_precision(run, *flags):
     return {record["precision"]: record["losses"] for record in records}
 
 
-def test_what_is_trained_is_computed_in_the_precision_that_is_asked_for(run):
-    found = losses_by_precision(run, "--trainable_layers", "all")  # no prefix
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--trainable_layers", "all"],  # has no prefix
+        [],  # has nothing but the prefix that is run for all tokens
+        ["--no_shortcuts"],
+    ],
+)
+def test_products_have_the_precision_that_is_asked_for(run, flags):
+    found = losses_by_precision(run, *flags)
     assert found["float32"] != found["bfloat16"]
-
-
-def test_the_prefix_is_computed_in_the_precision_that_is_asked_for(run, monkeypatch):
-    monkeypatch.setattr(experiment, "set_precision", lambda *_: None)
-    found = losses_by_precision(run)
-    assert found["float32"] != found["bfloat16"]
+    for exact, rounded in zip(*found.values(), strict=True):
+        assert rounded == pytest.approx(exact, abs=0.02)
 
 
 def test_the_precisions_share_no_kept_prefix(run, tmp_path):

@@ -16,7 +16,7 @@ from torch import Tensor
 from experiments.classifier import GPTClassifier
 from experiments.data.datasets import MessageDataset, Tokenizer, encode
 from experiments.data.sizes import PAD_TOKEN_ID
-from experiments.devices import set_precision
+from experiments.devices import dtype_of
 from experiments.keeping.description import Description
 from experiments.shortcuts.model import ShortcutClassifier
 from experiments.shortcuts.needed import needed_lengths
@@ -42,8 +42,12 @@ class Classifier:
         batch_size: int,
     ) -> None:
         self.plain = plain.requires_grad_(False).to(device)
-        self.model = ShortcutClassifier(self.plain, None, no_padding=description.no_padding).eval()
-        set_precision(self.model, description.precision, device)
+        self.model = ShortcutClassifier(
+            self.plain,
+            None,
+            no_padding=description.no_padding,
+            dtype=dtype_of(description.precision),
+        ).eval()
         self.description = description
         self.tokenizer = tokenizer
         self.device = device

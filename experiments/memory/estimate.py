@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from experiments.memory.parameters import Parameters, blocks_trained_through, count_by_part
-from experiments.memory.workload import MEMORY_SHARE, POOL, PREFIX_TOKENS, Messages, Place
+from experiments.memory.workload import MEMORY_SHARE, POOL, PREFIX_TOKENS, SHORT, Messages, Place
 from experiments.settings import Machine, Network, Training
 
 FLOAT, HALF = 4, 2  # bytes
@@ -25,8 +25,8 @@ SHARING = 1056 * 2**20  # more modules, what is sent and gathered, the whole mod
 # Numbers that the forward pass of one block leaves behind for the backward pass, in widths C a
 # token. Fused: the inputs of both norms, of the three linears behind the first, of the out
 # projection and of the widening one are 5, queries, keys and values 3, GELU's input and output 8.
-# In bfloat16 each linear keeps a copy of its own. The book's norms keep two more each, its GELU 12;
-# and its attention weights come on top, as many as heads times tokens.
+# The book's norms keep two more each, its GELU 12; in bfloat16 each of its linears keeps a copy of
+# its own. Attention weights come on top, as many as heads times tokens, but where they are fused.
 KEPT = {  # by whether shortcuts are taken, and precision
     (True, "float32"): 16,
     (True, "bfloat16"): 10,
@@ -213,8 +213,11 @@ class Need:
     def kept_of_block(self) -> float:
         """Numbers a token that a block leaves behind."""
         kept = KEPT[self.fast, self.machine.precision] * self.width
-        half = 2 if self.machine.precision == "bfloat16" else 1
-        return kept + (0 if self.fast else self.attention_weights / half)
+        is_half = self.machine.precision == "bfloat16"
+        if not self.fast:
+            return kept + self.attention_weights / (2 if is_half else 1)
+        is_fused = self.length > SHORT or not self.place.is_cpu
+        return kept + (0 if is_fused else self.attention_weights * (1.5 if is_half else 1))
 
     @property
     def passing_of_block(self) -> float:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from experiments.data.sizes import DISTINCT, sizes_of
 from experiments.settings import Reading
 
+SHORT = 256  # tokens, up to which attention is plain products on a CPU
 PREFIX_TOKENS = 2048  # in one batch of the frozen prefix
 POOL = 64  # messages of which the head's input is computed at once
 MEMORY_SHARE = 1 / 8  # of the machine's memory; larger hidden states go to a file

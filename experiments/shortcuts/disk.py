@@ -36,7 +36,7 @@ def prefix_key(
     prefix = nn.ModuleList([model.tok_emb, model.pos_emb, *model.trf_blocks[:depth]])
     for name, parameter in prefix.named_parameters():
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        digest.update(parameter.detach().cpu().contiguous().numpy())
+        digest.update(bytes_of(parameter.detach().cpu()))
     for tokens in messages:
         digest.update(len(tokens).to_bytes(8, "little") + tokens.numpy().tobytes())
     return digest.hexdigest()
@@ -90,8 +90,13 @@ def cached_values(
 def digest_of(name: str, seconds: float, values: Tensor) -> bytes:
     """Returns the SHA-256 of a name, of what hidden states cost, and of themselves."""
     digest = hashlib.sha256(f"{name} {seconds}".encode())
-    digest.update(values.numpy())
+    digest.update(bytes_of(values))
     return digest.digest()
+
+
+def bytes_of(values: Tensor) -> np.ndarray:
+    """Returns the bytes of a tensor on the CPU, whatever its data type; NumPy has no bfloat16."""
+    return values.contiguous().view(torch.uint8).numpy()
 
 
 def nameless_values(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Path]:
@@ -146,10 +151,11 @@ def mapped(file: BinaryIO, shape: tuple[int, int], dtype: torch.dtype, mode: str
     Raises:
         OSError: when the disk is full.
     """
+    size = math.prod(shape) * dtype.itemsize
     if mode == "r+":
-        take_room(file, math.prod(shape) * dtype.itemsize)
-    numbers = np.memmap(file, torch.empty(0, dtype=dtype).numpy().dtype, mode, shape=shape)
-    return torch.from_numpy(numbers)
+        take_room(file, size)
+    numbers = np.memmap(file, np.uint8, mode, shape=(size,))
+    return torch.from_numpy(numbers).view(dtype).view(shape)
 
 
 def take_room(file: BinaryIO, size: int) -> None:

@@ -88,7 +88,7 @@ def run_prefix(
             tokens = nn.utils.rnn.pad_sequence(batch, batch_first=True)  # (B, T)
             x = model.embed(tokens.to(device))  # (B, T, C)
             for block in model.trf_blocks[:depth]:
-                x = run_block(block, x)
+                x = run_block(block, x, model.dtype)
             x = x.to(values.device)  # at once: each copy from a GPU waits for it
             for row, of_message in zip(x, batch, strict=True):
                 values[filled : filled + len(of_message)] = row[: len(of_message)]
@@ -140,7 +140,7 @@ def make_hidden_states(
     """
     lengths = torch.tensor([len(tokens) for tokens in messages])
     weight = model.pos_emb.weight
-    shape = (int(lengths.sum()), weight.shape[1])
+    shape, dtype = (int(lengths.sum()), weight.shape[1]), model.dtype or weight.dtype
 
     def compute(values: Tensor) -> float:
         started = time.perf_counter()
@@ -153,15 +153,15 @@ def make_hidden_states(
 
     if cache_dir is not None and rank() == 0:
         path = cache_dir / f"{key}.hidden"
-        values, seconds, is_reused = cached_values(path, shape, weight.dtype, fill)
+        values, seconds, is_reused = cached_values(path, shape, dtype, fill)
         if is_reused:
             agree(False)
             hand_out(values)
         return HiddenStates(depth, values, lengths, f"in {path}", seconds, is_reused)
-    if math.prod(shape) * weight.itemsize * count_processes() <= MEMORY_SHARE * total_memory():
-        values, place = torch.empty(shape, dtype=weight.dtype), "in memory"
+    if math.prod(shape) * dtype.itemsize * count_processes() <= MEMORY_SHARE * total_memory():
+        values, place = torch.empty(shape, dtype=dtype), "in memory"
     else:
-        values, folder = nameless_values(shape, weight.dtype)
+        values, folder = nameless_values(shape, dtype)
         place = f"in a file in {folder} that goes with the run"
     if rank() == 0:
         return HiddenStates(depth, values, lengths, place, fill(values))

@@ -1,12 +1,14 @@
 """A classifier's own parameters on the shortest way to the same logits."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from experiments.classifier import GPTClassifier
 from experiments.recomputing import RecomputedBlocks, recompute
+from experiments.shortcuts.casts import with_cast_weights
 from experiments.shortcuts.layers import (
     LastingGradient,
     LookUp,
@@ -25,6 +27,8 @@ class ShortcutClassifier(nn.Module):
         depth: how many of the first blocks the inputs have behind them; None for tokens.
         pooled: whether the inputs are what the head reads, (B, C).
         no_padding: whether all tokens of the messages are real.
+        dtype: of the products in blocks that are run for all tokens; if None, the parameters'.
+        cast_once: keeps frozen weights in that data type, beside those of the plain model.
 
     Raises:
         ValueError: when the plain model drops out, so that nothing frozen stays the same.
@@ -36,6 +40,8 @@ class ShortcutClassifier(nn.Module):
         depth: int | None,
         pooled: bool = False,
         no_padding: bool = False,
+        dtype: torch.dtype | None = None,
+        cast_once: bool = True,
     ) -> None:
         super().__init__()
         if any(m.p > 0 for m in plain.modules() if isinstance(m, nn.Dropout)):
@@ -48,6 +54,10 @@ class ShortcutClassifier(nn.Module):
             self.token_position = "flexible"  # the same, where all tokens are real
         self.depth = depth
         self.pooled = pooled
+        self.dtype = dtype
+        if dtype and cast_once:
+            whole = len(self.trf_blocks) - (not self.average_embeddings)  # the last has one query
+            self.trf_blocks = with_cast_weights(self.trf_blocks, dtype, whole)
         self.gradient: LastingGradient | None = LastingGradient(self.tok_emb.weight)
 
     def train(self, mode: bool = True) -> "ShortcutClassifier":
@@ -79,7 +89,7 @@ class ShortcutClassifier(nn.Module):
             x = self.tok_emb(tokens)
         return x + self.pos_emb.weight[: tokens.shape[1]]
 
-    def run(self, function: Callable[..., Tensor], block: nn.Module, *inputs: Tensor) -> Tensor:
+    def run(self, function: Callable[..., Tensor], block: nn.Module, *inputs: Any) -> Tensor:
         """Returns a function of a block and its inputs; all blocks are run through here."""
         if isinstance(self.trf_blocks, RecomputedBlocks):
             return recompute(function, block, *inputs)
@@ -87,15 +97,16 @@ class ShortcutClassifier(nn.Module):
 
     def pool(self, x: Tensor, lengths: Tensor, depth: int) -> Tensor:
         """Returns what the head reads (B, C), from the hidden states (B, T, C) before a block."""
-        T = x.shape[1]
+        T, x = x.shape[1], x.to(self.pos_emb.weight.dtype)
         for block in self.trf_blocks[depth:-1]:
-            x = self.run(run_block, block, x)
+            x = self.run(run_block, block, x, self.dtype)
         if not self.average_embeddings:
             by_name = {"first": torch.zeros_like(lengths), "last": torch.full_like(lengths, T - 1)}
             positions = by_name.get(self.token_position, lengths - 1)
             pooled = self.run(run_last_block, self.trf_blocks[-1], x, positions)
             return normalise(self.final_norm, pooled)
-        x = normalise(self.final_norm, self.run(run_block, self.trf_blocks[-1], x))  # (B, T, C)
+        x = self.run(run_block, self.trf_blocks[-1], x, self.dtype)
+        x = normalise(self.final_norm, x)  # (B, T, C)
         if self.token_position != "flexible":
             return x.mean(dim=1)
         is_real = torch.arange(T, device=x.device) < lengths[:, None]  # (B, T)

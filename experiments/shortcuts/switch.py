@@ -50,6 +50,8 @@ def take_shortcuts(
     cache_dir: Path | None = None,
     conditions: str = "",
     memo: dict[str, HiddenStates] | None = None,
+    dtype: torch.dtype | None = None,
+    cast_once: bool = True,
 ) -> Shortcuts:
     """Returns a model and data sets that give the same logits and gradients with less work.
 
@@ -59,6 +61,8 @@ def take_shortcuts(
         cache_dir: as `compute_hidden_states` takes it, like the next.
         conditions: what else the hidden states depend on.
         memo: keeps the last hidden states for a call with the same prefix.
+        dtype: as `ShortcutClassifier` takes it, like the next.
+        cast_once: keeps frozen weights in that data type.
 
     Raises:
         ValueError: when the model drops out.
@@ -67,15 +71,16 @@ def take_shortcuts(
     needed = Splits(*(needed_lengths(plain, dataset) for dataset in datasets))
     no_padding = datasets.train.no_padding
     frozen = frozen_blocks(plain)
+    casts = (dtype, cast_once)
     if frozen == 0:
-        model = ShortcutClassifier(plain, depth=None, no_padding=no_padding)
+        model = ShortcutClassifier(plain, None, False, no_padding, *casts)
         inputs = [cut_tokens(d.tokens, n) for d, n in zip(datasets, needed, strict=True)]
         report = "Hidden states: none, for the first block is trained"
         return Shortcuts(model, with_inputs(datasets, inputs), report)
 
     depth = min(frozen, len(plain.trf_blocks) - 1)  # where rows that freeze more can share them
     is_pooled = frozen > depth and not any(p.requires_grad for p in plain.final_norm.parameters())
-    model = ShortcutClassifier(plain, depth, is_pooled, no_padding)
+    model = ShortcutClassifier(plain, depth, is_pooled, no_padding, *casts)
     messages, which = distinct_messages(needed, datasets)
     hidden = compute_hidden_states(model, messages, depth, cache_dir, conditions, memo)
     started = time.perf_counter()
