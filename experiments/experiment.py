@@ -106,6 +106,8 @@ def run_experiment(
             dtype_of(machine.precision), cast_once=machine.parallel != "shard",
         )  # fmt: skip
         print(f"Shortcuts: {report}")
+        if not settings.output.save_model:
+            plain = None  # of whose frozen weights the model has others, in bfloat16
     else:
         set_precision(model, machine.precision, device)
     clock.stop("prefix", prefix_seconds)

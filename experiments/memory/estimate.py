@@ -69,10 +69,13 @@ class Need:
 
     @property
     def weights(self) -> float:
-        """All parameters; of blocks that are shared out, two at a time are put together."""
+        """All parameters; of blocks that are shared out, two at a time are put together.
+
+        Frozen ones in bfloat16 are among `casts`.
+        """
         counts = self.counts
         if self.share == 1:
-            return FLOAT * counts.total
+            return FLOAT * (counts.total - self.frozen_casts)
         shared = counts.block * (counts.blocks - self.depth)
         return FLOAT * (counts.total - shared + shared / self.share + 2 * counts.block)
 
@@ -123,7 +126,8 @@ class Need:
         counts = self.counts
         # The vocabulary's head is there until the new one is, and nothing is shared out yet.
         building = FLOAT * (counts.total + counts.tokens)
-        prefix = FLOAT * counts.total + self.hidden_states + self.prefix
+        both = FLOAT * counts.total + HALF * self.frozen_casts
+        prefix = both + self.hidden_states + self.prefix
         training = self.weights + self.hidden_states + self.training_peak
         return self.base + max(building, prefix, training)
 
@@ -233,10 +237,34 @@ class Need:
         return self.config["n_heads"] * self.length
 
     @property
+    def whole_blocks(self) -> int:
+        """Blocks of which every position is computed."""
+        return self.config["n_layers"] - self.has_one_query
+
+    @property
+    def linears_of_block(self) -> int:
+        """Weights of a block's linear layers."""
+        return 12 * self.width**2
+
+    @property
+    def frozen_casts(self) -> float:
+        """Frozen weights that are in bfloat16 for the whole run, and no longer in float32."""
+        if self.machine.precision != "bfloat16" or not self.fast or self.share > 1:
+            return 0
+        is_lora = "lora" in self.network.trainable_layers
+        frozen = self.config["n_layers"] if is_lora else self.config["n_layers"] - self.through
+        return self.linears_of_block * min(frozen, self.whole_blocks)
+
+    @property
     def casts(self) -> float:
-        """The weights in bfloat16 that the backward pass needs."""
-        linears = 12 * self.width**2 * self.through
-        return HALF * linears if self.machine.precision == "bfloat16" else 0
+        """The weights in bfloat16, those for the whole run and those that a step makes."""
+        if self.machine.precision != "bfloat16":
+            return 0
+        last = self.has_one_query and self.through > 0
+        trained = self.through - last if self.fast else self.through
+        is_lora = "lora" in self.network.trainable_layers
+        of_step = 0 if is_lora and self.frozen_casts else self.linears_of_block * trained
+        return HALF * (of_step + self.frozen_casts)
 
     @property
     def all_hidden_states(self) -> float:
@@ -247,7 +275,7 @@ class Need:
         tokens = messages.distinct * self.length
         if self.network.reads_to_last_real or not messages.is_padded:
             tokens = min(tokens, messages.tokens)
-        return FLOAT * self.width * tokens
+        return (HALF if self.machine.precision == "bfloat16" else FLOAT) * self.width * tokens
 
     @property
     def is_mapped(self) -> bool:
