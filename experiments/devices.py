@@ -196,6 +196,13 @@ def total_memory() -> float:
     return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *memory_limits())
 
 
+def memory_of(device: torch.device) -> float:
+    """Returns the memory in bytes that a device has: a GPU its own, others the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return total_memory()
+
+
 def memory_limits(root: Path = Path("/")) -> list[float]:
     """Returns what Linux's control groups let the process take, in bytes; infinity is among them.
 

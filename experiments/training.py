@@ -64,8 +64,13 @@ def classify(model: nn.Module, inputs: Tensor | Sequence[Tensor], device: torch.
         device: where it is.
     """
     tensors = [inputs] if isinstance(inputs, Tensor) else inputs
-    logits = model(*(tensor.to(device) for tensor in tensors))  # (B, K) or (B, T, K)
+    logits = model(*(moved(tensor, device) for tensor in tensors))  # (B, K) or (B, T, K)
     return logits if logits.dim() == 2 else logits[:, -1]
+
+
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """Returns a tensor on a device; a GPU is not waited for."""
+    return x.to(device, non_blocking=device.type == "cuda")
 
 
 def calc_loss_batch(
@@ -76,7 +81,7 @@ def calc_loss_batch(
     criterion: Criterion = mean_cross_entropy,
 ) -> Tensor:
     """Returns the loss () of a batch, by default the mean cross-entropy."""
-    return criterion(classify(model, input_batch, device), target_batch.to(device))
+    return criterion(classify(model, input_batch, device), moved(target_batch, device))
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from experiments.experiment import run_experiment
 from experiments.flags import parse_args
 from experiments.recipe import Recipe, create_optimizer, mean_cross_entropy
 from experiments.rows import ROWS
+from experiments.shortcuts import hidden_states
 from experiments.shortcuts.switch import take_shortcuts
 from experiments.training import train_classifier_simple
 
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 DEVICE = set_up()
 QUICK = ("last_block", "all", "lora")
+PARAMETERS = 2 + 2 * 16  # of the embeddings and of two blocks
 PATHS = {"plain": ["--no_shortcuts"], "short": []}
 
 # ------------------------------------------------------------------------------- the device itself
@@ -143,11 +145,21 @@ def test_a_step_reads_nothing_of_the_device(layers, path):
     assert many.to_device - few.to_device <= 3 * added  # inputs, lengths and labels
 
 
-def test_hidden_states_are_read_once_a_batch():
-    model = classifier("last_block", "last").to(DEVICE)
+@pytest.mark.parametrize("has_room", [True, False])
+@pytest.mark.parametrize("cached", [True, False])
+def test_hidden_states_stay_on_the_device_where_it_has_room(
+    has_room, cached, monkeypatch, tmp_path
+):
+    model, cache = classifier("last_block", "last").to(DEVICE), tmp_path if cached else None
+    if not has_room:
+        monkeypatch.setattr(hidden_states, "memory_of", lambda _: 0)
     with counting() as traffic:
-        take_shortcuts(model, datasets_of())
-    assert (traffic.to_device, traffic.reads) == (1, 1)
+        taken = take_shortcuts(model, datasets_of(), cache)
+    batches = 1  # of the prefix, whose tokens are copied there
+    assert traffic.reads == (cached or not has_room) + cached * PARAMETERS  # the key's, of all
+    assert traffic.to_device == batches + (cached and has_room)
+    inputs, *_ = taken.datasets.train.batch([0, 3])
+    assert inputs.device.type == ("second" if has_room else "cpu")
 
 
 # -------------------------------------------------------------------------------- every row, a run

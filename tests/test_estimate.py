@@ -144,10 +144,11 @@ def test_processes_share_out_batches_and_where_they_are_to_blocks():
     assert frozen.weights > need("--row", "1").weights  # its frozen blocks are in every process
 
 
-def test_a_gpu_holds_neither_the_process_nor_the_hidden_states():
-    on_gpu = need(is_cpu=False)
-    assert (on_gpu.base, on_gpu.hidden_states) == (0, 0)
-    assert on_gpu.peak < need().peak
+def test_a_gpu_holds_hidden_states_where_it_has_room_and_never_the_process():
+    size = need().hidden_states
+    small, large = need(is_cpu=False, gpu=7 * size), need(is_cpu=False, gpu=8 * size)
+    assert (small.base, small.hidden_states, large.hidden_states) == (0, 0, size)
+    assert small.peak < large.peak < need().peak
 
 
 # --------------------------------------------------------------------------------- what is measured

@@ -110,8 +110,11 @@ class Need:
 
     @property
     def hidden_states(self) -> float:
-        """Those of frozen layers, where they are in memory."""
-        return 0 if self.is_mapped or not self.place.is_cpu else self.all_hidden_states
+        """Those of frozen layers, where they are in the device's memory."""
+        if self.place.is_cpu:
+            return 0 if self.is_mapped else self.all_hidden_states
+        has_room = self.all_hidden_states <= MEMORY_SHARE * self.place.gpu
+        return self.all_hidden_states if has_room else 0
 
     @property
     def mapped(self) -> float:

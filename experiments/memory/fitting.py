@@ -12,7 +12,7 @@ import torch
 
 from experiments.command_line import Refused
 from experiments.data.datasets import Splits
-from experiments.devices import available_memory, total_memory
+from experiments.devices import available_memory, memory_of, total_memory
 from experiments.memory.estimate import Need
 from experiments.memory.workload import Messages, Place
 from experiments.processes import agree
@@ -42,11 +42,13 @@ def tell_memory(settings: Settings, messages: Messages, device: torch.device) ->
 
 def need_of(settings: Settings, messages: Messages, device: torch.device) -> Need:
     """Returns the memory that a run needs in each of its processes, from what `tell_memory` has."""
+    is_gpu = device.type == "cuda"
     place = Place(
         total=total_memory() or math.inf,
-        is_cpu=device.type != "cuda",
+        is_cpu=not is_gpu,
         processes=count_processes(),
         sharded=settings.machine.parallel == "shard" and count_processes() > 1,
+        gpu=memory_of(device) if is_gpu else 0,
     )
     return Need(settings.network, settings.training, settings.machine, messages, place)
 

@@ -11,7 +11,7 @@ from experiments.settings import Reading
 SHORT = 256  # tokens, up to which attention is plain products on a CPU
 PREFIX_TOKENS = 2048  # in one batch of the frozen prefix
 POOL = 64  # messages of which the head's input is computed at once
-MEMORY_SHARE = 1 / 8  # of the machine's memory; larger hidden states go to a file
+MEMORY_SHARE = 1 / 8  # of the machine's memory; larger hidden states lie elsewhere
 
 
 class Messages(NamedTuple):
@@ -32,6 +32,7 @@ class Place(NamedTuple):
     is_cpu: bool = True
     processes: int = 1  # that share out each batch
     sharded: bool = False  # whether they share out the blocks, too
+    gpu: float = 0  # bytes of memory that the GPU has, where it computes on one
 
 
 def known_messages(reading: Reading, model_context: int) -> Messages:

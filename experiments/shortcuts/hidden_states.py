@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments.devices import total_memory
+from experiments.devices import memory_of, total_memory
 from experiments.memory.workload import MEMORY_SHARE, PREFIX_TOKENS
 from experiments.processes import add_up, agree, hand_out
 from experiments.progress import progress
@@ -41,11 +41,13 @@ class HiddenStates:
 
     def batch(self, messages: Tensor) -> Tensor:
         """Returns (B, T, C) for the numbers of some messages (B,), zeros after the shorter."""
-        lengths = self.lengths[messages]
-        x = self.values.new_zeros(len(messages), int(lengths.max()), self.values.shape[1])
+        lengths, values = self.lengths[messages], self.values
+        shape = len(messages), int(lengths.max()), values.shape[1]
+        is_pinned = values.is_cpu and torch.cuda.is_available() and values.is_pinned()
+        x = torch.zeros(shape, dtype=values.dtype, device=values.device, pin_memory=is_pinned)
         ends = self.ends[messages]
         for row, length, end in zip(x, lengths.tolist(), ends.tolist(), strict=True):
-            row[:length] = self.values[end - length : end]
+            row[:length] = values[end - length : end]
         return x
 
     @cached_property
@@ -133,7 +135,10 @@ def compute_hidden_states(
 def make_hidden_states(
     model: ShortcutClassifier, messages: list[Tensor], depth: int, cache_dir: Path | None, key: str
 ) -> HiddenStates:
-    """Returns hidden states, in memory, in a file without a name, or in the cache under a key.
+    """Returns hidden states: on an accelerator, in memory, or in a file.
+
+    That is one of the cache, under a key, or one without a name. An accelerator gets those of the
+    cache too, where it has room; else each batch is copied ahead, while the device is busy.
 
     Of several processes the first one alone looks into the cache; the others hear from it whether
     there is something to compute, and keep their own copy.
@@ -141,6 +146,8 @@ def make_hidden_states(
     lengths = torch.tensor([len(tokens) for tokens in messages])
     weight = model.pos_emb.weight
     shape, dtype = (int(lengths.sum()), weight.shape[1]), model.dtype or weight.dtype
+    size, device = math.prod(shape) * dtype.itemsize, weight.device
+    has_room = device.type != "cpu" and size <= MEMORY_SHARE * memory_of(device)
 
     def compute(values: Tensor) -> float:
         started = time.perf_counter()
@@ -157,9 +164,13 @@ def make_hidden_states(
         if is_reused:
             agree(False)
             hand_out(values)
+        values = values.to(device) if has_room else values
         return HiddenStates(depth, values, lengths, f"in {path}", seconds, is_reused)
-    if math.prod(shape) * dtype.itemsize * count_processes() <= MEMORY_SHARE * total_memory():
-        values, place = torch.empty(shape, dtype=dtype), "in memory"
+    if has_room:
+        values, place = torch.empty(shape, dtype=dtype, device=device), f"on {device.type}"
+    elif size * count_processes() <= MEMORY_SHARE * total_memory():
+        is_pinned = device.type == "cuda"  # from where a copy waits for nothing
+        values, place = torch.empty(shape, dtype=dtype, pin_memory=is_pinned), "in memory"
     else:
         values, folder = nameless_values(shape, dtype)
         place = f"in a file in {folder} that goes with the run"
