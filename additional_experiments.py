@@ -16,11 +16,14 @@ Sources: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6 
 experiments; Almeida & Hidalgo 2011, "SMS Spam Collection", doi 10.24432/C5CC84.
 """
 
-if __name__ == "__main__":  # a wrong flag ends here: the imports below take seconds
-    from experiments import command_line, flags
+if __name__ == "__main__":  # what is wrong or recorded ends here: the imports below take seconds
+    import sys
+
+    from experiments import command_line, flags, identity
 
     command_line.take_over()
-    flags.parse_rows()
+    if identity.tell_recorded(flags.parse_rows()):
+        sys.exit()
 
 from collections.abc import Sequence
 

@@ -4,7 +4,6 @@ import ctypes
 import gc
 import math
 import os
-import platform
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments.identity import cpu_name
 from experiments.torchrun import count_local_processes, is_launched, local_rank
 
 try:
@@ -40,10 +40,7 @@ def device_name(device: torch.device) -> str:
     """Returns what a device is called."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    if (cpuinfo := Path("/proc/cpuinfo")).is_file():  # Linux, whose processor() is the architecture
-        name = re.search(r"model name\s*: (.*)|$", cpuinfo.read_text())[1] or name
-    return f"{device.type}, {name}"
+    return f"{device.type}, {cpu_name()}"
 
 
 # ---------------------------------------------------------------------------------- precision

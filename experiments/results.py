@@ -1,35 +1,28 @@
 """What a run found, and the record that it leaves."""
 
-import hashlib
 import math
 import platform
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import tiktoken
 import torch
 from torch import Tensor
 
-from experiments.checkpoint.config import HEAD_WIDTH
-from experiments.checkpoint.header import read_checkpoint
 from experiments.data.corpus import Corpus
 from experiments.devices import device_name
-from experiments.flags import design_of, flags_of_own, stands_in
+from experiments.flags import flags_of_own
+from experiments.identity import describe_subject, digest_of_run, list_versions
 from experiments.metrics import measure
-from experiments.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
+from experiments.published import DATA_SHA256, SPAM_CLASSES
 from experiments.records import FAILED, FINISHED, VERSION, is_finished, record_path, write_record
-from experiments.rows import name_of_row
-from experiments.settings import MODEL_SIZES, Network, Own, Settings
-from experiments.sources import git_commit, source_digest
+from experiments.settings import Own, Settings
+from experiments.sources import git_commit
 from experiments.torchrun import count_processes
 from experiments.training import History
-from experiments.verified import known_sha256
 
 DIGITS = 9  # after the point, of a recorded probability
 
@@ -64,84 +57,6 @@ class Result:
     prefix_reused: bool = False
 
 
-def identify_weights(network: Network, verify: bool = False) -> str:
-    """Returns what tells the weights that a run starts from apart from all others.
-
-    Args:
-        network: which network is built.
-        verify: reads a checkpoint even if it has not changed since its digest was noted.
-    """
-    if network.checkpoint:
-        return checkpoint_sha256(network.checkpoint, verify)
-    return "random" if network.weights == "random" else CHECKPOINT_SHA256[network.parameter_count]
-
-
-def checkpoint_sha256(path: Path, verify: bool = False) -> str:
-    """Returns one SHA-256 for the files of a checkpoint and its heads.
-
-    It is the file's own where there is one file whose heads have the width of GPT-2's, so that a
-    copy of a published checkpoint is known as that.
-    """
-    checkpoint = read_checkpoint(path)
-    digests = [known_sha256(file, verify) for file in checkpoint.files]
-    heads = checkpoint.sizes["n_head"]
-    if len(digests) == 1 and heads * HEAD_WIDTH == checkpoint.sizes["n_embd"]:
-        return digests[0]
-    return hashlib.sha256(f"{heads} heads {' '.join(digests)}".encode()).hexdigest()
-
-
-def as_published(network: Network, weights: str) -> Network:
-    """Returns the network with the published model in place of a file that is the very same.
-
-    Args:
-        network: which network is built.
-        weights: what tells its weights apart.
-    """
-    for name in MODEL_SIZES:
-        published = replace(network, model_size=name, weights="pretrained")
-        is_same = CHECKPOINT_SHA256.get(published.parameter_count) == weights
-        if is_same and published.config == network.config:  # the same numbers in as many heads
-            return published
-    return network
-
-
-def describe_subject(settings: Settings) -> dict[str, Any]:
-    """Returns what a run is of: a row or a baseline, the model, and all flags that make it."""
-    if settings.baseline:
-        return {
-            "name": f"baseline {settings.baseline}",
-            "row": None,
-            "stands_in": False,
-            "model": settings.baseline,
-            "weights": None,
-            "precision": "float32",
-            "settings": {"baseline": settings.baseline},
-        }
-    weights = identify_weights(settings.network, settings.machine.verify)
-    settings = replace(settings, network=as_published(settings.network, weights))
-    row = design_of(settings)
-    return {
-        "name": name_of_row(row),
-        "row": row,
-        "stands_in": stands_in(settings),
-        "model": settings.network.description,
-        "weights": weights,
-        "precision": settings.machine.precision,
-        "settings": settings.identity,
-    }
-
-
-def list_versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries that a result can depend on."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pandas": pd.__version__,
-        "tiktoken": tiktoken.__version__,
-    }
-
-
 def begin_record(settings: Settings, corpus: Corpus | None, device: torch.device) -> dict[str, Any]:
     """Returns what a record holds before its run: who made it, and with what.
 
@@ -153,30 +68,23 @@ def begin_record(settings: Settings, corpus: Corpus | None, device: torch.device
     data, class_names = DATA_SHA256, SPAM_CLASSES
     if corpus:
         data, class_names = corpus.digest, corpus.class_names
-    subject, versions = describe_subject(settings), list_versions()
-    shortcuts = not settings.machine.no_shortcuts
-    depends_on = [
-        subject["settings"] | {"weights": subject["weights"]},
-        None if settings.baseline else settings.network.config,
-        settings.seed, shortcuts, device.type, device_name(device), versions, data,
-        source_digest(),
-    ]  # fmt: skip
+    subject, name = describe_subject(settings), device_name(device)
     return subject | {
         "version": VERSION,
-        "digest": hashlib.sha256(repr(depends_on).encode()).hexdigest(),
+        "digest": digest_of_run(settings, subject, data, device.type, name),
         "data": data,
         "classes": list(class_names),
         "split": describe_split(settings.own, corpus) if corpus else None,
         "prefix_reused": False,
         "seed": settings.seed,
-        "environment": versions
+        "environment": list_versions()
         | {
             "platform": platform.platform(),
-            "device": device_name(device),
+            "device": name,
             "device_type": device.type,
             "threads": torch.get_num_threads(),
             "processes": count_processes(),
-            "shortcuts": shortcuts,
+            "shortcuts": not settings.machine.no_shortcuts,
             "git_commit": git_commit(),
         },
     }

@@ -23,6 +23,7 @@ from experiments.devices import (
 )
 from experiments.experiment import Memo, run_experiment
 from experiments.files import check_writable
+from experiments.identity import describe_recorded
 from experiments.keeping.bases import is_saved
 from experiments.memory.fitting import count_messages, need_of, tell_memory
 from experiments.memory.workload import known_messages
@@ -129,7 +130,7 @@ def run_and_record(
             print(f"Claimed by another process, and passed over: {path}")
             return Outcome.CLAIMED
         if agree(is_finished(path) and not settings.output.overwrite and is_saved(settings)):
-            print(f"Recorded already, and not run again (--overwrite does): {path}")
+            print(describe_recorded(path))
             return Outcome.RECORDED
         result = run_or_record_failure(settings, memo, corpus, record)
         peak_mib = largest(peak_memory_mib(device), device)

@@ -55,6 +55,10 @@ TESTS = {  # of each module: what tells of its faults, the soonest first
         "checkpoint_files.py -k digest",
         "runs.py -k 'leaves or anew or recorded or reuses or kernels or peak'",
     ),
+    "identity.py": (
+        "identity.py", "results.py", "checkpoint_files.py -k digest",
+        "runs.py -k 'leaves or anew or recorded or reuses or kernels or peak'",
+    ),
     "sources.py": ("records.py", "results.py"),
     "devices.py": ("devices.py", "runs.py -k 'precision or kernels'"),
     "shortcuts/disk.py": ("shortcuts.py -k 'not steps'", "runs.py -k 'precisions_share'"),

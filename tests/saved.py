@@ -9,10 +9,10 @@ from helpers import randomise
 from experiments.checkpoint.weights import load_gpt2_checkpoint
 from experiments.classifier import Design, create_classifier
 from experiments.data.demo import demo_tokenizer
+from experiments.identity import checkpoint_sha256
 from experiments.keeping.classifying import Classifier
 from experiments.keeping.description import Description
 from experiments.keeping.saved_models import trained_tensors
-from experiments.results import checkpoint_sha256
 from experiments.settings import TRAINABLE
 
 SMALL = {"n_vocab": 50257, "n_ctx": 24, "n_embd": 64, "n_head": 1, "n_layer": 3}

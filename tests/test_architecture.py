@@ -31,8 +31,8 @@ LAYERS = {  # from top to bottom; within a line, too, a module imports only thos
     "the messages": "data.datasets data.demo data.messages data.streaming data.own data.corpus "
     "data.reading data.splitting",
     "the book's own": "gpt_download previous_chapters",
-    "what is told and known": "memory.estimate memory.parameters memory.workload flags parser "
-    "conflicts settings records sources rows published",
+    "what is told and known": "memory.estimate memory.parameters memory.workload identity flags "
+    "parser conflicts settings records sources rows published",
     "what all rests on": "checkpoint.weights checkpoint.header checkpoint.names checkpoint.files "
     "checkpoint.foreign checkpoint.config downloads sessions known_files verified hub files "
     "processes progress command_line hints torchrun data.sizes",

@@ -16,7 +16,7 @@ from transformers import GPT2LMHeadModel
 from experiments.checkpoint.header import read_checkpoint
 from experiments.files import sha256_of
 from experiments.flags import parse_args
-from experiments.results import checkpoint_sha256
+from experiments.identity import checkpoint_sha256
 
 SMALLEST = {"n_vocab": 3, "n_ctx": 2, "n_embd": 64, "n_head": 1, "n_layer": 1}
 

@@ -8,11 +8,12 @@ import torch
 from checkpoints import write_checkpoint
 from records import begin_record
 
-from experiments import results
+from experiments import identity, results
 from experiments.files import sha256_of
 from experiments.flags import parse_args
+from experiments.identity import as_published
 from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.results import Clock, Result, as_published
+from experiments.results import Clock, Result
 from experiments.settings import MODEL_SIZES
 
 CPU, SMALL = torch.device("cpu"), "gpt2-small (124M)"
@@ -123,7 +124,7 @@ def test_another_device_is_another_run(flags, monkeypatch):
 @pytest.mark.parametrize("name", ["source_digest", "list_versions"])
 def test_other_code_or_versions_are_another_run(name, monkeypatch):
     before = digest()
-    monkeypatch.setattr(results, name, lambda: {"torch": "other"})
+    monkeypatch.setattr(identity, name, lambda: {"torch": "other"})
     assert digest() != before
 
 

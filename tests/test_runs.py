@@ -17,7 +17,7 @@ from checkpoints import write_checkpoint
 from records import begin_record
 
 from additional_experiments import main
-from experiments import experiment, finetuning, preparation, results, runs
+from experiments import experiment, finetuning, identity, preparation, runs
 from experiments.comparison.groups import group_records
 from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import summary_table
@@ -139,7 +139,7 @@ def test_other_settings_are_another_run(run, flags):
 def test_edited_code_and_other_weights_run_anew(run, monkeypatch, small):
     run()
     with monkeypatch.context() as patch:
-        patch.setattr(results, "source_digest", lambda: "edited")
+        patch.setattr(identity, "source_digest", lambda: "edited")
         assert len(run()[0]) == 2
     content = small.read_bytes()
     try:
@@ -415,7 +415,7 @@ def test_the_published_accuracies_stand_beside_a_published_file_of_any_name(run,
     def as_published(network, _):
         return replace(network, weights="pretrained")
 
-    monkeypatch.setattr(results, "as_published", as_published)
+    monkeypatch.setattr(identity, "as_published", as_published)
     (record,), printed = run("--row", "16", "--num_epochs", "5")
     assert (record["name"], record["stands_in"]) == ("row 16", False)
     assert "Row 16 as published, and here:" in printed

@@ -12,6 +12,7 @@ from pathlib import Path
 from experiments.checkpoint.weights import load_gpt2_checkpoint
 from experiments.classifier import GPTClassifier
 from experiments.downloads import fetch_all
+from experiments.identity import checkpoint_sha256, identify_weights
 from experiments.keeping.description import Description
 from experiments.keeping.saved_models import (
     frozen_sha256,
@@ -22,7 +23,6 @@ from experiments.keeping.saved_models import (
 )
 from experiments.preparation import design_of_network
 from experiments.published import CHECKPOINT_SHA256
-from experiments.results import checkpoint_sha256, identify_weights
 from experiments.settings import Settings
 from gpt_download import needed_for_weights
 
