@@ -58,19 +58,32 @@ def estimate(row: int, more: str, processes: int = 1) -> Need:
     return Need(settings.network, settings.training, settings.machine, messages, place)
 
 
-def measure(row: int, more: str, processes: int = 1) -> dict[str, Any]:
-    """Returns the record of one run in processes of its own, which share out the blocks."""
-    flags = flags_of(row, more)
+def record_of(flags: list[str], messages: int, processes: int = 1) -> dict[str, Any]:
+    """Returns the record that a run on made-up messages leaves.
+
+    Args:
+        flags: of the run, but for its messages.
+        messages: how many are made up.
+        processes: that share out the blocks.
+    """
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "messages.csv"
-        demo_messages(MESSAGES // 2, MESSAGES // 2).to_csv(data, index=False)
-        flags += ["--data", str(data), "--text_column", "Text", "--label_column", "Label"]
+        made_up = demo_messages(messages // 2, messages // 2)
+        made_up["Text"] = [f"{i} {text}" for i, text in enumerate(made_up["Text"])]  # all distinct
+        made_up.to_csv(data, index=False)
+        flags = [*flags, "--data", str(data), "--text_column", "Text", "--label_column", "Label"]
         script = [ROOT / "additional_experiments.py", "--output_dir", folder]
         if processes > 1:
             torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
             script = [*torchrun, *script, "--parallel", "shard"]
         subprocess.run([sys.executable, *script, *flags], check=True)
         (record,) = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
+    return record
+
+
+def measure(row: int, more: str, processes: int = 1) -> dict[str, Any]:
+    """Returns what is measured of one run, in processes of its own."""
+    record = record_of(flags_of(row, more), MESSAGES, processes)
     return {
         "row": row,
         "flags": more,

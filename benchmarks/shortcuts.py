@@ -6,7 +6,8 @@
 Whole plain runs take hours, so both ways are timed by the piece and added up: the median seconds
 of a training batch and of an evaluation batch, in rounds that alternate between the two ways, times
 the number that a run has; the frozen prefix is run as a whole. Random weights take the time of
-pretrained ones. Each row writes one record to `benchmarks/records/`.
+pretrained ones. Each row writes one record to `benchmarks/records/`, under
+the machine's name.
 
 The allocator's setting of the fast way cannot be taken back, so the plain way has it too from its
 second batch on, and is a little faster than `--no_shortcuts`.
@@ -254,7 +255,13 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def load_records(folder: Path = RECORDS) -> list[dict[str, Any]]:
+def slug_of(machine: str) -> str:
+    """Returns the name of a machine's folder, such as `amd_epyc`."""
+    words = re.sub(r"\(\w+\)", " ", machine.partition(", ")[2].rpartition(", ")[0]).split()
+    return "_".join(words[:2]).lower()
+
+
+def load_records(folder: Path) -> list[dict[str, Any]]:
     """Returns the committed records of a folder."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
@@ -269,12 +276,14 @@ def main() -> None:
     arguments, flags = parser.parse_known_args()
     for row in arguments.rows:
         record = measure_row(row, flags, arguments.rounds, arguments.batches)
-        RECORDS.mkdir(exist_ok=True)
-        path = RECORDS / f"row_{row:02d}_{record['precision']}.json"
+        folder = RECORDS / slug_of(record["machine"])
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"row_{row:02d}_{record['precision']}.json"
         path.write_text(json.dumps(record, indent=1) + "\n")
         print(table([record]), flush=True)
     if arguments.table:
-        print(table(load_records()))
+        for folder in sorted(path for path in RECORDS.iterdir() if path.is_dir()):
+            print(table(load_records(folder)), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,13 @@ def test_a_pair_shows_its_question_its_test_and_the_messages_that_differ():
     groups = group_records(some_records())
     texts = [f"text {i}" for i in range(12)]
     text = compare_pair(groups["row 01"], groups["row 16"], 0.01, texts)
-    assert text.startswith(QUESTIONS[16])
+    question, _, said, _, *runs = text.splitlines()
+    assert question == QUESTIONS[16]
+    assert said.startswith("Whether row 16 is better or worse than row 01 is not known")
+    assert [line.partition(" ")[0] for line in runs[:3]] == ["row", "row", "Only"]
+    assert runs[3] == ""
+    assert "row 16 minus row 01, a mean over 2 seeds:" in text
+    assert "\n\nTest messages on which they differ, at the first seed:\n" in text
     assert "Only row 01 right: 2; only row 16 right: 1; exact McNemar p = 1" in text
     assert "points -4.17" in text  # (9 - 10 + 11 - 11) / 24
     listed = [line for line in text.splitlines() if "P(spam)" in line]
@@ -58,6 +64,7 @@ def test_a_pair_shows_accuracy_and_losses_and_where_the_spread_comes_from():
 
 def test_a_pair_of_one_seed_has_no_interval_of_other_seeds():
     text = pair_of(make_record(1, wrong=[1]), make_record(16, wrong=[2, 3]))
+    assert "row 16 minus row 01, a mean over 1 seed:" in text
     assert "test accuracy, points -8.33\n" in text
     assert "variance of the mean" not in text
     assert "Nothing is known of other seeds." in text

@@ -76,6 +76,8 @@ def test_a_single_seed_speaks_for_itself_alone():
     assert "only row 04 tells 10 right and only row 01 0, exact McNemar p = 0.00195." in text
     assert "Nothing is known of other seeds." in text
     assert "Such runs show a difference of" in said([range(3)], [range(2)])
+    for better, other in (([range(10)], [[]]), ([[]], [range(10)])):
+        assert "Such runs show" not in said(better, other)
 
 
 def test_two_seeds_say_that_a_third_is_wanted():
@@ -88,6 +90,7 @@ def test_messages_of_one_text_are_told():
     halves = [i - i % 2 for i in range(300)]
     text = said([range(10)] * 3, [range(7)] * 3, same_text=halves)
     assert "300 test messages (150 distinct)" in text
+    assert "distinct" not in said([range(10)] * 3, [range(7)] * 3, same_text=list(range(300)))
     assert "messages of one text say nothing" in said([[1]] * 3, [[]] * 3, same_text=[0] * 300)
 
 

@@ -60,6 +60,18 @@ def test_splits_of_other_messages_or_made_in_another_way_do_not_go_together():
     assert said(*records) == []
 
 
+@pytest.mark.parametrize(
+    "change", [{"name": "row 05", "row": 5}, {"weights": "a" * 64}, {"precision": "bfloat16"}]
+)
+def test_splits_of_another_design_go_with_those_of_their_own(change):
+    records = some_splits()
+    others = [r | change for r in records if r["split"]["seed"] == 3 and r["row"] == 4]
+    if "row" not in change:
+        others += [r | change for r in records if r["split"]["seed"] == 3 and r["row"] == 1]
+    rest = [r for r in records if r["split"]["seed"] < 3 or r["row"] == 1]
+    assert said(*rest, *others) == []
+
+
 def test_records_that_tell_no_split_have_none():
     records = [record | {"split": None} for record in some_splits()]
     assert said(*records) == []

@@ -1,0 +1,105 @@
+"""How time and memory grow: with the messages, with their tokens, with the size of the model.
+
+    python benchmarks/growth.py            # a quarter of an hour; writes benchmarks/growth.json
+    python benchmarks/growth.py --table    # the table of docs/speed.md, from that
+
+Each run is a process of its own on made-up messages and random weights. Beside each figure stands
+the exponent to which it grew since the one before: 1 where twice as much takes twice as long.
+"""
+
+import argparse
+import json
+import math
+import platform
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.memory import record_of
+from experiments.devices import device_name
+
+RECORD = Path(__file__).parent / "growth.json"
+RANDOM = ["--weights", "random", "--device", "cpu", "--num_epochs", "1"]
+
+
+class Run(NamedTuple):
+    """A run, and how large what grows is in it."""
+
+    size: float
+    flags: str
+    messages: int = 48
+
+
+GROWTHS = {  # by what grows
+    "messages (row 1)": [
+        Run(n, "--row 1 --context_length 120", n) for n in (120, 480, 1920)
+    ],
+    "tokens (row 5, three steps)": [
+        Run(n, f"--row 5 --context_length {n} --max_steps 3") for n in (120, 480, 1024)
+    ],
+    "tokens (row 1)": [Run(n, f"--row 1 --context_length {n}") for n in (120, 480, 1024)],
+    "parameters, millions (row 5, three steps)": [
+        Run(n, f"--row 5 --context_length 120 --max_steps 3 --model_size {name!r}")
+        for n, name in (
+            (124, "gpt2-small (124M)"), (355, "gpt2-medium (355M)"), (774, "gpt2-large (774M)"),
+        )
+    ],
+}  # fmt: skip
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """Returns the seconds and the peak of memory of a run."""
+    record = record_of([*RANDOM, *shlex.split(run.flags)], run.messages)
+    seconds = record["seconds"]
+    return {
+        "size": run.size,
+        "seconds": seconds["prefix"] + seconds["train"],
+        "peak_mib": record["peak_memory_mib"],
+    }
+
+
+def exponent(first: dict[str, Any], second: dict[str, Any], name: str) -> float:
+    """Returns the exponent to which a figure grew from one run to the next."""
+    return math.log(second[name] / first[name]) / math.log(second["size"] / first["size"])
+
+
+def table(record: dict[str, Any]) -> str:
+    """Returns what was measured as a Markdown table."""
+    lines = [
+        "| what grows | size | training, s | exponent | peak memory, MiB | exponent |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for what, runs in record["growths"].items():
+        for i, run in enumerate(runs):
+            grown = ["", ""]
+            if i:
+                grown = [f"{exponent(runs[i - 1], run, n):.2f}" for n in ("seconds", "peak_mib")]
+            lines.append(
+                f"| {what if i == 0 else ''} | {run['size']:,} | {run['seconds']:,.1f} "
+                f"| {grown[0]} | {run['peak_mib']:,.0f} | {grown[1]} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measures all, or prints the table of what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--table", action="store_true", help="print the table of the record")
+    if not parser.parse_args().table:
+        record = {
+            "growths": {what: [measure(run) for run in runs] for what, runs in GROWTHS.items()},
+            "machine": f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads",
+            "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    print(table(json.loads(RECORD.read_text())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Times our training steps beside those of transformers' Trainer and of PEFT, on equal batches.
+
+    python benchmarks/peers.py --rows 1 5 11   # ten minutes at gpt2-small's size
+    python benchmarks/peers.py --table         # the table of docs/speed.md, from the records
+
+The peers train `GPT2ForSequenceClassification`, with the same layers unfrozen, or with LoRA of the
+same rank on the same products. All have random weights, the same padded messages, batches of eight
+and AdamW. Steps are timed in rounds that alternate between the three; a run is the median step
+times 650, and our hidden states come on top. Evaluations, which the tools do otherwise, are left
+out. Each row writes one record to `benchmarks/peers/`.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import (
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.shortcuts import CPU, Way, datasets_of, load_records
+from experiments.data.datasets import MessageDataset
+from experiments.data.sizes import PAD_TOKEN_ID
+from experiments.devices import choose_kernels, device_name, keep_freed_memory
+from experiments.flags import parse_args
+from experiments.preparation import build_classifier
+from experiments.settings import Settings
+from experiments.shortcuts.switch import take_shortcuts
+
+RECORDS = Path(__file__).parent / "peers"
+PRODUCTS = ["c_attn", "c_proj", "c_fc", "score"]  # that get a LoRA, as every linear layer of ours
+STEPS = 650  # of a run: five epochs of 130 batches
+
+
+class Stopwatch(TrainerCallback):
+    """Notes the seconds of each step of a `Trainer`."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.started = 0.0
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Starts the clock."""
+        self.started = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Stops it."""
+        self.seconds.append(time.perf_counter() - self.started)
+
+
+def peer_of(settings: Settings) -> nn.Module:
+    """Returns the model that the peers train for a row: its last block, all of it, or LoRA."""
+    config = settings.network.config
+    model = GPT2ForSequenceClassification(
+        GPT2Config(
+            vocab_size=config["vocab_size"], n_positions=config["context_length"],
+            n_embd=config["emb_dim"], n_layer=config["n_layers"], n_head=config["n_heads"],
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            num_labels=2, pad_token_id=PAD_TOKEN_ID,
+        )
+    )  # fmt: skip
+    layers = settings.network.trainable_layers
+    if layers == "last_block":
+        model.requires_grad_(False)
+        for module in (model.transformer.h[-1], model.transformer.ln_f, model.score):
+            module.requires_grad_(True)
+    elif layers == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        rank = settings.network.lora_rank
+        lora = LoraConfig(
+            r=rank, lora_alpha=rank, target_modules=PRODUCTS, fan_in_fan_out=True,
+            bias="none", lora_dropout=0.0,
+        )  # fmt: skip
+        model = get_peft_model(model, lora)
+    return model
+
+
+def peer_seconds(
+    model: nn.Module, dataset: MessageDataset, settings: Settings, count: int
+) -> list[float]:
+    """Returns the seconds of some steps of transformers' Trainer, after one that does not count."""
+    items = [
+        {"input_ids": tokens, "labels": label}
+        for tokens, label in zip(dataset.tokens, dataset.labels, strict=True)
+    ]
+    training, stopwatch = settings.training, Stopwatch()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder, use_cpu=True, max_steps=count + 1, report_to="none",
+            per_device_train_batch_size=training.batch_size, disable_tqdm=True,
+            learning_rate=training.learning_rate, weight_decay=training.weight_decay,
+            lr_scheduler_type="constant", max_grad_norm=0.0, save_strategy="no",
+            logging_strategy="no",
+        )  # fmt: skip
+        Trainer(model, arguments, train_dataset=items, callbacks=[stopwatch]).train()
+    return stopwatch.seconds[1:]
+
+
+def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str, Any]:
+    """Returns the record of one row."""
+    settings = parse_args(["--row", str(row), "--weights", "random", *flags])
+    plainly = parse_args(["--row", str(row), "--weights", "random", "--no_shortcuts", *flags])
+    datasets = datasets_of(settings)
+    peer = peer_of(settings)
+    plain = Way(plainly, build_classifier(plainly.network, 1), datasets)
+    choose_kernels(CPU)
+    keep_freed_memory()
+    started = time.perf_counter()
+    taken = take_shortcuts(build_classifier(settings.network, 1), datasets)
+    prefix_seconds = time.perf_counter() - started
+    fast = Way(settings, taken.model, taken.datasets)
+    seconds: list[float] = []
+    for _ in range(rounds):
+        choose_kernels(CPU, plain=True)
+        seconds += peer_seconds(peer, datasets.train, settings, count)
+        plain.measure(count)
+        choose_kernels(CPU)
+        fast.measure(count)
+    return {
+        "row": row,
+        "peer": "PEFT and Trainer" if settings.network.trainable_layers == "lora" else "Trainer",
+        "peer_seconds": statistics.quantiles(seconds, n=4),  # of a step, as the next two
+        "plain_seconds": statistics.quantiles(plain.seconds["train"], n=4),
+        "fast_seconds": statistics.quantiles(fast.seconds["train"], n=4),
+        "prefix_seconds": prefix_seconds,
+        "steps_timed": len(seconds),
+        "machine": f"{device_name(CPU)}, {torch.get_num_threads()} threads",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Returns the records as a Markdown table."""
+    lines = [
+        "| row | peer | its step, s | plain, s | fast, s | its run, s | ours, with hidden states "
+        "| ratio |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for r in sorted(records, key=lambda r: r["row"]):
+        steps = [r[f"{way}_seconds"] for way in ("peer", "plain", "fast")]
+        cells = " | ".join(f"{mid:.3f} ({low:.3f}-{high:.3f})" for low, mid, high in steps)
+        its_run = STEPS * r["peer_seconds"][1]
+        our_run = STEPS * r["fast_seconds"][1] + r["prefix_seconds"]
+        lines.append(
+            f"| {r['row']} | {r['peer']} | {cells} | {its_run:,.0f} | {our_run:,.0f} "
+            f"| {its_run / our_run:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measures rows, or prints the table of what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--rows", type=int, nargs="+", default=[], choices=(1, 5, 11))
+    parser.add_argument("--rounds", type=int, default=3, help="of alternating measurements")
+    parser.add_argument("--steps", type=int, default=4, help="timed in a round, of each")
+    parser.add_argument("--table", action="store_true", help="print the table of the records")
+    arguments, flags = parser.parse_known_args()
+    for row in arguments.rows:
+        record = measure_row(row, flags, arguments.rounds, arguments.steps)
+        RECORDS.mkdir(exist_ok=True)
+        (RECORDS / f"row_{row:02d}.json").write_text(json.dumps(record, indent=1) + "\n")
+        print(table([record]), flush=True)
+    if arguments.table:
+        print(table(load_records(RECORDS)))
+
+
+if __name__ == "__main__":
+    main()
