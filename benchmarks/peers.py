@@ -21,15 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
-from transformers import (
-    GPT2Config,
-    GPT2ForSequenceClassification,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.shortcuts import CPU, Way, datasets_of, load_records
@@ -37,6 +29,7 @@ from experiments.data.datasets import MessageDataset
 from experiments.data.sizes import PAD_TOKEN_ID
 from experiments.devices import choose_kernels, device_name, keep_freed_memory
 from experiments.flags import parse_args
+from experiments.identity import version_of
 from experiments.preparation import build_classifier
 from experiments.settings import Settings
 from experiments.shortcuts.switch import take_shortcuts
@@ -46,24 +39,10 @@ PRODUCTS = ["c_attn", "c_proj", "c_fc", "score"]  # that get a LoRA, as every li
 STEPS = 650  # of a run: five epochs of 130 batches
 
 
-class Stopwatch(TrainerCallback):
-    """Notes the seconds of each step of a `Trainer`."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self.started = 0.0
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Starts the clock."""
-        self.started = time.perf_counter()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Stops it."""
-        self.seconds.append(time.perf_counter() - self.started)
-
-
 def peer_of(settings: Settings) -> nn.Module:
     """Returns the model that the peers train for a row: its last block, all of it, or LoRA."""
+    from transformers import GPT2Config, GPT2ForSequenceClassification  # take seconds
+
     config = settings.network.config
     model = GPT2ForSequenceClassification(
         GPT2Config(
@@ -94,11 +73,24 @@ def peer_seconds(
     model: nn.Module, dataset: MessageDataset, settings: Settings, count: int
 ) -> list[float]:
     """Returns the seconds of some steps of transformers' Trainer, after one that does not count."""
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    seconds: list[float] = []
+
+    class Stopwatch(TrainerCallback):
+        """Notes how long each step takes."""
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            seconds.append(-time.perf_counter())
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            seconds[-1] += time.perf_counter()
+
     items = [
         {"input_ids": tokens, "labels": label}
         for tokens, label in zip(dataset.tokens, dataset.labels, strict=True)
     ]
-    training, stopwatch = settings.training, Stopwatch()
+    training = settings.training
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder, use_cpu=True, max_steps=count + 1, report_to="none",
@@ -107,8 +99,8 @@ def peer_seconds(
             lr_scheduler_type="constant", max_grad_norm=0.0, save_strategy="no",
             logging_strategy="no",
         )  # fmt: skip
-        Trainer(model, arguments, train_dataset=items, callbacks=[stopwatch]).train()
-    return stopwatch.seconds[1:]
+        Trainer(model, arguments, train_dataset=items, callbacks=[Stopwatch()]).train()
+    return seconds[1:]
 
 
 def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str, Any]:
@@ -141,7 +133,7 @@ def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str
         "steps_timed": len(seconds),
         "machine": f"{device_name(CPU)}, {torch.get_num_threads()} threads",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}",
+        f"transformers {version_of('transformers')}",
         "date": time.strftime("%Y-%m-%d"),
     }
 

@@ -65,12 +65,22 @@ def published_table():
     return "\n".join(lines) + "\n"
 
 
-def benchmark_table(name):
-    """The table of a benchmark's records."""
+def load_benchmark(name):
     spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.table(module.load_records(module.RECORDS)) + "\n"
+    return module
+
+
+def benchmark_table(name, folder="."):
+    """The table of a benchmark's records."""
+    module = load_benchmark(name)
+    return module.table(module.load_records(module.RECORDS / folder)) + "\n"
+
+
+def growth_table():
+    module = load_benchmark("growth.py")
+    return module.table(json.loads(read(module.RECORD))) + "\n"
 
 
 MEMORIES = (8, 16, 24, 40, 80)  # GB
@@ -149,9 +159,14 @@ TABLES = {  # by page: the comment before each table, and what makes it
     },
     DOCS / "measured.md": {f"<!-- records: {PRINTED_BY} -->\n": records_table},
     DOCS / "speed.md": {
-        f"<!-- benchmark: {MADE_BY} benchmarks/records -->\n": partial(
-            benchmark_table, "shortcuts.py"
-        )
+        **{
+            f"<!-- benchmark: {MADE_BY} benchmarks/records/{machine} -->\n": partial(
+                benchmark_table, "shortcuts.py", machine
+            )
+            for machine in ("amd_epyc", "intel_xeon")
+        },
+        f"<!-- benchmark: {MADE_BY} benchmarks/peers -->\n": partial(benchmark_table, "peers.py"),
+        f"<!-- benchmark: {MADE_BY} benchmarks/growth.json -->\n": growth_table,
     },
     DOCS / "own_data.md": {
         f"<!-- benchmark: {MADE_BY} benchmarks/classifying -->\n": partial(

@@ -147,7 +147,7 @@ def make_hidden_states(
     weight = model.pos_emb.weight
     shape, dtype = (int(lengths.sum()), weight.shape[1]), model.dtype or weight.dtype
     size, device = math.prod(shape) * dtype.itemsize, weight.device
-    has_room = device.type != "cpu" and size <= MEMORY_SHARE * memory_of(device)
+    has_room = agree(device.type != "cpu" and size <= MEMORY_SHARE * memory_of(device))
 
     def compute(values: Tensor) -> float:
         started = time.perf_counter()
@@ -166,7 +166,7 @@ def make_hidden_states(
             hand_out(values)
         values = values.to(device) if has_room else values
         return HiddenStates(depth, values, lengths, f"in {path}", seconds, is_reused)
-    if has_room:
+    if has_room and cache_dir is None:  # with one, the first process sends what lies on the CPU
         values, place = torch.empty(shape, dtype=dtype, device=device), f"on {device.type}"
     elif size * count_processes() <= MEMORY_SHARE * total_memory():
         is_pinned = device.type == "cuda"  # from where a copy waits for nothing
@@ -180,4 +180,5 @@ def make_hidden_states(
         compute(values)
     else:
         hand_out(values)
+    values = values.to(device) if has_room else values
     return HiddenStates(depth, values, lengths, place, seconds=0.0)
