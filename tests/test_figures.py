@@ -99,7 +99,7 @@ def words_drawn(figure, monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("count", [1, 5, 14, 38])
+@pytest.mark.parametrize("count", [1, 5, 14, pytest.param(38, marks=pytest.mark.slow)])
 def test_no_words_of_a_figure_cover_others_or_leave_it(count, monkeypatch):
     groups, summaries = shown(many_records(count))
     assert len(groups) == count

@@ -232,13 +232,24 @@ def test_what_is_said_of_row_10_on_the_plain_path_is_what_the_run_printed():
 
 
 def test_how_long_row_1_is_said_to_train_is_what_its_benchmark_found():
-    record = json.loads(read(ROOT / "benchmarks" / "records" / "row_01_float32.json"))
+    folder = ROOT / "benchmarks" / "records" / "amd_epyc"
+    record = json.loads(read(folder / "row_01_float32.json"))
     plain, fast = record["plain_seconds"][1], record["fast_seconds"][1]  # medians
-    assert record["machine"] == "cpu, Intel(R) Xeon(R) Processor, 2 threads"
+    assert record["machine"] == "cpu, AMD EPYC, 2 threads"
     assert (
-        f"trains in {fast:.0f} s on two cores of an Intel Xeon, and in {plain:.0f} s without"
+        f"trains in {fast:.0f} s on two cores of an AMD EPYC, and in {plain:,.0f} s without"
         in words(README)
     )
+
+
+def test_what_is_said_of_other_tools_is_what_was_measured_beside_them():
+    module = load_benchmark("peers.py")
+    lines = module.table(module.load_records(module.RECORDS)).splitlines()[2:]
+    ratios = [line.strip("| ").rpartition(" ")[2] for line in lines]
+    assert (
+        f"takes {ratios[0]} times as long for its steps, {ratios[1]} times for row 5's, and with "
+        f"PEFT {ratios[2]} times for row 11's"
+    ) in words(README)
 
 
 def test_row_11_under_the_later_scaling_is_row_11_as_the_procedure_says():
