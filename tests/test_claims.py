@@ -104,6 +104,7 @@ def recorded(outputs):
     return sorted(line for line in lines if line.startswith("Recorded: "))
 
 
+@pytest.mark.slow
 def test_workers_make_each_run_once(flags, real_data, tmp_path):
     workers = [worker(real_data, *flags, "--row", "2,4,5,16") for _ in range(3)]
     outputs = [process.communicate(timeout=300) for process in workers]

@@ -116,7 +116,7 @@ def test_without_a_network_the_way_out_is_named(tmp_path):
 
 @pytest.mark.usefixtures("real_tokenizer_files")
 @pytest.mark.parametrize(
-    "row", [pytest.param(n, marks=[] if n in (1, 11) else pytest.mark.slow) for n in ROWS]
+    "row", [pytest.param(n, marks=[] if n == 11 else pytest.mark.slow) for n in ROWS]
 )
 def test_each_row_runs_on_real_messages_with_the_tiny_model(row, real_data_dir, tmp_path):
     flags = ["--row", str(row), "--model_size", TINY, "--weights", "random", "--max_steps", "2"]

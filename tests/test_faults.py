@@ -175,6 +175,7 @@ def test_a_signal_at_any_moment_ends_the_run_in_order(number, tmp_path):
         assert_stopped(process, number)
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.usefixtures("real_tokenizer_files")
 @pytest.mark.fault("signal")
@@ -218,6 +219,7 @@ additional_experiments.main(flags)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_tokenizer_files")
 @pytest.mark.fault("at once")
 def test_two_runs_at_once_in_an_empty_folder_both_end_right(real_data, miniature, tmp_path, server):

@@ -3,7 +3,7 @@
 import pytest
 
 from additional_experiments import main
-from experiments import preparation, results, runs
+from experiments import identity, preparation, runs
 from experiments.flags import parse_args
 from experiments.preparation import gather_files
 
@@ -63,10 +63,10 @@ def test_verify_reaches_every_file_of_a_run(flags, monkeypatch, tmp_path):
 def test_verify_reaches_a_local_checkpoint(flags, miniature, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        results, "known_sha256", lambda path, verify: asked.append((path, verify)) or "0" * 64
+        identity, "known_sha256", lambda path, verify: asked.append((path, verify)) or "0" * 64
     )
     settings = parse_args(["--weights", str(miniature), *flags])
-    results.describe_subject(settings)
+    identity.describe_subject(settings)
     assert asked == [(miniature, bool(flags))]
 
 

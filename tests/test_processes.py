@@ -220,6 +220,7 @@ def last_of_ours(errors):
     return ours[-1] if ours else errors
 
 
+@pytest.mark.slow
 @pytest.mark.fault("process")
 def test_the_first_process_tells_how_another_failed(tmp_path):
     script = tmp_path / "failing.py"
