@@ -37,7 +37,7 @@ SLOW = (
     "requests", "hypothesis.strategies", "sklearn.metrics",
 )  # fmt: skip
 
-LAYERS = ("shortcuts.py -k 'not ten_steps'", "shortcuts.py -k ten_steps")
+LAYERS = ("layers.py", "shortcuts.py -k 'not ten_steps'", "shortcuts.py -k ten_steps")
 TESTS = {  # of each module: what tells of its faults, the soonest first
     "comparison/statistics.py": ("statistics.py", "summaries.py", "pairs.py", "tables.py"),
     "comparison/crossed.py": ("crossed.py", "statistics.py", "evidence.py"),
@@ -67,6 +67,7 @@ TESTS = {  # of each module: what tells of its faults, the soonest first
     "shortcuts/switch.py": (*LAYERS, "runs.py -k prefix"),
     "shortcuts/model.py": LAYERS,
     "shortcuts/layers.py": LAYERS,
+    "shortcuts/casts.py": ("layers.py",),
 }  # fmt: skip
 
 # Survivors that change nothing, and why.
