@@ -43,10 +43,10 @@ GROWTHS = {  # by what grows
         Run(n, f"--row 5 --context_length {n} --max_steps 3") for n in (120, 480, 1024)
     ],
     "tokens (row 1)": [Run(n, f"--row 1 --context_length {n}") for n in (120, 480, 1024)],
-    "parameters, millions (row 5, three steps)": [
+    "weights of the blocks, millions (row 5, three steps)": [
         Run(n, f"--row 5 --context_length 120 --max_steps 3 --model_size {name!r}")
         for n, name in (
-            (124, "gpt2-small (124M)"), (355, "gpt2-medium (355M)"), (774, "gpt2-large (774M)"),
+            (85, "gpt2-small (124M)"), (302, "gpt2-medium (355M)"), (708, "gpt2-large (774M)"),
         )
     ],
 }  # fmt: skip
