@@ -9,7 +9,6 @@ a time; and the classifier asked for all. Each row leaves one record in `benchma
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.shortcuts import load_records, seconds_of
+from benchmarks.shortcuts import load_records, save_record, seconds_of
 from experiments.devices import choose_kernels, device_name
 from experiments.flags import parse_args
 from experiments.keeping.bases import describe_saved
@@ -111,8 +110,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for row in arguments.rows:
         record = measure_row(row, arguments.data_dir, arguments.rounds)
-        RECORDS.mkdir(exist_ok=True)
-        (RECORDS / f"row_{row:02d}.json").write_text(json.dumps(record, indent=1) + "\n")
+        save_record(RECORDS / f"row_{row:02d}.json", record)
         print(table([record]), flush=True)
     if arguments.table:
         print(table(load_records(RECORDS)))

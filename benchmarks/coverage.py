@@ -39,6 +39,14 @@ START = "<!-- coverage: made by python benchmarks/coverage.py -->\n"
 END = "<!-- end of coverage -->"
 START_LOSSES = "<!-- losses: made by python benchmarks/coverage.py --losses -->\n"
 END_LOSSES = "<!-- end of losses -->"
+HEADING = (
+    "| simulated | seeds | t holds | plain bootstrap holds | the one used holds "
+    "| falsely better or worse | falsely equivalent | smallest difference found |"
+)
+HEADING_LOSSES = (
+    "| simulated | seeds | log loss: holds | falsely better or worse | Brier score: holds "
+    "| falsely better or worse |"
+)
 MARGIN = 0.01  # of accuracy, within which two designs are equivalent
 
 
@@ -51,6 +59,8 @@ class World(NamedTuple):
     seed: float  # what a seed makes of all messages
     copies: int = 1  # of each message
 
+
+Measure = Callable[[World, int, int, int], Iterable[float]]  # seeds, messages, runs to rates
 
 WORLDS = {
     "seeds matter little": World(0.95, 2.0, 0.5, 0.05),
@@ -210,38 +220,16 @@ def share(outcomes: Iterable[bool]) -> float:
     return float(np.mean(list(outcomes)))
 
 
-def table(messages: int, runs: int) -> str:
+def table(heading: str, measured: Measure, messages: int, runs: int) -> str:
     """Returns the rates of all worlds as Markdown, and prints each as it is found."""
-    lines = [
-        "| simulated | seeds | t holds | plain bootstrap holds | the one used holds "
-        "| falsely better or worse | falsely equivalent | smallest difference found |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    return "\n".join([*lines, *lines_of(measure, messages, runs)]) + "\n"
-
-
-def table_of_losses(messages: int, runs: int) -> str:
-    """Returns the rates of losses in all worlds as Markdown, and prints each as it is found."""
-    lines = [
-        "| simulated | seeds | log loss: holds | falsely better or worse | Brier score: holds "
-        "| falsely better or worse |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    return "\n".join([*lines, *lines_of(measure_losses, messages, runs)]) + "\n"
-
-
-def lines_of(
-    measured: Callable[[World, int, int, int], Iterable[float]], messages: int, runs: int
-) -> list[str]:
-    """Returns a line of Markdown for each world and number of seeds."""
-    lines = []
+    lines = [heading, "| --- |" + " ---: |" * (heading.count("|") - 2)]
     for name, world in WORLDS.items():
         for seeds in (FEWEST_SEEDS, 5, 10):
             rates = measured(world, seeds, messages, runs)
             cells = " | ".join(f"{100 * rate:.1f}" for rate in rates)
             lines.append(f"| {name} | {seeds} | {cells} |")
             print(lines[-1], flush=True)
-    return lines
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -252,10 +240,10 @@ def main() -> None:
     add("--messages", type=int, default=300, help="test messages of each")
     add("--losses", action="store_true", help="of log loss and Brier score, in place of accuracy")
     arguments = parser.parse_args()
-    start, end, make = START, END, table
+    start, end, heading, measured = START, END, HEADING, measure
     if arguments.losses:
-        start, end, make = START_LOSSES, END_LOSSES, table_of_losses
-    made = make(arguments.messages, arguments.runs)
+        start, end, heading, measured = START_LOSSES, END_LOSSES, HEADING_LOSSES, measure_losses
+    made = table(heading, measured, arguments.messages, arguments.runs)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(start)
     page = before + start + made + rest[rest.index(end) :]
     PAGE.write_text(page, encoding="utf-8")

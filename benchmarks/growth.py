@@ -10,18 +10,14 @@ the exponent to which it grew since the one before: 1 where twice as much takes 
 import argparse
 import json
 import math
-import platform
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.memory import record_of
-from experiments.devices import device_name
+from benchmarks.shortcuts import made_with, save_record
 
 RECORD = Path(__file__).parent / "growth.json"
 RANDOM = ["--weights", "random", "--device", "cpu", "--num_epochs", "1"]
@@ -93,11 +89,9 @@ def main() -> None:
     if not parser.parse_args().table:
         record = {
             "growths": {what: [measure(run) for run in runs] for what, runs in GROWTHS.items()},
-            "machine": f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads",
-            "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
-            "date": time.strftime("%Y-%m-%d"),
+            **made_with(),
         }
-        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+        save_record(RECORD, record)
     print(table(json.loads(RECORD.read_text())))
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.shortcuts import load_records
+from benchmarks.shortcuts import load_records, save_record
 from experiments.data.demo import demo_messages
 from experiments.data.sizes import LONGEST_MESSAGE
 from experiments.flags import parse_args
@@ -126,11 +126,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for row in arguments.rows:
         record = measure(row, arguments.flags, arguments.processes)
-        RECORDS.mkdir(exist_ok=True)
         words = [f"row_{row:02d}", *arguments.flags.replace("--", "").split()]
         words += [f"{arguments.processes}_processes"] if arguments.processes > 1 else []
         name = "_".join(words)
-        (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+        save_record(RECORDS / f"{name}.json", record)
         print(table([record]), flush=True)
     if arguments.table:
         print(table(load_records(RECORDS)))

@@ -11,8 +11,6 @@ out. Each row writes one record to `benchmarks/peers/`.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -20,16 +18,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.shortcuts import CPU, Way, datasets_of, load_records
+from benchmarks.shortcuts import CPU, Way, datasets_of, load_records, made_with, save_record
 from experiments.data.datasets import MessageDataset
 from experiments.data.sizes import PAD_TOKEN_ID
-from experiments.devices import choose_kernels, device_name, keep_freed_memory
+from experiments.devices import choose_kernels, keep_freed_memory
 from experiments.flags import parse_args
-from experiments.identity import version_of
 from experiments.preparation import build_classifier
 from experiments.settings import Settings
 from experiments.shortcuts.switch import take_shortcuts
@@ -131,10 +127,7 @@ def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str
         "fast_seconds": statistics.quantiles(fast.seconds["train"], n=4),
         "prefix_seconds": prefix_seconds,
         "steps_timed": len(seconds),
-        "machine": f"{device_name(CPU)}, {torch.get_num_threads()} threads",
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
-        f"transformers {version_of('transformers')}",
-        "date": time.strftime("%Y-%m-%d"),
+        **made_with("transformers", "peft"),
     }
 
 
@@ -167,8 +160,7 @@ def main() -> None:
     arguments, flags = parser.parse_known_args()
     for row in arguments.rows:
         record = measure_row(row, flags, arguments.rounds, arguments.steps)
-        RECORDS.mkdir(exist_ok=True)
-        (RECORDS / f"row_{row:02d}.json").write_text(json.dumps(record, indent=1) + "\n")
+        save_record(RECORDS / f"row_{row:02d}.json", record)
         print(table([record]), flush=True)
     if arguments.table:
         print(table(load_records(RECORDS)))

@@ -6,8 +6,8 @@
 Whole plain runs take hours, so both ways are timed by the piece and added up: the median seconds
 of a training batch and of an evaluation batch, in rounds that alternate between the two ways, times
 the number that a run has; the frozen prefix is run as a whole. Random weights take the time of
-pretrained ones. Each row writes one record to `benchmarks/records/`, under
-the machine's name.
+pretrained ones. Each row writes one record
+to `benchmarks/records/`, under the machine's name.
 
 The allocator's setting of the fast way cannot be taken back, so the plain way has it too from its
 second batch on, and is a little faster than `--no_shortcuts`.
@@ -46,6 +46,7 @@ from experiments.devices import (
 )
 from experiments.finetuning import create_optimizer
 from experiments.flags import parse_args
+from experiments.identity import version_of
 from experiments.preparation import build_classifier, load_corpus, load_datasets
 from experiments.settings import Settings
 from experiments.shortcuts.hidden_states import run_prefix
@@ -230,9 +231,7 @@ def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str
         "gflop": flop / 1e9,
         "best_gflop_per_second": best,
         "batches_timed": len(plain.seconds["train"]),
-        "machine": f"{device_name(CPU)}, {torch.get_num_threads()} threads",
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
-        "date": time.strftime("%Y-%m-%d"),
+        **made_with(),
     }
 
 
@@ -255,10 +254,26 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def made_with(*libraries: str) -> dict[str, str]:
+    """Returns what a record tells of its machine, the versions and the day."""
+    versions = [f"{name} {version_of(name)}" for name in ("torch", *libraries)]
+    return {
+        "machine": f"{device_name(CPU)}, {torch.get_num_threads()} threads",
+        "versions": ", ".join([f"Python {platform.python_version()}", *versions]),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
 def slug_of(machine: str) -> str:
     """Returns the name of a machine's folder, such as `amd_epyc`."""
     words = re.sub(r"\(\w+\)", " ", machine.partition(", ")[2].rpartition(", ")[0]).split()
     return "_".join(words[:2]).lower()
+
+
+def save_record(path: Path, record: dict[str, Any]) -> None:
+    """Writes a record that is to be committed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def load_records(folder: Path) -> list[dict[str, Any]]:
@@ -277,9 +292,7 @@ def main() -> None:
     for row in arguments.rows:
         record = measure_row(row, flags, arguments.rounds, arguments.batches)
         folder = RECORDS / slug_of(record["machine"])
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"row_{row:02d}_{record['precision']}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        save_record(folder / f"row_{row:02d}_{record['precision']}.json", record)
         print(table([record]), flush=True)
     if arguments.table:
         for folder in sorted(path for path in RECORDS.iterdir() if path.is_dir()):

@@ -179,7 +179,6 @@ def is_of_unknown_size(function: Callable[..., Any], args: Any) -> bool:
 def set_up() -> torch.device:
     """Returns the device, which PyTorch knows from now on, to the end of the process."""
     module = backend_registration._DummyBackendModule()
-    module.get_amp_supported_dtype = lambda: []  # which `autocast` asks for even where it is off
     backend_registration._setup_privateuseone_for_python_backend(NAME, module)
     for function in FACTORIES:
         torch.library.impl(function.name(), "PrivateUse1", made(function))

@@ -100,7 +100,7 @@ class Need:
         recomputes = self.machine.activation_checkpointing
         heap = HEAP[self.fast, recomputes] if self.place.is_cpu else 1
         kept, passing = self.kept_of_block, self.passing_of_block
-        full = self.through - 1 if self.has_one_query and self.through else self.through
+        full = self.trained_whole
         kept_of_all = full * self.width + kept * bool(full) if recomputes else full * kept
         if self.has_one_query:
             kept_of_all += KEPT_OF_ONE_QUERY * self.width
@@ -220,11 +220,10 @@ class Need:
     def kept_of_block(self) -> float:
         """Numbers a token that a block leaves behind."""
         kept = KEPT[self.fast, self.machine.precision] * self.width
-        is_half = self.machine.precision == "bfloat16"
         if not self.fast:
-            return kept + self.attention_weights / (2 if is_half else 1)
+            return kept + self.attention_weights / (2 if self.is_half else 1)
         is_fused = self.length > SHORT or not self.place.is_cpu
-        return kept + (0 if is_fused else self.attention_weights * (1.5 if is_half else 1))
+        return kept + (0 if is_fused else self.attention_weights * (1.5 if self.is_half else 1))
 
     @property
     def passing_of_block(self) -> float:
@@ -240,9 +239,19 @@ class Need:
         return self.config["n_heads"] * self.length
 
     @property
-    def whole_blocks(self) -> int:
-        """Blocks of which every position is computed."""
-        return self.config["n_layers"] - self.has_one_query
+    def trained_whole(self) -> int:
+        """Blocks through which the gradients go, and of which every position is computed."""
+        return self.through - (self.has_one_query and self.through > 0)
+
+    @property
+    def is_half(self) -> bool:
+        """Whether products take bfloat16."""
+        return self.machine.precision == "bfloat16"
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether the gradients go through layers whose own weights are frozen."""
+        return "lora" in self.network.trainable_layers
 
     @property
     def linears_of_block(self) -> int:
@@ -250,23 +259,21 @@ class Need:
         return 12 * self.width**2
 
     @property
-    def frozen_casts(self) -> float:
+    def frozen_casts(self) -> int:
         """Frozen weights that are in bfloat16 for the whole run, and no longer in float32."""
-        if self.machine.precision != "bfloat16" or not self.fast or self.share > 1:
+        if not (self.is_half and self.fast and self.share == 1):
             return 0
-        is_lora = "lora" in self.network.trainable_layers
-        frozen = self.config["n_layers"] if is_lora else self.config["n_layers"] - self.through
-        return self.linears_of_block * min(frozen, self.whole_blocks)
+        n = self.config["n_layers"]
+        frozen = n if self.is_lora else n - self.through
+        return self.linears_of_block * min(frozen, n - self.has_one_query)
 
     @property
-    def casts(self) -> float:
-        """The weights in bfloat16, those for the whole run and those that a step makes."""
-        if self.machine.precision != "bfloat16":
+    def casts(self) -> int:
+        """The bytes of weights in bfloat16, those for the whole run and those that a step makes."""
+        if not self.is_half:
             return 0
-        last = self.has_one_query and self.through > 0
-        trained = self.through - last if self.fast else self.through
-        is_lora = "lora" in self.network.trainable_layers
-        of_step = 0 if is_lora and self.frozen_casts else self.linears_of_block * trained
+        is_kept = self.is_lora and self.frozen_casts
+        of_step = 0 if is_kept else self.linears_of_block * self.trained_whole
         return HALF * (of_step + self.frozen_casts)
 
     @property
@@ -278,7 +285,7 @@ class Need:
         tokens = messages.distinct * self.length
         if self.network.reads_to_last_real or not messages.is_padded:
             tokens = min(tokens, messages.tokens)
-        return (HALF if self.machine.precision == "bfloat16" else FLOAT) * self.width * tokens
+        return (HALF if self.is_half else FLOAT) * self.width * tokens
 
     @property
     def is_mapped(self) -> bool:
