@@ -56,7 +56,8 @@ TESTS = {  # of each module: what tells of its faults, the soonest first
         "runs.py -k 'leaves or anew or recorded or reuses or kernels or peak'",
     ),
     "identity.py": (
-        "identity.py", "results.py", "checkpoint_files.py -k digest",
+        "identity.py", "results.py", "checkpoint_files.py -k digest", "preparation.py",
+        "devices.py",
         "runs.py -k 'leaves or anew or recorded or reuses or kernels or peak'",
     ),
     "sources.py": ("records.py", "results.py"),
@@ -66,7 +67,7 @@ TESTS = {  # of each module: what tells of its faults, the soonest first
     "shortcuts/needed.py": LAYERS,
     "shortcuts/switch.py": (*LAYERS, "runs.py -k prefix"),
     "shortcuts/model.py": LAYERS,
-    "shortcuts/layers.py": LAYERS,
+    "shortcuts/layers.py": (*LAYERS, "second_device.py"),
     "shortcuts/casts.py": ("layers.py",),
 }  # fmt: skip
 

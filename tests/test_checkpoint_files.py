@@ -68,7 +68,7 @@ def test_the_digest_covers_heads_and_every_shard(tmp_path):
     whole = write_checkpoint(tmp_path / "model.safetensors", SMALLEST)
     digests = [checkpoint_sha256(whole), checkpoint_sha256(tmp_path)]
     assert digests == 2 * [sha256_of(whole)]
-    for heads in (1, 2):
+    for heads in (1, 2, 4):
         (tmp_path / "config.json").write_text(json.dumps({"n_head": heads}))
         digests.append(checkpoint_sha256(tmp_path))
     assert digests[2] == digests[0]
@@ -79,7 +79,7 @@ def test_the_digest_covers_heads_and_every_shard(tmp_path):
         folder = tmp_path / str(changed)
         folder.mkdir()
         digests.append(checkpoint_sha256(write_shards(folder, tensors)))
-    assert len(set(digests[2:])) == 5
+    assert len(set(digests[2:])) == 6
 
 
 @pytest.mark.fault("no safetensors")

@@ -13,7 +13,7 @@ from records import begin_record, make_record
 
 from experiments import identity
 from experiments.flags import parse_args, parse_rows
-from experiments.identity import list_versions, tell_recorded, version_of
+from experiments.identity import is_on_cpu, list_versions, tell_recorded, version_of
 from experiments.records import write_record
 
 ROOT = Path(__file__).parents[1]
@@ -71,10 +71,39 @@ def test_a_failed_run_and_edited_code_are_made_anew(tmp_path, capsys, monkeypatc
 
 def test_what_only_a_run_can_tell_is_left_to_it(tmp_path, capsys, monkeypatch):
     leave_record(tmp_path, *FLAGS)
-    assert told(tmp_path, *FLAGS, "--row", "1,16", capsys=capsys) == (False, "")
-    monkeypatch.setattr(identity, "version_of", lambda _: "2.13.0")  # may have a GPU
-    monkeypatch.setattr(sys, "platform", "linux")
+    assert told(tmp_path, *FLAGS, "--row", "16,17", capsys=capsys) == (False, "")
+    for name, answer in (("is_on_cpu", lambda _: False), ("is_launched", lambda: True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(identity, name, answer)
+            assert told(tmp_path, *FLAGS, capsys=capsys) == (False, "")
+    assert told(tmp_path, *FLAGS, capsys=capsys)[0]
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), ValueError("no checkpoint")])
+def test_what_is_wrong_is_told_by_the_run(error, tmp_path, capsys, monkeypatch):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(identity, "describe_subject", fail)
     assert told(tmp_path, *FLAGS, capsys=capsys) == (False, "")
+
+
+@pytest.mark.parametrize(
+    ("version", "platform", "on_cpu"),
+    [
+        ("2.13.0+cpu", "linux", {"cpu", "auto"}),
+        ("2.13.0", "darwin", {"cpu", "auto"}),
+        ("2.13.0", "linux", {"cpu"}),
+    ],
+)
+def test_only_a_build_without_cuda_is_surely_on_the_cpu(version, platform, on_cpu, monkeypatch):
+    monkeypatch.setattr(identity, "version_of", lambda _: version)
+    monkeypatch.setattr(sys, "platform", platform)
+    settings = parse_args(FLAGS)
+    for device in ("cpu", "auto", "cuda", "mps"):
+        there = replace(settings, machine=replace(settings.machine, device=device))
+        assert is_on_cpu(there) == (device in on_cpu)
+        assert is_on_cpu(replace(there, baseline="majority"))
 
 
 def test_a_recorded_run_waits_for_no_pytorch(tmp_path):

@@ -168,7 +168,9 @@ def test_trained_blocks_are_shared_and_frozen_ones_are_as_their_casts():
     cast = with_cast_weights(blocks, BF16, 2)
     assert cast[0].ff.layers[0].weight.dtype == BF16
     assert torch.equal(cast[0].ff.layers[0].weight, blocks[0].ff.layers[0].weight.to(BF16))
+    assert not any(p.requires_grad for p in cast[0].parameters())
     assert cast[0].norm1.scale is blocks[0].norm1.scale
+    assert cast[0].att.mask is blocks[0].att.mask
     assert all(map(torch.Tensor.is_set_to, cast[1].parameters(), blocks[1].parameters()))
     assert blocks[0].ff.layers[0].weight.dtype == torch.float32
 

@@ -21,7 +21,7 @@ def with_cast_weights(blocks: nn.Sequential, dtype: torch.dtype, count: int) -> 
     blocks = deepcopy(blocks, shared)
     for layer in blocks[:count].modules():
         if isinstance(layer, nn.Linear):
-            for name, parameter in layer.named_parameters(recurse=False):
+            for name, parameter in layer.named_parameters():
                 if not parameter.requires_grad:
                     cast = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
                     setattr(layer, name, cast)
