@@ -19,31 +19,33 @@ experiments; Almeida & Hidalgo 2011, "SMS Spam Collection", doi 10.24432/C5CC84.
 if __name__ == "__main__":  # what is wrong or recorded ends here: the imports below take seconds
     import sys
 
-    from experiments import command_line, flags, identity
+    from experiments.config import flags
+    from experiments.runs import fingerprint
+    from experiments.system import terminal
 
-    command_line.take_over()
-    if identity.tell_recorded(flags.parse_rows()):
+    terminal.take_over()
+    if fingerprint.tell_recorded(flags.parse_rows()):
         sys.exit()
 
 from collections.abc import Sequence
 
-from experiments.command_line import one_line_errors
+from experiments.config.flags import parse_rows
 from experiments.data.datasets import SpamDataset as SpamDataset
-from experiments.experiment import run_experiment as run_experiment
-from experiments.flags import parse_rows
-from experiments.lora import LinearWithLoRA as LinearWithLoRA
-from experiments.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
-from experiments.lora import LoRALayer as LoRALayer
-from experiments.lora import replace_linear_with_lora as replace_linear_with_lora
-from experiments.preparation import read_own
-from experiments.processes import joined
-from experiments.runs import device_of, plan, run_seeds
-from experiments.sweep import sweep
-from experiments.training import calc_accuracy_loader as calc_accuracy_loader
-from experiments.training import calc_loss_batch as calc_loss_batch
-from experiments.training import calc_loss_loader as calc_loss_loader
-from experiments.training import evaluate_model as evaluate_model
-from experiments.training import train_classifier_simple as train_classifier_simple
+from experiments.model.lora import LinearWithLoRA as LinearWithLoRA
+from experiments.model.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
+from experiments.model.lora import LoRALayer as LoRALayer
+from experiments.model.lora import replace_linear_with_lora as replace_linear_with_lora
+from experiments.runs.experiment import run_experiment as run_experiment
+from experiments.runs.loop import device_of, plan, run_seeds
+from experiments.runs.preparation import read_own
+from experiments.runs.sweep import sweep
+from experiments.system.distributed import joined
+from experiments.system.terminal import one_line_errors
+from experiments.training.loop import calc_accuracy_loader as calc_accuracy_loader
+from experiments.training.loop import calc_loss_batch as calc_loss_batch
+from experiments.training.loop import calc_loss_loader as calc_loss_loader
+from experiments.training.loop import evaluate_model as evaluate_model
+from experiments.training.loop import train_classifier_simple as train_classifier_simple
 
 PROGRAM = "additional_experiments.py"
 

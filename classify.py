@@ -11,8 +11,8 @@ A file is streamed: a million texts need no more memory than a thousand.
 """
 
 if __name__ == "__main__":  # a wrong flag ends here: the imports below take seconds
-    from experiments import command_line
-    from experiments.keeping import flags
+    from experiments.model import flags
+    from experiments.system import terminal as command_line
 
     command_line.take_over(command_line.JUST_STOPPED)
     flags.parse_args()
@@ -25,19 +25,19 @@ from contextlib import redirect_stdout
 
 import torch
 
-from experiments.command_line import JUST_STOPPED, one_line_errors
 from experiments.data.demo import demo_tokenizer
 from experiments.data.streaming import stream_texts
-from experiments.devices import (
+from experiments.model.answers import Form, json_lines, tab_separated, table
+from experiments.model.bases import load_saved
+from experiments.model.flags import parse_args
+from experiments.model.prediction import Classifier
+from experiments.system.devices import (
     choose_kernels,
     kernels_restored,
     pick_device,
     telling_full_memory,
 )
-from experiments.keeping.answers import Form, json_lines, tab_separated, table
-from experiments.keeping.bases import load_saved
-from experiments.keeping.classifying import Classifier
-from experiments.keeping.flags import parse_args
+from experiments.system.terminal import JUST_STOPPED, one_line_errors
 from gpt_download import load_gpt2_tokenizer
 
 

@@ -17,8 +17,8 @@ Only runs of the same weights, data and precision are held against each other, u
 if __name__ == "__main__":  # a wrong flag ends here: the imports below take seconds
     import os
 
-    from experiments import command_line
     from experiments.comparison import flags
+    from experiments.system import terminal as command_line
 
     command_line.take_over(command_line.JUST_STOPPED)
     flags.parse_args()
@@ -29,7 +29,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command_line import JUST_STOPPED, one_line_errors
 from experiments.comparison.export import write_summaries
 from experiments.comparison.flags import parse_args
 from experiments.comparison.groups import Groups, find_pair, group_records, left_out
@@ -44,7 +43,8 @@ from experiments.comparison.tables import (
     summary_table,
 )
 from experiments.comparison.texts import find_texts
-from experiments.records import read_records
+from experiments.runs.records import read_records
+from experiments.system.terminal import JUST_STOPPED, one_line_errors
 
 
 def find_groups(folder: Path) -> Groups:

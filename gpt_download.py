@@ -24,11 +24,11 @@ import tiktoken
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from tiktoken_ext.openai_public import ENDOFTEXT, r50k_pat_str
 
-from experiments.checkpoint.weights import load_gpt2_checkpoint
-from experiments.downloads import fetch_all
-from experiments.hub import hub_cache, hub_endpoint
-from experiments.known_files import Needed, RemoteFile
-from experiments.published import CHECKPOINT_SHA256
+from experiments.checkpoints.weights import load_gpt2_checkpoint
+from experiments.config.published import CHECKPOINT_SHA256
+from experiments.system.downloads import fetch_all
+from experiments.system.hub import hub_cache, hub_endpoint
+from experiments.system.known_files import Needed, RemoteFile
 
 # ----------------------------------------------------------------------- what there is to fetch
 

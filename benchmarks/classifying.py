@@ -20,11 +20,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.shortcuts import load_records, save_record, seconds_of
-from experiments.devices import choose_kernels, device_name
-from experiments.flags import parse_args
-from experiments.keeping.bases import describe_saved
-from experiments.keeping.classifying import Classifier
-from experiments.preparation import build_classifier, load_corpus, load_datasets
+from experiments.config.flags import parse_args
+from experiments.model.bases import describe_saved
+from experiments.model.prediction import Classifier
+from experiments.runs.preparation import build_classifier, load_corpus, load_datasets
+from experiments.system.devices import choose_kernels, device_name
 from gpt_download import load_gpt2_tokenizer
 
 RECORDS = Path(__file__).parent / "classifying"

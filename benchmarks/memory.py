@@ -26,11 +26,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.shortcuts import load_records, save_record
+from experiments.config.flags import parse_args
+from experiments.config.sizes import LONGEST_MESSAGE
 from experiments.data.demo import demo_messages
-from experiments.data.sizes import LONGEST_MESSAGE
-from experiments.flags import parse_args
-from experiments.memory.estimate import Need
-from experiments.memory.workload import Place, known_messages
+from experiments.training.memory_estimate import Need
+from experiments.training.memory_workload import Place, known_messages
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "benchmarks" / "memory"

@@ -22,13 +22,13 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.shortcuts import CPU, Way, datasets_of, load_records, made_with, save_record
+from experiments.config.flags import parse_args
+from experiments.config.settings import Settings
+from experiments.config.sizes import PAD_TOKEN_ID
 from experiments.data.datasets import MessageDataset
-from experiments.data.sizes import PAD_TOKEN_ID
-from experiments.devices import choose_kernels, keep_freed_memory
-from experiments.flags import parse_args
-from experiments.preparation import build_classifier
-from experiments.settings import Settings
+from experiments.runs.preparation import build_classifier
 from experiments.shortcuts.switch import take_shortcuts
+from experiments.system.devices import choose_kernels, keep_freed_memory
 
 RECORDS = Path(__file__).parent / "peers"
 PRODUCTS = ["c_attn", "c_proj", "c_fc", "score"]  # that get a LoRA, as every linear layer of ours

@@ -37,23 +37,23 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from experiments.config.flags import parse_args
+from experiments.config.settings import Settings
 from experiments.data.datasets import Splits, create_loaders
-from experiments.devices import (
+from experiments.runs.fingerprint import version_of
+from experiments.runs.preparation import build_classifier, load_corpus, load_datasets
+from experiments.shortcuts.model import ShortcutClassifier
+from experiments.shortcuts.needed import distinct_messages, needed_lengths
+from experiments.shortcuts.prefix import run_prefix
+from experiments.shortcuts.switch import take_shortcuts
+from experiments.system.devices import (
     choose_kernels,
     device_name,
     dtype_of,
     keep_freed_memory,
 )
-from experiments.finetuning import create_optimizer
-from experiments.flags import parse_args
-from experiments.identity import version_of
-from experiments.preparation import build_classifier, load_corpus, load_datasets
-from experiments.settings import Settings
-from experiments.shortcuts.hidden_states import run_prefix
-from experiments.shortcuts.model import ShortcutClassifier
-from experiments.shortcuts.needed import distinct_messages, needed_lengths
-from experiments.shortcuts.switch import take_shortcuts
-from experiments.training import calc_loss_batch
+from experiments.training.finetuning import create_optimizer
+from experiments.training.loop import calc_loss_batch
 
 RECORDS = Path(__file__).parent / "records"
 CPU = torch.device("cpu")

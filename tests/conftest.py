@@ -15,8 +15,8 @@ import pytest
 import torch
 from checkpoints import MINIATURE_SHA256, write_checkpoint
 
-from experiments import downloads, sessions
-from experiments.files import sha256_of
+from experiments.system import downloads, sessions
+from experiments.system.files import sha256_of
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"  # and its key
 DATA_VARIABLE = "SPAM_TEST_DATA"

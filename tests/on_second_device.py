@@ -13,15 +13,15 @@ from helpers import assert_equal
 from second_device import counting, set_up
 from test_shortcuts import LAYERS, POSITIONS, both_paths, classifier, datasets_of, trajectory
 
-from experiments import experiment
+from experiments.config.flags import parse_args
+from experiments.config.rows import ROWS
 from experiments.data.datasets import create_loaders
-from experiments.experiment import run_experiment
-from experiments.flags import parse_args
-from experiments.recipe import Recipe, create_optimizer, mean_cross_entropy
-from experiments.rows import ROWS
-from experiments.shortcuts import hidden_states
+from experiments.runs import experiment
+from experiments.runs.experiment import run_experiment
+from experiments.shortcuts import prefix as hidden_states
 from experiments.shortcuts.switch import take_shortcuts
-from experiments.training import train_classifier_simple
+from experiments.training.loop import train_classifier_simple
+from experiments.training.optimization import Recipe, create_optimizer, mean_cross_entropy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

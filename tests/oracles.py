@@ -6,9 +6,9 @@ from helpers import assert_equal, randomise
 from torch import nn
 from transformers import GPT2Config, GPT2Model
 
-from experiments.checkpoint.header import read_checkpoint
-from experiments.checkpoint.weights import load_gpt2_checkpoint
-from experiments.settings import Network
+from experiments.checkpoints.header import read_checkpoint
+from experiments.checkpoints.weights import load_gpt2_checkpoint
+from experiments.config.settings import Network
 from previous_chapters import GPTModel, load_weights_into_gpt
 
 SIZES = {"vocab_size": 97, "n_positions": 24, "n_embd": 64, "n_head": 1, "n_layer": 2}

@@ -2,10 +2,10 @@
 
 import torch
 
-from experiments import results
+from experiments.config.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
 from experiments.data.corpus import Corpus
-from experiments.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
-from experiments.records import FINISHED, SINCE_2, VERSION
+from experiments.runs import results
+from experiments.runs.records import FINISHED, SINCE_2, VERSION
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.known_files import RemoteFile
+from experiments.system.known_files import RemoteFile
 
 CONTENT = random.Random(0).randbytes(10_000)
 SPOILED = CONTENT[:50] + bytes([CONTENT[50] ^ 1]) + CONTENT[51:]  # one bit differs

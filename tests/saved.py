@@ -6,14 +6,14 @@ import torch
 from checkpoints import write_checkpoint
 from helpers import randomise
 
-from experiments.checkpoint.weights import load_gpt2_checkpoint
-from experiments.classifier import Design, create_classifier
+from experiments.checkpoints.weights import load_gpt2_checkpoint
+from experiments.config.settings import TRAINABLE
 from experiments.data.demo import demo_tokenizer
-from experiments.identity import checkpoint_sha256
-from experiments.keeping.classifying import Classifier
-from experiments.keeping.description import Description
-from experiments.keeping.saved_models import trained_tensors
-from experiments.settings import TRAINABLE
+from experiments.model.classifier import Design, create_classifier
+from experiments.model.description import Description
+from experiments.model.prediction import Classifier
+from experiments.model.saved import trained_tensors
+from experiments.runs.fingerprint import checkpoint_sha256
 
 SMALL = {"n_vocab": 50257, "n_ctx": 24, "n_embd": 64, "n_head": 1, "n_layer": 3}
 CONFIG = {

@@ -10,15 +10,15 @@ import pandas as pd
 import torch
 from helpers import randomise
 
-from experiments.classifier import Design, create_classifier
+from experiments.config.flags import parse_args
 from experiments.data.datasets import create_datasets, create_loaders
-from experiments.finetuning import evaluate, finetune
-from experiments.flags import parse_args
-from experiments.processes import joined
-from experiments.recomputing import RecomputedBlocks
-from experiments.sharding import gather_shards, spread
+from experiments.model.classifier import Design, create_classifier
+from experiments.model.recomputing import RecomputedBlocks
 from experiments.shortcuts.switch import take_shortcuts
-from experiments.torchrun import rank
+from experiments.system.distributed import joined
+from experiments.system.torchrun import rank
+from experiments.training.finetuning import evaluate, finetune
+from experiments.training.sharding import gather_shards, spread
 
 CPU = torch.device("cpu")
 CONFIG = {

@@ -8,15 +8,15 @@ import torch
 from checkpoints import write_checkpoint
 
 from additional_experiments import main, run_experiment
-from experiments import runs
-from experiments.data.sizes import LONGEST_MESSAGE, sizes_of
-from experiments.descriptions import describe_result
-from experiments.devices import peak_memory_mib
-from experiments.flags import design_of, parse_args, row_of, stands_in
-from experiments.parser import build_parser
-from experiments.preparation import build_classifier, load_corpus, load_datasets
-from experiments.rows import ROWS
-from experiments.settings import TINY
+from experiments.config.flags import design_of, parse_args, row_of, stands_in
+from experiments.config.parser import build_parser
+from experiments.config.rows import ROWS
+from experiments.config.settings import TINY
+from experiments.config.sizes import LONGEST_MESSAGE, sizes_of
+from experiments.runs import loop as runs
+from experiments.runs.preparation import build_classifier, load_corpus, load_datasets
+from experiments.runs.printing import describe_result
+from experiments.system.devices import peak_memory_mib
 
 CPU = torch.device("cpu")
 SHORT = {"n_vocab": 50257, "n_ctx": 32, "n_embd": 192, "n_head": 3, "n_layer": 2}

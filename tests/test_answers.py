@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.keeping.answers import json_lines, tab_separated, table, told_class
+from experiments.model.answers import json_lines, tab_separated, table, told_class
 
 NAMES = ["ham", "spam"]
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -1,7 +1,10 @@
 import pytest
 import torch
 
-from experiments.baselines import (
+from experiments.config.flags import parse_args
+from experiments.config.settings import BASELINES
+from experiments.runs.preparation import load_corpus
+from experiments.training.baselines import (
     PENALTY,
     PREDICTORS,
     bag_of_words,
@@ -9,9 +12,6 @@ from experiments.baselines import (
     run_baseline,
     words_of,
 )
-from experiments.flags import parse_args
-from experiments.preparation import load_corpus
-from experiments.settings import BASELINES
 
 TEXTS = ["win a prize now", "free prize", "see you at five", "are you home", "call to win"]
 LABELS = [1, 1, 0, 0, 1]

@@ -23,7 +23,7 @@ from additional_experiments import (
     replace_linear_with_lora,
     train_classifier_simple,
 )
-from experiments.checkpoint.weights import load_gpt2_checkpoint
+from experiments.checkpoints.weights import load_gpt2_checkpoint
 from experiments.data.demo import demo_splits, demo_tokenizer
 from previous_chapters import GPTModel, load_weights_into_gpt
 

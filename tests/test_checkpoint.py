@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
-from experiments.checkpoint import weights
-from experiments.checkpoint.names import book_shapes, hub_shapes
-from experiments.checkpoint.weights import load_gpt2_checkpoint
+from experiments.checkpoints import weights
+from experiments.checkpoints.names import book_shapes, hub_shapes
+from experiments.checkpoints.weights import load_gpt2_checkpoint
 
 TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
 
@@ -195,7 +195,7 @@ def test_arrays_are_mapped_not_read(shards, miniature, tmp_path):
     path = miniature if shards == 1 else write_shards(tmp_path, load_file(miniature), shards)
     script = (
         "import pathlib, re, sys, torch\n"
-        "from experiments.checkpoint.weights import load_gpt2_checkpoint\n"
+        "from experiments.checkpoints.weights import load_gpt2_checkpoint\n"
         "def private():\n"
         "    status = pathlib.Path('/proc/self/status').read_text()\n"
         "    return 1024 * int(re.search(r'RssAnon:\\s+(\\d+) kB', status)[1])\n"
@@ -290,8 +290,8 @@ def folder_of_mutations(tmp_path_factory):
 LOADING = """
 import re, sys, threading
 from pathlib import Path
-from experiments.flags import parse_args
-from experiments.preparation import build_classifier
+from experiments.config.flags import parse_args
+from experiments.runs.preparation import build_classifier
 
 def own():
     return 1024 * int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

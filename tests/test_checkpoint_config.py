@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from oracles import SIZES, assert_same_function, network_of, oracle_of, refusal_of
 from transformers import GPT2Config, GPT2Model
 
-from experiments.checkpoint.config import COMPUTED
-from experiments.checkpoint.weights import load_gpt2_checkpoint
+from experiments.checkpoints.config import COMPUTED
+from experiments.checkpoints.weights import load_gpt2_checkpoint
 
 SMALLEST = {"n_vocab": 3, "n_ctx": 2, "n_embd": 64, "n_head": 1, "n_layer": 1}
 

@@ -13,10 +13,10 @@ from oracles import assert_same_function, network_of, oracle_of, refusal_of
 from safetensors.torch import load_file, save_file
 from transformers import GPT2LMHeadModel
 
-from experiments.checkpoint.header import read_checkpoint
-from experiments.files import sha256_of
-from experiments.flags import parse_args
-from experiments.identity import checkpoint_sha256
+from experiments.checkpoints.header import read_checkpoint
+from experiments.config.flags import parse_args
+from experiments.runs.fingerprint import checkpoint_sha256
+from experiments.system.files import sha256_of
 
 SMALLEST = {"n_vocab": 3, "n_ctx": 2, "n_embd": 64, "n_head": 1, "n_layer": 1}
 

@@ -16,8 +16,8 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from experiments.checkpoint.weights import load_gpt2_checkpoint
-from experiments.lora import replace_linear_with_lora
+from experiments.checkpoints.weights import load_gpt2_checkpoint
+from experiments.model.lora import replace_linear_with_lora
 from previous_chapters import GPTModel, load_weights_into_gpt
 
 

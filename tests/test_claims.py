@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.claims import FOLDER, claim
+from experiments.runs.locks import FOLDER, claim
 
 ROOT = Path(__file__).parents[1]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from experiments.claims import claim
+from experiments.runs.locks import claim
 
 with claim(Path(sys.argv[1])) as is_mine:
     print(is_mine, flush=True)

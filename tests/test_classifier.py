@@ -7,8 +7,8 @@ from helpers import assert_equal, randomise
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from experiments.classifier import GPTClassifier, make_trainable
-from experiments.lora import (
+from experiments.model.classifier import GPTClassifier, make_trainable
+from experiments.model.lora import (
     LinearWithLoRA,
     LinearWithLoRAMerged,
     LoRALayer,

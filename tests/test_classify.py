@@ -19,15 +19,15 @@ import torch
 import classify
 from additional_experiments import run_experiment
 from classify import main, print_answers
-from experiments.command_line import JUST_STOPPED
+from experiments.config.flags import parse_args
+from experiments.config.rows import ROWS
 from experiments.data.demo import demo_tokenizer
-from experiments.flags import parse_args
-from experiments.keeping import flags
-from experiments.keeping.answers import tab_separated
-from experiments.keeping.bases import load_saved
-from experiments.keeping.classifying import Classifier
-from experiments.preparation import load_corpus
-from experiments.rows import ROWS
+from experiments.model import flags
+from experiments.model.answers import tab_separated
+from experiments.model.bases import load_saved
+from experiments.model.prediction import Classifier
+from experiments.runs.preparation import load_corpus
+from experiments.system.terminal import JUST_STOPPED
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

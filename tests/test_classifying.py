@@ -7,7 +7,7 @@ from helpers import assert_equal
 from saved import CHOICES, TEXTS, ask, ask_plainly, describe, train
 
 from experiments.data.demo import demo_tokenizer
-from experiments.keeping.classifying import Classifier, batches_of_like_length
+from experiments.model.prediction import Classifier, batches_of_like_length
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

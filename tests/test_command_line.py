@@ -12,12 +12,13 @@ import pytest
 import torch
 from records import make_record
 
-from experiments import command_line, flags
 from experiments.comparison import flags as comparison_flags
-from experiments.parser import build_parser
-from experiments.records import write_record
-from experiments.rows import ROWS
-from experiments.settings import TINY
+from experiments.config import flags
+from experiments.config.parser import build_parser
+from experiments.config.rows import ROWS
+from experiments.config.settings import TINY
+from experiments.runs.records import write_record
+from experiments.system import terminal as command_line
 
 FOLDER = Path(__file__).parents[1]
 SCRIPT, COMPARISON = FOLDER / "additional_experiments.py", FOLDER / "compare_experiments.py"

@@ -5,9 +5,9 @@ import pytest
 from records import begin_record, make_record
 
 from experiments.comparison.commands import commands_of, environments_of
+from experiments.config.flags import parse_args
 from experiments.data.corpus import Corpus
-from experiments.flags import parse_args
-from experiments.results import describe_split
+from experiments.runs.results import describe_split
 
 
 def recorded(*flags, seed=123, **more):

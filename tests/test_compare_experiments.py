@@ -8,11 +8,11 @@ from records import make_record, make_stand_in, some_records
 
 import compare_experiments
 from compare_experiments import main
-from experiments.command_line import JUST_STOPPED
 from experiments.comparison.groups import group_records
 from experiments.comparison.summaries import summarise
-from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.records import read_records, write_record
+from experiments.config.published import CHECKPOINT_SHA256, DATA_SHA256
+from experiments.runs.records import read_records, write_record
+from experiments.system.terminal import JUST_STOPPED
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import tiktoken
 import torch
 from torch.utils.data import DataLoader
 
-from experiments.data import messages as spam_data
+from experiments.data import sms_spam as spam_data
 from experiments.data.datasets import SpamDataset, Splits, create_datasets, create_loaders
 from experiments.data.demo import demo_messages, demo_splits, demo_tokenizer
-from experiments.data.messages import (
+from experiments.data.sms_spam import (
     SPLIT_SHA256,
     balance_messages,
     prepare_splits,
@@ -20,7 +20,7 @@ from experiments.data.messages import (
     split_messages,
     to_csv,
 )
-from experiments.files import sha256_of
+from experiments.system.files import sha256_of
 
 PAD = 50256
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from experiments import devices
-from experiments.devices import (
+from experiments.system import devices
+from experiments.system.devices import (
     available_memory,
     choose_kernels,
     device_name,

@@ -22,8 +22,8 @@ from remote import (
     zipped,
 )
 
-from experiments import downloads, known_files
-from experiments.downloads import DownloadError, fetch, read_member
+from experiments.system import downloads, known_files
+from experiments.system.downloads import DownloadError, fetch, read_member
 from gpt_download import hub_file
 
 pytestmark = pytest.mark.usefixtures("quick_and_alone")
@@ -232,7 +232,7 @@ def test_a_proxy_that_refuses_is_named(server, folder, monkeypatch):
 def test_a_download_beyond_the_disk_is_told_and_resumed_once_there_is_room(server, folder):
     script = (
         "import pathlib, resource, sys\n"
-        "from experiments.downloads import RemoteFile, fetch\n"
+        "from experiments.system.downloads import RemoteFile, fetch\n"
         "address, sha256, folder = sys.argv[1:]\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "try:\n"
@@ -257,7 +257,7 @@ def test_a_download_beyond_the_disk_is_told_and_resumed_once_there_is_room(serve
 def test_a_download_that_is_killed_is_resumed(server, folder):
     script = (
         "import pathlib, sys\n"
-        "from experiments.downloads import RemoteFile, fetch\n"
+        "from experiments.system.downloads import RemoteFile, fetch\n"
         "address, sha256, folder = sys.argv[1:]\n"
         "fetch(RemoteFile(('file',), sha256, (address,)), pathlib.Path(folder))\n"
     )
@@ -282,7 +282,7 @@ def test_a_download_that_is_killed_is_resumed(server, folder):
 def test_two_processes_at_once_download_once_and_both_end_right(server, folder):
     script = (
         "import pathlib, sys\n"
-        "from experiments.downloads import RemoteFile, fetch\n"
+        "from experiments.system.downloads import RemoteFile, fetch\n"
         "address, sha256, folder = sys.argv[1:]\n"
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"

@@ -9,16 +9,21 @@ import pytest
 import torch
 from test_recomputing import bytes_kept
 
-from experiments.classifier import create_classifier
-from experiments.devices import dtype_of, set_precision
-from experiments.flags import parse_args
-from experiments.memory.estimate import FLOAT, Need
-from experiments.memory.fitting import count_messages
-from experiments.memory.parameters import count_by_part
-from experiments.memory.workload import Messages, Place, known_messages
-from experiments.preparation import count_parameters, design_of_network, load_corpus, load_datasets
-from experiments.settings import TINY, TRAINABLE
+from experiments.config.flags import parse_args
+from experiments.config.settings import TINY, TRAINABLE
+from experiments.model.classifier import create_classifier
+from experiments.runs.preparation import (
+    count_parameters,
+    design_of_network,
+    load_corpus,
+    load_datasets,
+)
 from experiments.shortcuts.model import ShortcutClassifier
+from experiments.system.devices import dtype_of, set_precision
+from experiments.training.memory_estimate import FLOAT, Need
+from experiments.training.memory_fitting import count_messages
+from experiments.training.memory_parameters import count_by_part
+from experiments.training.memory_workload import Messages, Place, known_messages
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
@@ -34,7 +39,7 @@ def need(*flags, total=float("inf"), messages=None, **place):
 
 
 def test_an_estimate_waits_for_no_pytorch():
-    code = "import sys, experiments.memory.estimate; sys.exit('torch' in sys.modules)"
+    code = "import sys, experiments.training.memory_estimate; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

@@ -6,7 +6,7 @@ from experiments.comparison.crossed import cross, seeds_to_settle, smallest_seen
 from experiments.comparison.evidence import correct, weigh
 from experiments.comparison.groups import pair_up
 from experiments.comparison.statistics import holm
-from experiments.metrics import measure
+from experiments.training.metrics import measure
 
 
 def group(row, wrong_of_each, total=300, **more):

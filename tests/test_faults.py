@@ -15,10 +15,10 @@ from faults import FAULTS, faults_table, marked_tests
 from records import make_record
 from remote import zipped
 
-from experiments.command_line import JUST_STOPPED, STOPPED
 from experiments.data.demo import demo_messages
-from experiments.data.messages import to_csv
-from experiments.records import FAILED, read_records, write_record
+from experiments.data.sms_spam import to_csv
+from experiments.runs.records import FAILED, read_records, write_record
+from experiments.system.terminal import JUST_STOPPED, STOPPED
 
 FOLDER = Path(__file__).parents[1]
 SCRIPT, COMPARISON = FOLDER / "additional_experiments.py", FOLDER / "compare_experiments.py"
@@ -111,7 +111,7 @@ def test_a_comparison_that_is_stopped_speaks_of_no_record(tmp_path):
 
 CALLBACK = """
 import os, time, weakref
-from experiments.command_line import one_line_errors, take_over
+from experiments.system.terminal import one_line_errors, take_over
 def interrupt(_):
     os.kill(os.getpid(), 2)
     time.sleep(60)
@@ -212,7 +212,7 @@ DRIVER = """
 import sys
 from dataclasses import replace
 import additional_experiments
-from experiments.data import messages
+from experiments.data import sms_spam as messages
 address, *flags = sys.argv[1:]
 messages.SMS_SPAM_COLLECTION = replace(messages.SMS_SPAM_COLLECTION, addresses=(address,))
 additional_experiments.main(flags)

@@ -6,7 +6,7 @@ import time
 import pytest
 from remote import CONTENT, SPOILED, names_in, place, start_python
 
-from experiments.files import write_whole
+from experiments.system.files import write_whole
 
 # --------------------------------------------------------------------------------- write_whole
 
@@ -24,7 +24,7 @@ def test_write_whole_writes_the_content_and_nothing_beside_it(tmp_path):
 def test_when_the_disk_is_full_the_earlier_file_stays_and_nothing_beside_it(tmp_path):
     script = (
         "import pathlib, resource, sys\n"
-        "from experiments.files import write_whole\n"
+        "from experiments.system.files import write_whole\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "try:\n"
         "    write_whole(pathlib.Path(sys.argv[1]), bytes(10_000))\n"
@@ -42,7 +42,7 @@ def test_when_the_disk_is_full_the_earlier_file_stays_and_nothing_beside_it(tmp_
 def test_a_file_is_whole_whenever_its_writer_is_killed(tmp_path):
     script = (
         "import pathlib, sys\n"
-        "from experiments.files import write_whole\n"
+        "from experiments.system.files import write_whole\n"
         "for byte in range(1_000_000):\n"
         "    write_whole(pathlib.Path(sys.argv[1]), bytes([byte % 256]) * 5_000_000)\n"
         "    print(byte, flush=True)\n"

@@ -8,11 +8,15 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 
+from experiments.config.flags import parse_args
 from experiments.data.datasets import Splits
-from experiments.finetuning import finetune
-from experiments.flags import parse_args
-from experiments.recipe import learning_rate_factor, mean_cross_entropy, weigh_classes
-from experiments.training import calc_loss_batch, evaluate_model, train_classifier_simple
+from experiments.training.finetuning import finetune
+from experiments.training.loop import calc_loss_batch, evaluate_model, train_classifier_simple
+from experiments.training.optimization import (
+    learning_rate_factor,
+    mean_cross_entropy,
+    weigh_classes,
+)
 
 CPU = torch.device("cpu")
 SEED = 3

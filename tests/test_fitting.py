@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from additional_experiments import main
-from experiments import preparation, runs
-from experiments.command_line import Refused
-from experiments.flags import identities_of_rows, parse_args
-from experiments.memory import fitting
-from experiments.memory.fitting import (
+from experiments.config.flags import identities_of_rows, parse_args
+from experiments.runs import loop as runs
+from experiments.runs import preparation
+from experiments.runs.preparation import load_corpus, load_datasets
+from experiments.system.terminal import Refused
+from experiments.training import memory_fitting as fitting
+from experiments.training.memory_fitting import (
     GIB,
     check_memory,
     count_messages,
@@ -19,8 +21,7 @@ from experiments.memory.fitting import (
     smaller_batches,
     ways_out,
 )
-from experiments.memory.workload import known_messages
-from experiments.preparation import load_corpus, load_datasets
+from experiments.training.memory_workload import known_messages
 
 CPU = torch.device("cpu")
 PLAIN = ("--row", "5", "--weights", "random", "--no_shortcuts")

@@ -15,14 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from additional_experiments import main
-from experiments.classifier import GPTClassifier, make_trainable
+from experiments.config.flags import parse_args
+from experiments.config.parser import build_parser
+from experiments.config.rows import ROWS
+from experiments.config.settings import BASELINES, MODEL_SIZES, TRAINABLE
 from experiments.data.datasets import Splits, create_datasets, create_loaders
 from experiments.data.demo import demo_tokenizer
-from experiments.data.messages import read_messages, to_csv
-from experiments.flags import parse_args
-from experiments.parser import build_parser
-from experiments.rows import ROWS
-from experiments.settings import BASELINES, MODEL_SIZES, TRAINABLE
+from experiments.data.sms_spam import read_messages, to_csv
+from experiments.model.classifier import GPTClassifier, make_trainable
 from experiments.shortcuts.switch import take_shortcuts
 
 # ----------------------------------------------------------------------------------- command line

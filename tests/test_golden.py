@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from additional_experiments import run_experiment
-from experiments.flags import parse_args
-from experiments.rows import ROWS
-from experiments.settings import TINY
+from experiments.config.flags import parse_args
+from experiments.config.rows import ROWS
+from experiments.config.settings import TINY
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_trajectories.json").read_text())
 QUICK = {"plain": [], "short": ["1", "2", "3", "16"]}  # the others are slow

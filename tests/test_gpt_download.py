@@ -12,7 +12,7 @@ from remote import names_in, place, sha256
 from safetensors.torch import save
 
 import gpt_download
-from experiments import downloads
+from experiments.system import downloads
 from gpt_download import (
     CHECKPOINTS,
     TOKENIZER_FILES,

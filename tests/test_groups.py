@@ -9,7 +9,7 @@ from experiments.comparison.groups import (
     pair_up,
     stand_ins_of,
 )
-from experiments.records import upgrade
+from experiments.runs.records import upgrade
 
 A, B = "1a2b3c4d".ljust(64, "0"), "5e6f7a8b".ljust(64, "0")
 TINY_A = "checkpoint tiny.safetensors 1a2b3c4d"

@@ -1,9 +1,9 @@
 import pytest
 
-from experiments import hints
 from experiments.comparison import flags as comparison_flags
-from experiments.flags import parse_args
-from experiments.parser import build_parser
+from experiments.config.flags import parse_args
+from experiments.config.parser import build_parser
+from experiments.system import hints
 
 KNOWN = [name for action in build_parser()._actions for name in action.option_strings]
 

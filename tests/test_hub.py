@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.hub import hub_cache, hub_endpoint, hub_token, offline_variable
+from experiments.system.hub import hub_cache, hub_endpoint, hub_token, offline_variable
 
 pytestmark = pytest.mark.usefixtures("quick_and_alone")
 

@@ -11,10 +11,10 @@ import tiktoken
 import torch
 from records import begin_record, make_record
 
-from experiments import identity
-from experiments.flags import parse_args, parse_rows
-from experiments.identity import is_on_cpu, list_versions, tell_recorded, version_of
-from experiments.records import write_record
+from experiments.config.flags import parse_args, parse_rows
+from experiments.runs import fingerprint as identity
+from experiments.runs.fingerprint import is_on_cpu, list_versions, tell_recorded, version_of
+from experiments.runs.records import write_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -109,8 +109,8 @@ def test_only_a_build_without_cuda_is_surely_on_the_cpu(version, platform, on_cp
 def test_a_recorded_run_waits_for_no_pytorch(tmp_path):
     leave_record(tmp_path, *FLAGS)
     code = (
-        "import sys; from experiments.flags import parse_rows;"
-        "from experiments.identity import tell_recorded;"
+        "import sys; from experiments.config.flags import parse_rows;"
+        "from experiments.runs.fingerprint import tell_recorded;"
         f"assert tell_recorded(parse_rows({[*FLAGS, '--output_dir', str(tmp_path)]!r}));"
         "sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     )

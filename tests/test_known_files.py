@@ -6,8 +6,8 @@ import pytest
 from conftest import Answer
 from remote import CONTENT, DOWN, SPOILED, place, remote, sha256
 
-from experiments import known_files
-from experiments.downloads import DownloadError, fetch, fetch_all
+from experiments.system import known_files
+from experiments.system.downloads import DownloadError, fetch, fetch_all
 from gpt_download import CHECKPOINTS, hub_file
 
 pytestmark = pytest.mark.usefixtures("quick_and_alone")

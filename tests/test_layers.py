@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from experiments.data.datasets import Splits
-from experiments.lora import LinearWithLoRA
-from experiments.shortcuts import hidden_states as module
+from experiments.model.lora import LinearWithLoRA
+from experiments.shortcuts import prefix as module
 from experiments.shortcuts.casts import with_cast_weights
 from experiments.shortcuts.layers import SHORT, apply_linear, attend, run_block
 from experiments.shortcuts.model import ShortcutClassifier

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 from sklearn.calibration import calibration_curve
 
-from experiments.metrics import BINS, measure
+from experiments.training.metrics import BINS, measure
 
 
 @st.composite

@@ -8,15 +8,15 @@ import pytest
 from nbclient import NotebookClient
 from records import make_record
 
-from experiments.command_line import STOPPED
-from experiments.records import write_record
+from experiments.runs.records import write_record
+from experiments.system.terminal import STOPPED
 
 FOLDER = Path(__file__).parents[1]
 SCRIPT, COMPARISON = FOLDER / "additional_experiments.py", FOLDER / "compare_experiments.py"
 INTERRUPT = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(FOLDER)!r})
-from experiments import training
+from experiments.training import loop as training
 training.evaluate_model = lambda *_: os.kill(os.getpid(), signal.SIGINT) or time.sleep(60)
 """  # as the notebook's button does, in the first step
 SETTING = "import torch\ntorch.backends.mkldnn.matmul.fp32_precision = 'ieee'\n"

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from three_classes import three_classes
 
-from experiments.data.own import prepare_own, sort_names
-from experiments.data.sizes import SHARES, parse_shares
+from experiments.config.sizes import SHARES, parse_shares
+from experiments.data.custom import prepare_own, sort_names
 from experiments.data.splitting import (
     apportion,
     balance_classes,

@@ -12,13 +12,14 @@ from three_classes import write_three_classes
 import classify
 import compare_experiments
 from additional_experiments import main, run_experiment
-from experiments import preparation, runs
+from experiments.config.flags import parse_args
+from experiments.config.settings import TINY
+from experiments.data.custom import load_own
 from experiments.data.demo import demo_tokenizer
-from experiments.data.messages import prepare_splits
-from experiments.data.own import load_own
-from experiments.flags import parse_args
-from experiments.records import read_records
-from experiments.settings import TINY
+from experiments.data.sms_spam import prepare_splits
+from experiments.runs import loop as runs
+from experiments.runs import preparation
+from experiments.runs.records import read_records
 
 README = Path(__file__).parents[1] / "README.md"
 SMALL = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 3}

@@ -5,8 +5,8 @@ from records import make_record, make_stand_in, some_records
 
 from experiments.comparison.groups import group_records
 from experiments.comparison.pairs import OF_BASELINES, QUESTIONS, compare_pair
-from experiments.rows import ROWS
-from experiments.settings import BASELINES
+from experiments.config.rows import ROWS
+from experiments.config.settings import BASELINES
 
 
 def test_a_pair_shows_its_question_its_test_and_the_messages_that_differ():

@@ -3,9 +3,11 @@
 import pytest
 
 from additional_experiments import main
-from experiments import identity, preparation, runs
-from experiments.flags import parse_args
-from experiments.preparation import gather_files
+from experiments.config.flags import parse_args
+from experiments.runs import fingerprint as identity
+from experiments.runs import loop as runs
+from experiments.runs import preparation
+from experiments.runs.preparation import gather_files
 
 pytestmark = pytest.mark.usefixtures("quick_and_alone")
 

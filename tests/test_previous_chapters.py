@@ -9,7 +9,7 @@ from helpers import assert_equal, randomise
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from experiments.checkpoint.weights import load_gpt2_checkpoint
+from experiments.checkpoints.weights import load_gpt2_checkpoint
 from previous_chapters import GELU, GPTModel, LayerNorm, MultiHeadAttention, load_weights_into_gpt
 
 LINEARS = ["att.W_query", "att.W_key", "att.W_value", "att.out_proj", "ff.layers.0", "ff.layers.2"]

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from shared_runs import RUNS, all_runs
 from test_golden import assert_same_trajectory, flags_of
 
-from experiments import processes
-from experiments.classifier import GPTClassifier
-from experiments.flags import parse_args
-from experiments.processes import OwnMessages, SharedBatches
-from experiments.recipe import mean_cross_entropy
-from experiments.results import Result
-from experiments.training import History
+from experiments.config.flags import parse_args
+from experiments.model.classifier import GPTClassifier
+from experiments.runs.results import Result
+from experiments.system import distributed as processes
+from experiments.system.distributed import OwnMessages, SharedBatches
+from experiments.training.loop import History
+from experiments.training.optimization import mean_cross_entropy
 
 ROOT = Path(__file__).parents[1]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -184,9 +184,9 @@ def test_shards_are_saved_as_one_whole_file(flags, tolerance, tmp_path):
 
 SLOW_RUN = ["--demo", "--num_epochs", "2000"]
 FAILING = """
-import experiments.training
-from experiments import command_line
-from experiments.torchrun import rank
+import experiments.training.loop
+from experiments.system import terminal as command_line
+from experiments.system.torchrun import rank
 import additional_experiments
 
 def fail(*_):
@@ -194,7 +194,7 @@ def fail(*_):
         raise OSError("the disk is gone")
     return 1.0, 1.0
 
-experiments.training.evaluate_model = fail
+experiments.training.loop.evaluate_model = fail
 command_line.take_over()
 additional_experiments.main(["--demo"])
 """

@@ -9,11 +9,11 @@ import torch
 from torch.utils.data import DataLoader
 
 import additional_experiments
-from experiments import progress as module
-from experiments.flags import parse_args
-from experiments.progress import counted, progress
-from experiments.shortcuts import hidden_states
-from experiments.training import train_classifier_simple
+from experiments.config.flags import parse_args
+from experiments.shortcuts import prefix as hidden_states
+from experiments.system import progress as module
+from experiments.system.progress import counted, progress
+from experiments.training.loop import train_classifier_simple
 
 
 @pytest.fixture
@@ -79,11 +79,11 @@ def break_hidden_states(monkeypatch):
 
 
 def break_training(monkeypatch):
-    monkeypatch.setattr("experiments.training.check_finite", lambda *_: 1 / 0)
+    monkeypatch.setattr("experiments.training.loop.check_finite", lambda *_: 1 / 0)
 
 
 def break_final_accuracies(monkeypatch):
-    monkeypatch.setattr("experiments.finetuning.count_correct", lambda *_: 1 / 0)
+    monkeypatch.setattr("experiments.training.finetuning.count_correct", lambda *_: 1 / 0)
 
 
 @pytest.mark.usefixtures("can_move")

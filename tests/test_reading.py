@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from three_classes import LABEL, TEXT, three_classes, write_three_classes
 
-from experiments.data.reading import READERS, read_table, sniff
+from experiments.data.tables import READERS, read_table, sniff
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 CSV = b'text,label\n"x, y",a\nz,b\n'

@@ -20,12 +20,12 @@ import compare_experiments
 from experiments.comparison import flags as comparison_flags
 from experiments.comparison.groups import group_records
 from experiments.comparison.summaries import summarise
-from experiments.flags import parse_args, parse_rows
-from experiments.memory.estimate import Need
-from experiments.memory.workload import Place, known_messages
-from experiments.parser import build_parser
-from experiments.records import read_records
-from experiments.rows import ROWS, SIZES, published_count
+from experiments.config.flags import parse_args, parse_rows
+from experiments.config.parser import build_parser
+from experiments.config.rows import ROWS, SIZES, published_count
+from experiments.runs.records import read_records
+from experiments.training.memory_estimate import Need
+from experiments.training.memory_workload import Place, known_messages
 
 ROOT = Path(__file__).parents[1]
 README, DOCS = ROOT / "README.md", ROOT / "docs"

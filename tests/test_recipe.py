@@ -14,7 +14,8 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from experiments.recipe import (
+from experiments.config.settings import SCHEDULES
+from experiments.training.optimization import (
     BestEpoch,
     Recipe,
     create_optimizer,
@@ -23,7 +24,6 @@ from experiments.recipe import (
     mean_cross_entropy,
     weigh_classes,
 )
-from experiments.settings import SCHEDULES
 
 WEIGHTS = torch.tensor([0.2, 3.0, 1.5])
 

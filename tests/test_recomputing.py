@@ -8,9 +8,9 @@ import torch
 from helpers import assert_equal
 from test_shortcuts import both_paths, trajectory
 
-from experiments.experiment import run_experiment
-from experiments.flags import parse_args
-from experiments.recomputing import RecomputedBlocks, recompute
+from experiments.config.flags import parse_args
+from experiments.model.recomputing import RecomputedBlocks, recompute
+from experiments.runs.experiment import run_experiment
 from experiments.shortcuts import model as shortcut_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -81,7 +81,7 @@ def test_the_flag_reaches_every_block_that_is_trained(flags, monkeypatch):
         seen.append(function)
         return recompute(function, *inputs)
 
-    monkeypatch.setattr("experiments.recomputing.recompute", counted)
+    monkeypatch.setattr("experiments.model.recomputing.recompute", counted)
     monkeypatch.setattr(shortcut_model, "recompute", counted)
     flags = ["--demo", "--trainable_layers", "all", "--max_steps", "2", *flags]
     plain, again = (

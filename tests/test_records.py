@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from records import make_old_record, make_record
 
-from experiments import sources
-from experiments.published import CHECKPOINT_SHA256
-from experiments.records import (
+from experiments.config.published import CHECKPOINT_SHA256
+from experiments.config.rows import ROWS, SIZES, published_count
+from experiments.runs import sources
+from experiments.runs.records import (
     FAILED,
     FIELDS,
     OPTIONAL,
@@ -22,8 +23,7 @@ from experiments.records import (
     record_path,
     write_record,
 )
-from experiments.rows import ROWS, SIZES, published_count
-from experiments.sources import FOLDER, git_commit, source_digest, source_files
+from experiments.runs.sources import FOLDER, git_commit, source_digest, source_files
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "record.md"
 

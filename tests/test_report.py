@@ -24,7 +24,7 @@ from compare_experiments import main
 from experiments.comparison.groups import group_records
 from experiments.comparison.pairs import QUESTIONS
 from experiments.comparison.summaries import summarise
-from experiments.records import write_record
+from experiments.runs.records import write_record
 
 PROGRAMS = ("chromium", "chromedriver")
 BROWSER = "SPAM_TEST_BROWSER"  # where it is set, a browser has to be there

@@ -8,13 +8,14 @@ import torch
 from checkpoints import write_checkpoint
 from records import begin_record
 
-from experiments import identity, results
-from experiments.files import sha256_of
-from experiments.flags import parse_args
-from experiments.identity import as_published
-from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.results import Clock, Result
-from experiments.settings import MODEL_SIZES
+from experiments.config.flags import parse_args
+from experiments.config.published import CHECKPOINT_SHA256, DATA_SHA256
+from experiments.config.settings import MODEL_SIZES
+from experiments.runs import fingerprint as identity
+from experiments.runs import results
+from experiments.runs.fingerprint import as_published
+from experiments.runs.results import Clock, Result
+from experiments.system.files import sha256_of
 
 CPU, SMALL = torch.device("cpu"), "gpt2-small (124M)"
 

@@ -17,15 +17,18 @@ from checkpoints import write_checkpoint
 from records import begin_record
 
 from additional_experiments import main
-from experiments import experiment, finetuning, identity, preparation, runs
 from experiments.comparison.groups import group_records
 from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import summary_table
+from experiments.config.flags import design_of, parse_args
+from experiments.config.settings import TINY
 from experiments.data.demo import demo_splits, demo_tokenizer
-from experiments.flags import design_of, parse_args
-from experiments.records import FAILED, FINISHED, read_records
-from experiments.settings import TINY
-from experiments.shortcuts import hidden_states
+from experiments.runs import experiment, preparation
+from experiments.runs import fingerprint as identity
+from experiments.runs import loop as runs
+from experiments.runs.records import FAILED, FINISHED, read_records
+from experiments.shortcuts import prefix as hidden_states
+from experiments.training import finetuning
 
 SCRIPT = Path(__file__).parents[1] / "additional_experiments.py"
 QUICK = ("--max_steps", "1", "--overwrite")

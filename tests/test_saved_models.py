@@ -15,12 +15,11 @@ from safetensors.torch import load_file, save_file
 from saved import CHOICES, CONFIG, LAYERS, ask, ask_plainly, describe, train
 from torch import nn
 
-from experiments import files
-from experiments.flags import parse_args
-from experiments.keeping import bases
-from experiments.keeping.bases import describe_saved, keep_classifier, load_saved
-from experiments.keeping.description import VERSION
-from experiments.keeping.saved_models import (
+from experiments.config.flags import parse_args
+from experiments.model import bases
+from experiments.model.bases import describe_saved, keep_classifier, load_saved
+from experiments.model.description import VERSION
+from experiments.model.saved import (
     KEY,
     frozen_sha256,
     read_saved,
@@ -28,7 +27,8 @@ from experiments.keeping.saved_models import (
     save_classifier,
     trained_tensors,
 )
-from experiments.preparation import build_classifier
+from experiments.runs.preparation import build_classifier
+from experiments.system import files
 from previous_chapters import GPTModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")

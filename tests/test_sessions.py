@@ -7,9 +7,9 @@ import requests
 from conftest import CERTIFICATE, Answer
 from remote import CONTENT, remote, sha256
 
-from experiments import sessions
-from experiments.downloads import DownloadError, fetch
-from experiments.sessions import CERTIFICATES, hint_at, open_session
+from experiments.system import sessions
+from experiments.system.downloads import DownloadError, fetch
+from experiments.system.sessions import CERTIFICATES, hint_at, open_session
 from gpt_download import hub_file
 
 pytestmark = pytest.mark.usefixtures("quick_and_alone")

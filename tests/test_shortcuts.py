@@ -13,24 +13,18 @@ import torch
 from helpers import assert_equal, randomise
 from torch import nn
 
-from experiments.classifier import GPTClassifier, make_trainable
+from experiments.config.settings import TRAINABLE
 from experiments.data.datasets import Splits, create_datasets, create_loaders
-from experiments.lora import LinearWithLoRAMerged, LoRALayer
-from experiments.recipe import THE_BOOKS, Recipe, make_step
-from experiments.settings import TRAINABLE
-from experiments.shortcuts import (
-    disk,
-    layers,
-)
-from experiments.shortcuts import (
-    hidden_states as hidden_states_of,
-)
-from experiments.shortcuts import (
-    needed as what_is_needed,
-)
+from experiments.model.classifier import GPTClassifier, make_trainable
+from experiments.model.lora import LinearWithLoRAMerged, LoRALayer
+from experiments.shortcuts import layers
+from experiments.shortcuts import needed as what_is_needed
+from experiments.shortcuts import prefix as hidden_states_of
+from experiments.shortcuts import storage as disk
 from experiments.shortcuts.model import ShortcutClassifier
 from experiments.shortcuts.switch import take_shortcuts
-from experiments.training import calc_loss_batch
+from experiments.training.loop import calc_loss_batch
+from experiments.training.optimization import THE_BOOKS, Recipe, make_step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from three_classes import three_classes, write_three_classes
 
 from experiments.data import streaming
-from experiments.data.reading import READERS
 from experiments.data.streaming import STREAMS, lines_as_they_come, stream_texts
-from experiments.keeping.flags import TABLES
+from experiments.data.tables import READERS
+from experiments.model.flags import TABLES
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from records import make_record, make_stand_in, some_records
 from experiments.comparison.groups import group_records
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.summaries import summarise
-from experiments.published import CHECKPOINT_SHA256
+from experiments.config.published import CHECKPOINT_SHA256
 
 
 def by_name(records):

@@ -3,13 +3,13 @@
 import pytest
 
 from additional_experiments import main
-from experiments import experiment, preparation
-from experiments import sweep as module
-from experiments.command_line import one_line_errors
-from experiments.flags import parse_args, parse_rows
-from experiments.rows import ROWS
-from experiments.runs import Outcome
-from experiments.sweep import order_runs, shared_by, sweep
+from experiments.config.flags import parse_args, parse_rows
+from experiments.config.rows import ROWS
+from experiments.runs import experiment, preparation
+from experiments.runs import sweep as module
+from experiments.runs.loop import Outcome
+from experiments.runs.sweep import order_runs, shared_by, sweep
+from experiments.system.terminal import one_line_errors
 
 
 @pytest.fixture

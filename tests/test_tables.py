@@ -13,8 +13,8 @@ from experiments.comparison.tables import (
     summary_table,
     with_interval,
 )
-from experiments.records import upgrade
-from experiments.rows import ROWS
+from experiments.config.rows import ROWS
+from experiments.runs.records import upgrade
 
 A = "a" * 64
 

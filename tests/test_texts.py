@@ -6,9 +6,9 @@ from three_classes import write_three_classes
 
 from experiments.comparison.pairs import compare_pair
 from experiments.comparison.texts import find_texts
-from experiments.data.own import load_own
-from experiments.flags import parse_args
-from experiments.results import describe_split
+from experiments.config.flags import parse_args
+from experiments.data.custom import load_own
+from experiments.runs.results import describe_split
 
 
 @pytest.fixture

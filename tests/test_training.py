@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from experiments.recipe import Recipe, mean_cross_entropy
-from experiments.training import (
+from experiments.training.loop import (
     History,
     calc_accuracy_loader,
     calc_loss_batch,
@@ -20,6 +19,7 @@ from experiments.training import (
     predict,
     train_classifier_simple,
 )
+from experiments.training.optimization import Recipe, mean_cross_entropy
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from remote import CONTENT, SPOILED, place, remote, sha256
 
-from experiments import files, verified
-from experiments.downloads import fetch
-from experiments.verified import check_digest, known_sha256, note_of
+from experiments.system import files, verified
+from experiments.system.downloads import fetch
+from experiments.system.verified import check_digest, known_sha256, note_of
 
 TEXT = b"ham\tHello\nspam\tWINNER\n"
 

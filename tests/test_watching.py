@@ -5,10 +5,10 @@ import pytest
 from records import begin_record
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from experiments import conflicts
-from experiments.experiment import run_experiment
-from experiments.flags import parse_args
-from experiments.watching import name_of_run, nobody, watching
+from experiments.config import checks as conflicts
+from experiments.config.flags import parse_args
+from experiments.runs.experiment import run_experiment
+from experiments.runs.tensorboard import name_of_run, nobody, watching
 
 DEMO = ["--demo", "--max_steps", "3"]
 

@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import Any
 
 from experiments.comparison.groups import Groups, Record
-from experiments.flags import flag_of, identities_of_rows
-from experiments.published import DATA_SHA256
+from experiments.config.flags import flag_of, identities_of_rows
+from experiments.config.published import DATA_SHA256
 
 SEED = 123  # of a run and of a split, where a command names none
 

@@ -26,7 +26,7 @@ from experiments.comparison.crossed import (
 )
 from experiments.comparison.groups import Record, conditions_of, names_of_pair
 from experiments.comparison.statistics import LEVEL, holm, mcnemar
-from experiments.metrics import brier_scores, log_losses
+from experiments.training.metrics import brier_scores, log_losses
 
 BETTER, WORSE, EQUIVALENT, NOT_KNOWN = "better", "worse", "equivalent", "not known"
 

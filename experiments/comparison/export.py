@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.comparison.evidence import Difference, Evidence
 from experiments.comparison.summaries import Summary
-from experiments.files import write_file
+from experiments.system.files import write_file
 
 
 def write_summaries(

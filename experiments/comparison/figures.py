@@ -19,8 +19,8 @@ from experiments.comparison.labels import add_legend, wrapped
 from experiments.comparison.panels import draw_calibration, draw_curves
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.summaries import Summary, accuracy
-from experiments.files import write_whole
-from experiments.rows import SIZES, published_count
+from experiments.config.rows import SIZES, published_count
+from experiments.system.files import write_whole
 
 LABEL = 50  # characters of a group's name in one line
 

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command_line import Parser, path
-from experiments.hints import by_name
-from experiments.parser import positive_number
+from experiments.config.parser import positive_number
+from experiments.system.hints import by_name
+from experiments.system.terminal import Parser, path
 
 MARGIN = 1.0  # points of test accuracy, within which two rows are equivalent
 

@@ -13,9 +13,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.records import FINISHED, record_path
-from experiments.rows import name_of_row
+from experiments.config.published import CHECKPOINT_SHA256, DATA_SHA256
+from experiments.config.rows import name_of_row
+from experiments.runs.records import FINISHED, record_path
 
 PUBLISHED = "published models"
 BASE = 1  # the row that the others are held against

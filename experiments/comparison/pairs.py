@@ -16,7 +16,7 @@ from experiments.comparison.groups import (
 from experiments.comparison.sentences import sentence
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.tables import percent_interval, with_interval
-from experiments.rows import ROWS
+from experiments.config.rows import ROWS
 
 QUESTIONS = {  # what row 1 beside another one asks; other pairs are named by their flags
     2: "Does the first token, which has seen nothing of the message, carry what the last does?",

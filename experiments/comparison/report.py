@@ -23,7 +23,7 @@ from experiments.comparison.pairs import Message, differing, question_of
 from experiments.comparison.summaries import Summary, metrics_of
 from experiments.comparison.tables import metrics_of_summaries, summary_rows
 from experiments.comparison.texts import Texts
-from experiments.files import write_file
+from experiments.system.files import write_file
 
 FOLDER = Path(__file__).parent
 FIGURES = {  # by name: the heading of each, and what it shows

@@ -10,9 +10,9 @@ from experiments.comparison.flags import MARGIN
 from experiments.comparison.groups import Groups, Record, bases_of, conditions_of, pair_up
 from experiments.comparison.sentences import sentence
 from experiments.comparison.statistics import Interval, wilson_interval
-from experiments.metrics import Metrics, measure
-from experiments.published import DATA_SHA256
-from experiments.rows import ROWS
+from experiments.config.published import DATA_SHA256
+from experiments.config.rows import ROWS
+from experiments.training.metrics import Metrics, measure
 
 
 def accuracy(record: Record, unseen_only: bool = False) -> float:

@@ -21,7 +21,7 @@ from experiments.comparison.statistics import (
     wilson_interval,
 )
 from experiments.comparison.summaries import Summary, metrics_of
-from experiments.rows import ROWS, SIZES, published_count
+from experiments.config.rows import ROWS, SIZES, published_count
 
 HAVE_PREFIX = ("last_layer", "last_block", "last_two_blocks")  # blocks before what is trained
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.comparison.groups import Record
-from experiments.data.messages import read_messages
-from experiments.data.own import load_own
-from experiments.flags import own_of_flags
+from experiments.config.flags import own_of_flags
+from experiments.data.custom import load_own
+from experiments.data.sms_spam import read_messages
 
 Texts = dict[str, list[str]]  # of the test messages in their order, by the digest of the data
 

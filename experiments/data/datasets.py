@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from experiments.data.messages import read_messages
-from experiments.data.sizes import PAD_TOKEN_ID
-from experiments.processes import SharedBatches
-from experiments.torchrun import count_processes
+from experiments.config.sizes import PAD_TOKEN_ID
+from experiments.data.sms_spam import read_messages
+from experiments.system.distributed import SharedBatches
+from experiments.system.torchrun import count_processes
 
 
 class Tokenizer(Protocol):

@@ -9,8 +9,8 @@ import random
 import pandas as pd
 import tiktoken
 
-from experiments.data.messages import balance_messages, split_messages, to_csv
-from experiments.data.sizes import SPAM
+from experiments.config.sizes import SPAM
+from experiments.data.sms_spam import balance_messages, split_messages, to_csv
 
 DEMO_WORDS = {
     "name": ("Anna", "Ben", "Chioma", "Deepak", "Elif", "mum", "Tom"),

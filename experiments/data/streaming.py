@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import pandas as pd
 
-from experiments.data.reading import (
+from experiments.data.tables import (
     LABEL_NAMES,
     STANDARD_INPUT,
     TEXT_NAMES,

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from experiments.lora import LinearWithLoRA
-from experiments.memory.workload import SHORT
+from experiments.model.lora import LinearWithLoRA
+from experiments.training.memory_workload import SHORT
 from previous_chapters import LayerNorm, TransformerBlock
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.classifier import GPTClassifier
-from experiments.recomputing import RecomputedBlocks, recompute
+from experiments.model.classifier import GPTClassifier
+from experiments.model.recomputing import RecomputedBlocks, recompute
 from experiments.shortcuts.casts import with_cast_weights
 from experiments.shortcuts.layers import (
     LastingGradient,

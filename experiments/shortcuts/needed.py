@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from experiments.classifier import GPTClassifier
 from experiments.data.datasets import MessageDataset, Splits
+from experiments.model.classifier import GPTClassifier
 
 
 def needed_lengths(model: GPTClassifier, dataset: MessageDataset) -> Tensor:

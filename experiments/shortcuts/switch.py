@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from experiments.classifier import GPTClassifier
 from experiments.data.datasets import MessageDataset, Splits
-from experiments.memory.workload import POOL
-from experiments.shortcuts.hidden_states import HiddenStates, compute_hidden_states
+from experiments.model.classifier import GPTClassifier
 from experiments.shortcuts.model import ShortcutClassifier
 from experiments.shortcuts.needed import distinct_messages, frozen_blocks, needed_lengths
+from experiments.shortcuts.prefix import HiddenStates, compute_hidden_states
+from experiments.training.memory_workload import POOL
 
 
 class ShortcutDataset(Dataset):

@@ -1,0 +1,1 @@
+"""The loop over runs, and their records."""

@@ -1,0 +1,1 @@
+"""Terminal, files, downloads, devices and processes: what knows nothing of experiments."""

@@ -1,0 +1,1 @@
+"""Training, evaluation, baselines, metrics, and how much memory they need."""
