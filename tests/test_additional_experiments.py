@@ -74,7 +74,6 @@ def test_every_flag_but_row_is_a_setting():
     assert flags == set(parse_args([]).flat)
 
 
-@pytest.mark.fault("flags")
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -237,7 +236,6 @@ def test_where_the_settings_equal_a_row_the_published_accuracies_stand_beside():
     assert re.search(r"Test\s+95\.00% \(285 of 300\)\s+95\.00% \(285 of 300\)", text)
 
 
-@pytest.mark.fault("wrong bytes")
 def test_an_error_is_one_message_and_status_1_unless_the_traceback_is_wanted(
     capsys, tmp_path, monkeypatch
 ):
@@ -259,7 +257,6 @@ def run_out_on_the_cpu(*_):
 
 
 @pytest.mark.parametrize("run_out", [run_out_on_the_gpu, run_out_on_the_cpu])
-@pytest.mark.fault("memory full")
 def test_full_memory_is_told_with_the_peak_and_what_to_lower(run_out, monkeypatch):
     monkeypatch.setattr(runs, "run_experiment", run_out)
     with pytest.raises(SystemExit) as exit_:

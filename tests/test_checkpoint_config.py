@@ -32,7 +32,6 @@ def test_heads_are_those_of_config_json(heads, named, tmp_path):
     assert_same_function(oracle, tmp_path / named)
 
 
-@pytest.mark.fault("other function")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -52,7 +51,6 @@ def test_a_setting_of_another_function_is_refused_by_name_and_value(name, value,
     )
 
 
-@pytest.mark.fault("other function")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -98,7 +96,6 @@ def test_each_name_of_the_tanh_approximation_is_that(name, tmp_path):
     assert_same_function(oracle, tmp_path)
 
 
-@pytest.mark.fault("other function")
 @pytest.mark.parametrize("name", ["vocab_size", "n_positions", "n_embd", "n_layer"])
 def test_a_size_that_contradicts_the_tensors_is_named(name, tmp_path):
     oracle_of().save_pretrained(tmp_path)
@@ -106,7 +103,6 @@ def test_a_size_that_contradicts_the_tensors_is_named(name, tmp_path):
     assert f"{name} is 96, but the tensors have {SIZES[name]}" in str(refusal_of(tmp_path))
 
 
-@pytest.mark.fault("other function")
 @pytest.mark.parametrize("heads", [0, -2, 3, 2.0, True, None, "2", 2**70])
 def test_heads_that_cannot_be_are_refused(heads, tmp_path):
     oracle_of().save_pretrained(tmp_path)
@@ -186,7 +182,6 @@ def is_read_or_refused(folder):
     return sizes["n_embd"] % sizes["n_head"] == 0
 
 
-@pytest.mark.fault("other function")
 @given(changes=st.dictionaries(settings, anything, max_size=4))
 @example(changes={"n_head": 2, "n_embd": 64})
 @example(changes={"n_inner": float("nan")})
@@ -195,7 +190,6 @@ def test_any_settings_are_read_or_refused(changes, folder):
     assert is_read_or_refused(folder)
 
 
-@pytest.mark.fault("other function")
 @given(content=anything.map(json.dumps).map(str.encode) | st.binary())
 @example(content=b"[" * 100_000)
 @example(content=b"9" * 5000)

@@ -30,7 +30,6 @@ def test_a_sharded_checkpoint_is_the_same_function(named, tmp_path):
     assert_same_function(oracle, tmp_path / named)
 
 
-@pytest.mark.fault("shard")
 @pytest.mark.parametrize("named", ["", "model.safetensors.index.json"])
 def test_a_missing_shard_is_named(named, tmp_path):
     oracle_of().save_pretrained(tmp_path, max_shard_size="200KB")
@@ -41,14 +40,12 @@ def test_a_missing_shard_is_named(named, tmp_path):
     assert "is missing" in message
 
 
-@pytest.mark.fault("shard")
 def test_one_shard_by_itself_is_told(tmp_path):
     oracle_of().save_pretrained(tmp_path, max_shard_size="200KB")
     shard = next(tmp_path.glob("model-00002-of-*"))
     assert "it is one shard: name its folder" in str(refusal_of(shard))
 
 
-@pytest.mark.fault("shard")
 def test_a_tensor_in_two_shards_is_refused(tmp_path):
     tensors = random_tensors(SMALLEST)
     index = write_shards(tmp_path, tensors)
@@ -82,7 +79,6 @@ def test_the_digest_covers_heads_and_every_shard(tmp_path):
     assert len(set(digests[2:])) == 6
 
 
-@pytest.mark.fault("no safetensors")
 def test_a_folder_of_several_checkpoints_lists_them(tmp_path):
     for name in ("a", "b"):
         write_checkpoint(tmp_path / f"{name}.safetensors", SMALLEST)
@@ -112,7 +108,6 @@ def paste(lines):
     exec("\n".join(lines), {})  # noqa: S102 (as the reader does)
 
 
-@pytest.mark.fault("pickle")
 @pytest.mark.parametrize(
     ("form", "file", "named"),
     [
@@ -142,7 +137,6 @@ def test_a_pickle_is_told_with_three_lines_that_convert_it(form, file, named, tm
     assert_same_function(oracle, converted)
 
 
-@pytest.mark.fault("pickle")
 @pytest.mark.usefixtures("float64")
 def test_a_sharded_pickle_is_told_with_three_lines_that_convert_it(tmp_path):
     oracle, files = oracle_of(), {}
@@ -155,7 +149,6 @@ def test_a_sharded_pickle_is_told_with_three_lines_that_convert_it(tmp_path):
     assert_same_function(oracle, tmp_path)
 
 
-@pytest.mark.fault("pickle")
 def test_the_lines_that_convert_a_pickle_are_printed(tmp_path, capsys):
     torch.save({}, tmp_path / "model.pth")
     with pytest.raises(SystemExit) as exit_:
@@ -166,7 +159,6 @@ def test_the_lines_that_convert_a_pickle_are_printed(tmp_path, capsys):
     assert lines == refusal_of(tmp_path / "model.pth").__notes__
 
 
-@pytest.mark.fault("pickle")
 def test_several_pickles_are_not_guessed_at(tmp_path):
     for name in ("a.pth", "b.pth"):
         torch.save({}, tmp_path / name)
@@ -183,7 +175,6 @@ class Trap:
         return Path.touch, (self.file,)
 
 
-@pytest.mark.fault("pickle")
 @pytest.mark.parametrize("form", ["zip", "legacy", "plain"])
 def test_nothing_in_a_pickle_is_run(form, tmp_path):
     path, trap = tmp_path / "model.bin", tmp_path / "trap"
@@ -215,7 +206,6 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 54810517
         ("model.safetensors", b"", "empty"),
     ],
 )
-@pytest.mark.fault("no safetensors")
 def test_a_file_of_another_kind_is_told_as_what_it_is(name, content, words, tmp_path):
     (tmp_path / name).write_bytes(content)
     message = str(refusal_of(tmp_path / name))
@@ -223,7 +213,6 @@ def test_a_file_of_another_kind_is_told_as_what_it_is(name, content, words, tmp_
     assert "header" not in message
 
 
-@pytest.mark.fault("no safetensors")
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -266,7 +255,6 @@ def index(tmp_path_factory):
     return write_shards(tmp_path_factory.mktemp("mutations"), random_tensors(SMALLEST))
 
 
-@pytest.mark.fault("shard")
 @given(
     content=st.dictionaries(st.sampled_from([*WHOLE]), shards).map(
         lambda changes: {"weight_map": WHOLE | changes}

@@ -101,7 +101,6 @@ def test_heads_of_the_books_names_are_those_of_the_books_dictionary(small_config
     assert_equal(gpt(tokens), oracle(tokens))
 
 
-@pytest.mark.fault("tensor")
 @pytest.mark.parametrize("name", ["pos_emb.weight", "trf_blocks.1.att.W_key.bias"])
 def test_a_missing_tensor_of_the_books_is_named(name, small_config, tmp_path):
     tensors = GPTModel(small_config).state_dict()
@@ -117,7 +116,6 @@ def test_biases_that_the_weights_lack_are_refused(small_config, tmp_path):
         load_weights_into_gpt(GPTModel(small_config), params)
 
 
-@pytest.mark.fault("adapter")
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of PEFT, at transformers
 @pytest.mark.parametrize("named", ["", "adapter_model.safetensors", "renamed.safetensors"])
 def test_an_adapter_alone_is_told(named, tmp_path):
@@ -129,7 +127,6 @@ def test_an_adapter_alone_is_told(named, tmp_path):
     assert "merge_and_unload" in message
 
 
-@pytest.mark.fault("adapter")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_an_adapter_that_is_not_merged_is_told(tmp_path):
     tensors = {name: tensor.clone() for name, tensor in lora_model().state_dict().items()}

@@ -48,7 +48,6 @@ def test_a_run_is_claimed_by_one_process(record, holder):
         assert is_mine
 
 
-@pytest.mark.fault("killed worker")
 def test_a_killed_process_claims_nothing(record, holder):
     holder.kill()
     with claim(record, waits=True) as is_mine:
@@ -115,7 +114,6 @@ def test_workers_make_each_run_once(flags, real_data, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("killed worker")
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 def test_the_others_make_what_a_killed_worker_had_claimed(flags, real_data, tmp_path):
     rows = ["--row", "2,4,5,10,16", "--num_epochs", "20"]

@@ -210,7 +210,6 @@ def refusal_of(capsys, *arguments):
     return (2 if code == 2 else 1), message
 
 
-@pytest.mark.fault("flags")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -242,7 +241,6 @@ def test_a_text_may_begin_with_a_dash_or_be_one(asked, tmp_path):
     assert rows_of(asked("--file", tmp_path / "dash.txt").out)[1][3] == "-"
 
 
-@pytest.mark.fault("saved model")
 def test_what_is_no_saved_classifier_ends_with_status_1(capsys, miniature):
     status, message = refusal_of(capsys, __file__, "a")
     assert (status, f"{__file__} is no saved classifier" in message) == (1, True)
@@ -250,7 +248,6 @@ def test_what_is_no_saved_classifier_ends_with_status_1(capsys, miniature):
     assert (status, "have no finetuned_classifier" in message) == (1, True)
 
 
-@pytest.mark.fault("signal")
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for another process")
 def test_a_stop_is_answered_without_a_word_of_records(demo):
     process = start(demo.path, "-")
@@ -262,7 +259,6 @@ def test_a_stop_is_answered_without_a_word_of_records(demo):
     assert (process.returncode, errors) == (143, JUST_STOPPED)
 
 
-@pytest.mark.fault("own file")
 def test_a_file_that_cannot_be_read_ends_with_status_1(demo, capsys, tmp_path):
     (tmp_path / "a.jsonl").write_text("{")
     status, message = refusal_of(capsys, demo.path, "--file", tmp_path / "a.jsonl")

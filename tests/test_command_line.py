@@ -51,7 +51,6 @@ def test_the_demo_runs_anywhere_and_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.fault("old python")
 @pytest.mark.parametrize("script", [SCRIPT, COMPARISON])
 def test_an_older_python_is_told_in_one_sentence(script, tmp_path):
     run = subprocess.run(
@@ -64,7 +63,6 @@ def test_an_older_python_is_told_in_one_sentence(script, tmp_path):
     )
 
 
-@pytest.mark.fault("old python")
 @pytest.mark.parametrize("name", [SCRIPT.name, COMPARISON.name, "experiments/__init__.py"])
 def test_an_older_python_can_read_what_tells_it_so(name):
     ast.parse((FOLDER / name).read_text(encoding="utf-8"), feature_version=(3, 8))
@@ -106,7 +104,6 @@ def test_a_wrong_flag_ends_before_anything_is_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.fault("offline")
 def test_without_a_network_the_way_out_is_named(tmp_path):
     run = run_script(cwd=tmp_path, HF_HUB_OFFLINE="1")
     assert run.returncode == 1
@@ -152,7 +149,6 @@ def test_a_checkpoint_in_the_home_folder_is_found(miniature, monkeypatch):
     assert settings.network.checkpoint == miniature
 
 
-@pytest.mark.fault("flags")
 @pytest.mark.parametrize(("parser", "name"), PATHS)
 def test_a_home_folder_that_is_not_there_is_told(parser, name, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -173,7 +169,6 @@ def test_any_gpu_that_is_there_can_be_named(name):
     assert flags.parse_args(["--device", name]).machine.device == name
 
 
-@pytest.mark.fault("no device")
 @pytest.mark.usefixtures("two_gpus")
 def test_a_gpu_beyond_the_last_is_told(capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -185,7 +180,6 @@ def test_a_gpu_beyond_the_last_is_told(capsys):
     )
 
 
-@pytest.mark.fault("no device")
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
 def test_without_a_gpu_none_can_be_named(name, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -194,7 +188,6 @@ def test_without_a_gpu_none_can_be_named(name, capsys):
     assert f"--device {name} is not available here: use --device cpu" in capsys.readouterr().err
 
 
-@pytest.mark.fault("flags")
 @pytest.mark.parametrize(
     "name", ["cuda:", "cuda:-1", "cuda:01", "cuda:²", "cpu:1", "tpu", "CUDA", ""]
 )

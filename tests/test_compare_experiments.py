@@ -22,7 +22,6 @@ def results(tmp_path):
     return tmp_path / "results"
 
 
-@pytest.mark.fault("broken record")
 def test_the_table_names_what_it_left_out(results, capsys):
     (results / "broken.json").write_text("{")
     (results / "nested.json").write_text("[" * 200_000)
@@ -103,7 +102,6 @@ def test_what_is_compared_by_name_and_left_out_is_said(tmp_path, capsys):
     assert captured.err == "Left out: 1 record of a run whose flags are no row's\n"
 
 
-@pytest.mark.fault("other messages")
 @pytest.mark.parametrize("rows", [[], ["1", "16"]])
 def test_records_of_other_test_messages_end_in_one_sentence(rows, tmp_path):
     write_record(tmp_path, make_record(1))

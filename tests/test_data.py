@@ -56,7 +56,6 @@ def test_verified_splits_need_no_messages_and_are_not_written_again(real_data_di
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
-@pytest.mark.fault("read-only data")
 def test_where_nothing_can_be_written_the_splits_are_made_in_memory(
     number, real_data, real_data_dir, tmp_path, monkeypatch
 ):
@@ -73,7 +72,6 @@ def test_where_nothing_can_be_written_the_splits_are_made_in_memory(
     assert {path.name for path in tmp_path.iterdir()} == {"SMSSpamCollection", "train.csv"}
 
 
-@pytest.mark.fault("disk full")
 def test_a_full_disk_is_not_taken_for_one_that_is_read_only(real_data, tmp_path, monkeypatch):
     def refuse(path, _):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
@@ -85,7 +83,6 @@ def test_a_full_disk_is_not_taken_for_one_that_is_read_only(real_data, tmp_path,
 
 
 @pytest.mark.parametrize("name", ["SMSSpamCollection", "train.csv"])
-@pytest.mark.fault("windows copy")
 def test_messages_with_windows_line_ends_are_told_as_that(name, real_data_dir, tmp_path):
     prepare_splits(real_data_dir)
     content = (real_data_dir / name).read_bytes()
@@ -201,7 +198,6 @@ def test_a_csv_of_something_else_is_told(content, words):
     ],
     ids=" ".join,
 )  # fmt: skip
-@pytest.mark.fault("labels")
 def test_labels_are_read_however_they_are_written(labels):
     content = "Label,Text\n" + "".join(f"{label},a\n" for label in labels)
     dataset = SpamDataset(io.StringIO(content), demo_tokenizer())
@@ -223,7 +219,6 @@ def test_a_tokenizer_needs_no_more_than_encode():
 
 
 @pytest.mark.parametrize("linesep", ["\n", "\r\n", "\r"])
-@pytest.mark.fault("line ends")
 def test_lines_of_a_csv_end_alike_on_every_system(linesep, monkeypatch):
     monkeypatch.setattr(os, "linesep", linesep)
     assert to_csv(pd.DataFrame({"Label": [0, 1], "Text": ["a", "b"]})) == "Label,Text\n0,a\n1,b\n"

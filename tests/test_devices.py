@@ -60,7 +60,6 @@ def test_the_kernels_that_are_chosen_keep_float32s_digits():
 
 @pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
-@pytest.mark.fault("fewer digits")
 def test_products_of_fewer_digits_are_told_on_any_device(device, plain, monkeypatch):
     monkeypatch.setattr(devices, "multiply", with_tf32)
     assert choose_kernels(device, plain) == FEWER

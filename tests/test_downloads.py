@@ -37,14 +37,12 @@ def test_a_fresh_download_has_the_right_bytes_and_leaves_nothing_else(server, fo
     assert names_in(folder) == {"file"}
 
 
-@pytest.mark.fault("cut")
 def test_a_connection_cut_once_goes_on_where_it_ended(server, folder):
     address = server.serve("file", Answer(CONTENT, cut=5 * PIECE), Answer(CONTENT))
     assert fetch(remote(address), folder).read_bytes() == CONTENT
     assert ranges_asked(server) == [None, "bytes=5000-"]
 
 
-@pytest.mark.fault("cut")
 def test_an_interrupted_download_is_resumed_by_a_later_fetch(server, folder):
     address = server.serve("file", Answer(CONTENT, cut=5 * PIECE), Answer(status=403))
     with pytest.raises(DownloadError):
@@ -73,7 +71,6 @@ def test_only_the_missing_bytes_are_asked_for(kept, server, folder):
     assert ranges_asked(server) == [f"bytes={kept}-"]
 
 
-@pytest.mark.fault("spoiled part")
 @pytest.mark.parametrize("part", [SPOILED[:5000], SPOILED, CONTENT + b"more"])
 def test_a_wrong_part_is_found_and_the_download_starts_over(part, server, folder):
     place(folder / "file.part", part)
@@ -88,7 +85,6 @@ def test_a_server_without_ranges_sends_the_whole_file_anew(server, folder):
     assert len(server.asked) == 1
 
 
-@pytest.mark.fault("address")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -117,7 +113,6 @@ def test_when_the_first_address_fails_the_second_is_used(answer, size, server, f
         pytest.param(Answer(CONTENT, delay_seconds=2), id="nothing at all"),
     ],
 )
-@pytest.mark.fault("slow")
 def test_an_address_that_is_too_slow_is_given_up(answer, server, folder, monkeypatch):
     monkeypatch.setattr(downloads, "TIMEOUT", (1, 0.4))
     monkeypatch.setattr(downloads, "PATIENCE", 0.4)
@@ -127,7 +122,6 @@ def test_an_address_that_is_too_slow_is_given_up(answer, server, folder, monkeyp
     assert time.monotonic() - started < 5  # a trickle of all would take 50 seconds
 
 
-@pytest.mark.fault("slow")
 def test_what_comes_slowly_but_surely_is_waited_for(server, folder, monkeypatch):
     monkeypatch.setattr(downloads, "PATIENCE", 1)
     monkeypatch.setattr(downloads, "PIECE", 20)
@@ -138,7 +132,6 @@ def test_what_comes_slowly_but_surely_is_waited_for(server, folder, monkeypatch)
 
 
 @pytest.mark.parametrize("zip_member", [None, "messages"])
-@pytest.mark.fault("endless")
 def test_an_address_that_sends_too_much_is_given_up(zip_member, server, folder, monkeypatch):
     monkeypatch.setattr(known_files, "ZIP_OVERHEAD", 100)
     endless = Answer(zipped({"messages": CONTENT}) + bytes(10_000_000), tell_length=False)
@@ -148,7 +141,6 @@ def test_an_address_that_sends_too_much_is_given_up(zip_member, server, folder, 
     assert (folder / "file.part").stat().st_size <= len(CONTENT) + 100 + PIECE
 
 
-@pytest.mark.fault("plain http")
 def test_without_the_users_word_only_https_is_asked(server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.invalid")
     address = server.serve("file", Answer(CONTENT))
@@ -157,7 +149,6 @@ def test_without_the_users_word_only_https_is_asked(server, folder, monkeypatch)
     assert server.asked == []
 
 
-@pytest.mark.fault("plain http")
 def test_a_redirect_to_what_is_not_https_is_not_followed(server, folder):
     elsewhere = server.serve("there", Answer(CONTENT)).replace("127.0.0.1", "localhost")
     address = server.serve("here", Answer(status=302, headers={"Location": elsewhere}))
@@ -177,7 +168,6 @@ def test_a_server_out_of_order_is_asked_again(server, folder):
     assert fetch(remote(address), folder).read_bytes() == CONTENT
 
 
-@pytest.mark.fault("address")
 def test_when_all_addresses_fail_each_is_named_with_its_reason(server, folder):
     reasons = {
         DOWN: "refused",
@@ -200,7 +190,6 @@ def test_when_all_addresses_fail_each_is_named_with_its_reason(server, folder):
     assert names_in(folder) == set()
 
 
-@pytest.mark.fault("mirror")
 def test_a_file_of_the_hub_is_asked_for_at_its_mirror(server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/mirror/")
     server.serve("mirror/someone/model/resolve/revision/weights", Answer(CONTENT))
@@ -208,7 +197,6 @@ def test_a_file_of_the_hub_is_asked_for_at_its_mirror(server, folder, monkeypatc
     assert fetch(file, folder).read_bytes() == CONTENT
 
 
-@pytest.mark.fault("mirror")
 def test_a_proxy_is_asked_for_the_file(server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror.invalid")
     monkeypatch.setenv("HTTP_PROXY", server.url)
@@ -219,7 +207,6 @@ def test_a_proxy_is_asked_for_the_file(server, folder, monkeypatch):
     assert [path for path, _ in server.asked] == [address]
 
 
-@pytest.mark.fault("mirror")
 def test_a_proxy_that_refuses_is_named(server, folder, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", server.url)
     with pytest.raises(DownloadError, match=r"Unable to connect to proxy.*403"):
@@ -228,7 +215,6 @@ def test_a_proxy_that_refuses_is_named(server, folder, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no file-size limits")
-@pytest.mark.fault("disk full")
 def test_a_download_beyond_the_disk_is_told_and_resumed_once_there_is_room(server, folder):
     script = (
         "import pathlib, resource, sys\n"
@@ -253,7 +239,6 @@ def test_a_download_beyond_the_disk_is_told_and_resumed_once_there_is_room(serve
     assert ranges_asked(server) == ["bytes=5000-"]
 
 
-@pytest.mark.fault("killed")
 def test_a_download_that_is_killed_is_resumed(server, folder):
     script = (
         "import pathlib, sys\n"
@@ -278,7 +263,6 @@ def test_a_download_that_is_killed_is_resumed(server, folder):
     assert ranges_asked(server) == [f"bytes={kept}-"]
 
 
-@pytest.mark.fault("at once")
 def test_two_processes_at_once_download_once_and_both_end_right(server, folder):
     script = (
         "import pathlib, sys\n"
@@ -320,7 +304,6 @@ def test_a_member_is_taken_from_any_zip_that_holds_it(archive, server, folder):
     assert names_in(folder) == {"file"}
 
 
-@pytest.mark.fault("zip")
 @pytest.mark.parametrize(
     "archive",
     [
@@ -340,20 +323,17 @@ def test_a_zip_without_the_right_member_is_refused(archive, server, folder):
     assert names_in(folder) == set()
 
 
-@pytest.mark.fault("address")
 def test_a_web_page_in_place_of_a_zip_is_named(server, folder):
     address = server.serve("zip", Answer(b"<html>Sign in", headers=HTML))
     with pytest.raises(DownloadError, match=f"{address}: serves 13 bytes of text/html, expected a"):
         fetch(remote(address, zip_member="messages"), folder)
 
 
-@pytest.mark.fault("zip")
 def test_an_oversized_member_is_read_one_byte_too_far_and_no_further(tmp_path):
     archive = place(tmp_path / "zip", zipped({"messages": bytes(10_000_000)}))
     assert read_member(archive, "messages", 100) == bytes(101)
 
 
-@pytest.mark.fault("zip")
 def test_members_that_climb_out_of_the_folder_are_never_written(server, tmp_path, folder):
     members = {"../climbed": b"", "/climbed": b"", "messages": CONTENT, "sub/../../climbed": b""}
     address = server.serve("zip", Answer(zipped(members)))
@@ -367,7 +347,6 @@ DAMAGED = bytearray(zipped({"messages": TEXT}))
 DAMAGED[45] ^= 0xFF  # within the compressed data
 
 
-@pytest.mark.fault("zip")
 def test_a_zip_damaged_within_is_passed_over(server, folder):
     first = server.serve("first", Answer(bytes(DAMAGED)))
     second = server.serve("second", Answer(zipped({"messages": TEXT})))

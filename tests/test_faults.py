@@ -90,7 +90,6 @@ def wait_until_taken(process):
 @LINUX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("seconds", [0, 0.7])
-@pytest.mark.fault("signal")
 def test_a_signal_while_modules_are_imported_ends_the_run_in_order(number, seconds, tmp_path):
     process = start(SCRIPT, "--demo", "--num_epochs", "1000", cwd=tmp_path)
     wait_until_taken(process)
@@ -100,7 +99,6 @@ def test_a_signal_while_modules_are_imported_ends_the_run_in_order(number, secon
 
 
 @LINUX
-@pytest.mark.fault("signal")
 def test_a_comparison_that_is_stopped_speaks_of_no_record(tmp_path):
     process = start(FOLDER / "compare_experiments.py", cwd=tmp_path)
     wait_until_taken(process)
@@ -125,13 +123,11 @@ with one_line_errors("script"):
 
 
 @POSIX
-@pytest.mark.fault("signal")
 def test_a_signal_within_a_callback_whose_exceptions_python_drops_ends_the_run(tmp_path):
     assert_stopped(start("-c", CALLBACK, cwd=tmp_path, PYTHONPATH=str(FOLDER)), signal.SIGINT)
 
 
 @POSIX
-@pytest.mark.fault("signal")
 def test_on_a_terminal_the_bar_is_closed_before_ctrl_c_is_answered(tmp_path):
     termios = pytest.importorskip("termios")
     terminal, end = os.openpty()
@@ -154,7 +150,6 @@ def test_on_a_terminal_the_bar_is_closed_before_ctrl_c_is_answered(tmp_path):
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.fault("signal")
 def test_a_signal_in_training_ends_the_run_in_order(number, tmp_path):
     process = start(SCRIPT, "--demo", "--num_epochs", "1000", cwd=tmp_path)
     wait_for(process, "Ep 1 ")
@@ -165,7 +160,6 @@ def test_a_signal_in_training_ends_the_run_in_order(number, tmp_path):
 @LINUX
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.fault("signal")
 def test_a_signal_at_any_moment_ends_the_run_in_order(number, tmp_path):
     for tenth in range(0, 40, 2):
         process = start(SCRIPT, "--demo", "--num_epochs", "1000", cwd=tmp_path)
@@ -178,8 +172,6 @@ def test_a_signal_at_any_moment_ends_the_run_in_order(number, tmp_path):
 @pytest.mark.slow
 @POSIX
 @pytest.mark.usefixtures("real_tokenizer_files")
-@pytest.mark.fault("signal")
-@pytest.mark.fault("killed")
 def test_after_any_signal_the_same_command_goes_on(real_data, miniature, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
@@ -221,7 +213,6 @@ additional_experiments.main(flags)
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("real_tokenizer_files")
-@pytest.mark.fault("at once")
 def test_two_runs_at_once_in_an_empty_folder_both_end_right(real_data, miniature, tmp_path, server):
     messages = (real_data / "SMSSpamCollection").read_bytes()
     address = server.serve("zip", Answer(zipped({"SMSSpamCollection": messages})))
@@ -245,7 +236,6 @@ def test_two_runs_at_once_in_an_empty_folder_both_end_right(real_data, miniature
 
 @LINUX
 @pytest.mark.usefixtures("real_tokenizer_files")
-@pytest.mark.fault("read-only")
 def test_a_folder_that_cannot_be_written_to_is_told_before_the_run(miniature, real_data_dir):
     flags = ["--weights", miniature, "--data_dir", real_data_dir]
     status, out, errors = ended(start(SCRIPT, *flags, cwd="/sys"))
@@ -255,7 +245,6 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_the_run(miniature, re
 
 @LINUX
 @pytest.mark.usefixtures("real_tokenizer_files")
-@pytest.mark.fault("read-only")
 def test_a_run_needs_its_own_folders_only(miniature, real_data_dir, tmp_path):
     flags = ["--weights", miniature, "--data_dir", real_data_dir, "--max_steps", 1]
     process = start(SCRIPT, *flags, "--output_dir", tmp_path / "results", cwd="/sys")
@@ -265,7 +254,6 @@ def test_a_run_needs_its_own_folders_only(miniature, real_data_dir, tmp_path):
 
 
 @LINUX
-@pytest.mark.fault("read-only")
 def test_the_demo_runs_where_nothing_can_be_written():
     status, out, errors = ended(start(SCRIPT, "--demo", "--max_steps", 1, cwd="/sys"))
     assert (status, errors) == (0, "")
@@ -283,7 +271,6 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
 @POSIX
 @pytest.mark.parametrize("size", [0, 50_000, 500_000], ids=["record", "splits", "hidden states"])
 @pytest.mark.usefixtures("real_tokenizer_files")
-@pytest.mark.fault("disk full")
 def test_a_full_disk_is_told_with_the_file(size, real_data, miniature, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "SMSSpamCollection").symlink_to(real_data / "SMSSpamCollection")
@@ -300,7 +287,6 @@ def test_a_full_disk_is_told_with_the_file(size, real_data, miniature, tmp_path)
 
 
 @LINUX
-@pytest.mark.fault("disk full")
 def test_output_to_a_full_disk_is_told(tmp_path):
     with Path("/dev/full").open("w") as full:
         process = start(SCRIPT, "--demo", "--max_steps", 1, cwd=tmp_path, stdout=full)
@@ -312,7 +298,6 @@ def test_output_to_a_full_disk_is_told(tmp_path):
     )
 
 
-@pytest.mark.fault("disk full")
 @POSIX
 def test_a_figure_or_a_table_for_which_there_is_no_room_leaves_the_earlier_one(tmp_path):
     write_record(tmp_path / "results", make_record(4))
@@ -328,8 +313,6 @@ def test_a_figure_or_a_table_for_which_there_is_no_room_leaves_the_earlier_one(t
 
 @pytest.mark.parametrize("environment", [{}, ASCII], ids=["UTF-8", "ASCII"])
 @pytest.mark.usefixtures("real_tokenizer_files")
-@pytest.mark.fault("names")
-@pytest.mark.fault("encoding")
 def test_names_that_are_not_ascii_work_in_any_locale(environment, real_data, miniature, tmp_path):
     folder = tmp_path / "Größe und 空白"
     folder.mkdir()
@@ -347,7 +330,6 @@ def test_names_that_are_not_ascii_work_in_any_locale(environment, real_data, min
 # ----------------------------------------------------------------------------------------- output
 
 
-@pytest.mark.fault("encoding")
 def test_what_an_encoding_lacks_is_printed_as_an_escape(tmp_path):
     for seed in (123, 124):
         write_record(tmp_path / "results", make_record(1, seed=seed))
@@ -362,7 +344,6 @@ def test_what_an_encoding_lacks_is_printed_as_an_escape(tmp_path):
 
 
 @POSIX
-@pytest.mark.fault("closed pipe")
 def test_a_reader_that_goes_away_ends_the_run_with_one_message(tmp_path):
     with start(SCRIPT, "--demo", cwd=tmp_path) as process:
         process.stdout.readline()
@@ -373,7 +354,6 @@ def test_a_reader_that_goes_away_ends_the_run_with_one_message(tmp_path):
 
 
 @POSIX
-@pytest.mark.fault("encoding")
 def test_lines_are_there_for_a_pipe_at_once(tmp_path):
     flags = ["--context_length", "model_context_length", "--no_shortcuts"]  # a slow first step
     process = start(SCRIPT, "--demo", *flags, cwd=tmp_path)
@@ -385,14 +365,12 @@ def test_lines_are_there_for_a_pipe_at_once(tmp_path):
 
 
 @POSIX
-@pytest.mark.fault("closed pipe")
 def test_a_run_without_any_output_does_its_work(tmp_path):
     command = f"exec {sys.executable} {SCRIPT} --demo --max_steps 1 >&- 2>&-"
     subprocess.run(["sh", "-c", command], cwd=tmp_path, timeout=120, check=True)
 
 
 @LINUX
-@pytest.mark.fault("signal")
 def test_a_signal_after_the_reader_has_gone_keeps_its_status(tmp_path):
     with subprocess.Popen(
         [sys.executable, SCRIPT, "--demo", "--num_epochs", "1000"],
@@ -405,7 +383,6 @@ def test_a_signal_after_the_reader_has_gone_keeps_its_status(tmp_path):
 
 
 @POSIX
-@pytest.mark.fault("signal")
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
     command = f"trap '' INT; exec {sys.executable} {SCRIPT} --demo --max_steps 1"
     with subprocess.Popen(["sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE) as process:

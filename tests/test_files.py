@@ -20,7 +20,6 @@ def test_write_whole_writes_the_content_and_nothing_beside_it(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no file-size limits")
-@pytest.mark.fault("disk full")
 def test_when_the_disk_is_full_the_earlier_file_stays_and_nothing_beside_it(tmp_path):
     script = (
         "import pathlib, resource, sys\n"
@@ -38,7 +37,6 @@ def test_when_the_disk_is_full_the_earlier_file_stays_and_nothing_beside_it(tmp_
     assert names_in(path.parent) == {"file"}
 
 
-@pytest.mark.fault("killed")
 def test_a_file_is_whole_whenever_its_writer_is_killed(tmp_path):
     script = (
         "import pathlib, sys\n"

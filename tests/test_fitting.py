@@ -59,7 +59,6 @@ def refusal(capsys, *flags):
     return capsys.readouterr().err
 
 
-@pytest.mark.fault("too little memory")
 def test_a_run_that_does_not_fit_ends_with_status_2_before_anything_is_fetched(
     capsys, with_memory, tmp_path
 ):

@@ -94,7 +94,6 @@ DEMO = ["--demo", "--max_steps", "2"]
 @example([*DEMO, "--row", "19", "--trainable_token_pos", "flexible", "--disable_causal_mask"])
 @example([*DEMO, "--context_length", "1", "--ignore_index", "0"])
 @example([*DEMO, "--row", "6"])
-@pytest.mark.fault("flags")
 def test_valid_flags_run_or_are_refused_with_status_2(flags):
     check_command_line(flags)
 
@@ -118,7 +117,6 @@ WORDS = st.text(max_size=8) | st.sampled_from(FLAGS) | st.sampled_from(["1", "-1
 @example([], "--cache_dir", "a" * 5000)
 @example([], "--data_dir", "\0")
 @example([], "--output_dir", "\ud800")
-@pytest.mark.fault("flags")
 def test_garbage_is_refused_or_is_no_garbage(words, flag, value):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -154,7 +152,6 @@ def datasets_of(texts, no_padding):
 
 @given(st.lists(TEXTS, min_size=1, max_size=5))
 @example(["a\rb", "c"])
-@pytest.mark.fault("messages")
 def test_any_text_is_the_text_it_is(texts):
     dataset, *_ = datasets_of(texts, no_padding=True)
     assert dataset.data["Text"].tolist() == texts
@@ -171,7 +168,6 @@ def test_any_text_is_the_text_it_is(texts):
 )
 @settings(max_examples=40)
 @pytest.mark.usefixtures("float64")
-@pytest.mark.fault("messages")
 def test_both_paths_agree_on_any_messages(texts, layers, choices, no_padding):
     torch.manual_seed(0)
     plain = randomise(GPTClassifier(CONFIG, *choices)).requires_grad_(False)

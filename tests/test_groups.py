@@ -33,7 +33,6 @@ def test_a_group_holds_the_seeds_of_a_row_in_their_order():
     ]
 
 
-@pytest.mark.fault("mixed records")
 def test_checkpoints_are_not_averaged_as_if_they_were_seeds():
     found = names_and_seeds([make_stand_in(1, A), make_stand_in(1, B, seed=124), make_record()])
     assert found == {
@@ -49,7 +48,6 @@ def test_a_checkpoint_is_its_digest_whatever_its_file_is_called():
     assert names_and_seeds([new, old]) == {f"row 01, {TINY_A}": [123, 124]}
 
 
-@pytest.mark.fault("mixed records")
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -119,7 +117,6 @@ def test_what_is_left_out_is_said():
     assert left_out(some_records(), group_records(some_records())) == []
 
 
-@pytest.mark.fault("other messages")
 def test_records_of_the_same_data_have_the_same_test_messages():
     message = r"row_01_\S+ and row_16_\S+ .* \(12 test messages, 6 of them spam; 10 test"
     with pytest.raises(ValueError, match=message):
@@ -168,7 +165,6 @@ def make_old_medium():
     return upgrade(make_old_record(6, model="gpt2-medium (355M), pretrained weights"))
 
 
-@pytest.mark.fault("mixed records")
 def test_a_row_is_held_against_row_1_of_its_own_weights_data_and_precision():
     bases = [
         make_record(1),
@@ -206,7 +202,6 @@ def test_a_number_stands_for_what_fits_and_a_name_for_itself(words, names, group
     assert find_pair(groups, words) == tuple(groups[name] for name in names)
 
 
-@pytest.mark.fault("mixed records")
 @pytest.mark.parametrize(
     ("words", "message"),
     [

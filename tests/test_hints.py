@@ -97,7 +97,6 @@ def test_no_name_in_the_tables_is_a_flag_or_stands_there_twice():
     assert not {hints.bare(flag) for flag in KNOWN} & set(names)
 
 
-@pytest.mark.fault("flags")
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -49,7 +49,6 @@ def test_the_hubs_cache_lies_where_its_own_tools_put_it(variables, cache, monkey
         ({"HF_ENDPOINT": "http://127.0.0.1:80"}, "http://127.0.0.1:80"),
     ],
 )
-@pytest.mark.fault("mirror")
 def test_an_empty_endpoint_is_none(said, endpoint, monkeypatch):
     set_variables(monkeypatch, said)
     assert hub_endpoint() == endpoint
@@ -66,7 +65,6 @@ def test_an_empty_endpoint_is_none(said, endpoint, monkeypatch):
         ("/", "https://HOST"),
     ],
 )
-@pytest.mark.fault("mirror")
 def test_an_endpoint_that_is_no_address_is_one_sentence(said, meant, monkeypatch):
     set_variables(monkeypatch, {"HF_ENDPOINT": said})
     with pytest.raises(ValueError, match=r"HF_ENDPOINT must begin") as raised:
@@ -98,7 +96,6 @@ def test_the_token_is_that_of_the_first_place_that_has_one(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("content", [b"two tokens", b"\xff\xfe", "naïve".encode(), b"a\nb"])
-@pytest.mark.fault("token")
 def test_a_file_that_holds_no_token_is_told_and_not_shown(content, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
     (tmp_path / "token").write_bytes(content)
@@ -121,7 +118,6 @@ def test_a_file_that_holds_no_token_is_told_and_not_shown(content, tmp_path, mon
         ({"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "1"}, None),
     ],
 )
-@pytest.mark.fault("offline")
 def test_downloads_are_forbidden_by_either_variable(variables, name, monkeypatch):
     set_variables(monkeypatch, variables)
     assert offline_variable() == name

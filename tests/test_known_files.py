@@ -22,7 +22,6 @@ def test_a_file_in_its_folder_is_used_without_a_request(name, server, folder):
     assert server.asked == []
 
 
-@pytest.mark.fault("wrong bytes")
 @pytest.mark.parametrize("name", ["file", "file.tsv"])
 def test_a_file_with_another_digest_is_refused_and_stays(name, server, folder):
     here = place(folder / name, SPOILED)
@@ -32,7 +31,6 @@ def test_a_file_with_another_digest_is_refused_and_stays(name, server, folder):
     assert server.asked == []
 
 
-@pytest.mark.fault("offline")
 def test_offline_nothing_is_asked_for(server, folder, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DownloadError, match=f"HF_HUB_OFFLINE.*Save.*{folder / 'file'}"):
@@ -40,7 +38,6 @@ def test_offline_nothing_is_asked_for(server, folder, monkeypatch):
     assert server.asked == []
 
 
-@pytest.mark.fault("offline")
 def test_offline_a_file_in_its_folder_is_used(folder, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     here = place(folder / "file")
@@ -88,7 +85,6 @@ def test_a_copy_of_another_size_is_not_read(tmp_path, folder, monkeypatch):
         fetch(remote(DOWN, copies=(place(tmp_path / "copy", b"short"),)), folder)
 
 
-@pytest.mark.fault("wrong bytes")
 def test_a_corrupt_file_in_the_hubs_cache_is_passed_over(server, tmp_path, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     server.serve("someone/model/resolve/revision/weights", Answer(CONTENT))
@@ -111,7 +107,6 @@ def test_a_cache_that_may_not_be_looked_into_is_passed_over(server, folder, monk
     assert fetch(file, folder).read_bytes() == CONTENT
 
 
-@pytest.mark.fault("offline")
 def test_offline_one_message_names_all_that_is_missing(server, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     place(folder / "file")
@@ -124,7 +119,6 @@ def test_offline_one_message_names_all_that_is_missing(server, folder, tmp_path,
     assert f"as {tmp_path / 'two' / 'file'} " in second
 
 
-@pytest.mark.fault("offline")
 def test_without_a_network_one_message_names_all_that_is_missing(server, tmp_path):
     needed = [(remote(DOWN), tmp_path / name) for name in ("one", "two", "three")]
     with pytest.raises(DownloadError) as raised:
@@ -133,7 +127,6 @@ def test_without_a_network_one_message_names_all_that_is_missing(server, tmp_pat
         assert str(raised.value).count(f"as {tmp_path / name / 'file'} ") == 1
 
 
-@pytest.mark.fault("offline")
 def test_what_can_be_had_is_kept_when_the_next_file_cannot(server, tmp_path):
     address = server.serve("file", Answer(CONTENT))
     with pytest.raises(DownloadError):
@@ -141,7 +134,6 @@ def test_what_can_be_had_is_kept_when_the_next_file_cannot(server, tmp_path):
     assert (tmp_path / "one" / "file").read_bytes() == CONTENT
 
 
-@pytest.mark.fault("wrong bytes")
 def test_wrong_files_are_told_before_anything_is_downloaded(server, tmp_path):
     place(tmp_path / "two" / "file", SPOILED)
     address = server.serve("file", Answer(CONTENT))

@@ -82,7 +82,6 @@ def test_a_notebook_shows_progress_and_no_warning(notebook):
     assert "arning" not in shown
 
 
-@pytest.mark.fault("notebook")
 def test_a_wrong_flag_in_a_notebook_is_one_sentence_and_the_kernel_goes_on(notebook):
     assert notebook.said(2, "stderr") == (
         "additional_experiments.py: error: unknown: --lr 1; did you mean --learning_rate?\n"
@@ -90,13 +89,11 @@ def test_a_wrong_flag_in_a_notebook_is_one_sentence_and_the_kernel_goes_on(noteb
     assert notebook.errors(2) == [("SystemExit", "2")]
 
 
-@pytest.mark.fault("notebook")
 def test_an_interrupted_cell_closes_its_bar_and_says_that_it_stopped(notebook):
     assert notebook.said(5, "stderr").endswith(f"\n{STOPPED}")
     assert notebook.errors(5) == [("SystemExit", "130")]
 
 
-@pytest.mark.fault("notebook")
 def test_signals_and_streams_stay_the_notebooks_own(notebook):
     assert notebook.value(0) == notebook.value(6)
     assert "default_int_handler" in notebook.value(6)

@@ -243,7 +243,6 @@ def test_the_digest_tells_splits_apart(three):
 # ------------------------------------------------------------------------------------ errors, notes
 
 
-@pytest.mark.fault("own classes")
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
@@ -275,25 +274,21 @@ def notes_of(*more):
     return prepare(pd.concat([distinct(a=30, b=30), table(*more)], ignore_index=True)).notes
 
 
-@pytest.mark.fault("own classes")
 def test_equal_texts_with_different_labels_are_counted_and_the_first_three_shown():
     torn = [(label, text * 70) for text in "uvwxy" for label in "ba"]
     shown = ", ".join(f"'{text * 60}…' (b, a)" for text in "uvw")
     assert notes_of(*torn) == [f"5 texts stand there with different labels: {shown} and 2 more"]
 
 
-@pytest.mark.fault("own classes")
 def test_empty_texts_are_counted():
     assert notes_of(("a", ""), ("a", " \n")) == ["2 of 62 texts are empty or blank, and kept so"]
 
 
-@pytest.mark.fault("own classes")
 def test_labels_that_may_be_meant_as_one_are_told():
     (note,) = notes_of(*[("A ", f"one{'!' * i}") for i in range(5, 15)])
     assert note == "classes that differ in case or blanks only: 'A ' and 'a'"
 
 
-@pytest.mark.fault("own classes")
 def test_classes_with_hardly_a_message_are_told():
     assert prepare(distinct(a=30, b=3)).notes == [
         "the training data has few or no messages of these classes: 'b' (1)"
@@ -305,7 +300,6 @@ def test_classes_with_hardly_a_message_are_told():
     ]
 
 
-@pytest.mark.fault("own classes")
 def test_texts_that_stand_in_two_given_splits_are_counted_equal_or_nearly_so():
     train = table(*[("a", "Call 0800 now"), ("b", "hi"), ("b", "12"), ("a", "  ")] * 3)
     validation = table(("a", "Call 0800 now"), ("a", "call 1 NOW"), ("b", "34"))

@@ -106,7 +106,6 @@ def test_a_baseline_tells_three_classes(run, questions):
     assert right > 0.9 * total
 
 
-@pytest.mark.fault("own classes")
 def test_what_cannot_work_ends_with_status_2_before_anything_is_loaded(
     refused, questions, tmp_path
 ):

@@ -77,7 +77,6 @@ def test_the_margin_is_of_the_pair():
     assert "is not known" in compare_pair(*groups.values(), 0.009)
 
 
-@pytest.mark.fault("other messages")
 def test_a_pair_needs_the_same_messages():
     with pytest.raises(ValueError, match="other messages, 12 and 10 with 6 and 5 of them spam"):
         pair_of(make_record(1), make_record(16, total=10, data="b" * 64))

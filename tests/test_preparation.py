@@ -34,7 +34,6 @@ def lines_of(capsys, monkeypatch, tmp_path, *flags):
     ],
     ids=["row 1", "row 8", "random weights", "baseline"],
 )  # fmt: skip
-@pytest.mark.fault("offline")
 def test_offline_a_run_names_all_that_it_lacks_at_once(
     flags, missing, capsys, monkeypatch, tmp_path
 ):
@@ -44,7 +43,6 @@ def test_offline_a_run_names_all_that_it_lacks_at_once(
         assert f" as {path} (SHA-256 " in line
 
 
-@pytest.mark.fault("mirror")
 def test_an_endpoint_without_a_scheme_ends_a_run_with_one_sentence(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_ENDPOINT", "mirror.invalid")
     (line,) = lines_of(capsys, monkeypatch, tmp_path)

@@ -221,7 +221,6 @@ def last_of_ours(errors):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("process")
 def test_the_first_process_tells_how_another_failed(tmp_path):
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
@@ -235,7 +234,6 @@ def test_the_first_process_tells_how_another_failed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("process")
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found by /proc")
 @pytest.mark.parametrize(
     ("number", "word"),

@@ -228,7 +228,6 @@ def test_a_message_lists_no_more_columns_than_can_be_read(write):
 # -------------------------------------------------------------------------------- what is refused
 
 
-@pytest.mark.fault("own file")
 @pytest.mark.parametrize("extension", READERS)
 @given(
     content=st.binary() | ANY_TEXT.map(str.encode) | st.sampled_from([b'{"a":' * 9999, b"[" * 9999])
@@ -237,7 +236,6 @@ def test_any_bytes_are_read_or_refused_in_one_sentence(tmp_path_factory, extensi
     check_bytes(tmp_path_factory.mktemp("x") / f"a{extension}", content)
 
 
-@pytest.mark.fault("own file")
 @pytest.mark.parametrize("extension", READERS)
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused_in_one_sentence(
@@ -261,7 +259,6 @@ def check_bytes(path, content):
     assert all(isinstance(cell, str) for cell in messages.to_numpy().ravel())
 
 
-@pytest.mark.fault("own file")
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -297,7 +294,6 @@ def test_what_is_wrong_with_a_file_is_one_sentence(write, name, content, message
         read_table(name)
 
 
-@pytest.mark.fault("own file")
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -316,7 +312,6 @@ def test_a_damaged_parquet_file_is_named(write, before, after):
         read_table(name)
 
 
-@pytest.mark.fault("own file")
 def test_a_file_that_is_not_there_is_named(write, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"mine\.csv"):
         read_table("mine.csv")

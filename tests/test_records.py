@@ -94,7 +94,6 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ),
     ],
 )
-@pytest.mark.fault("broken record")
 def test_what_is_no_record_is_named_and_left_out(change, words, tmp_path):
     good = write_record(tmp_path, make_record())
     (tmp_path / "bad.json").write_text(json.dumps(make_record() | change))

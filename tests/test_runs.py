@@ -214,7 +214,6 @@ def test_a_failed_run_is_marked_and_run_again(run, monkeypatch, tmp_path):
     ],
     ids=["at first", "after the last step"],
 )
-@pytest.mark.fault("not finite")
 def test_a_loss_that_is_no_number_stops_the_run_and_is_no_result(
     flags, learning_rate, run, tmp_path
 ):
@@ -429,7 +428,6 @@ def test_the_published_accuracies_stand_beside_a_published_file_of_any_name(run,
 # ------------------------------------------------------------------------- processes of their own
 
 
-@pytest.mark.fault("at once")
 @pytest.mark.slow
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_two_processes_share_one_prefix_and_find_what_one_alone_does(
@@ -462,7 +460,6 @@ LOOPS = [  # rows, seeds, and after how many seconds the loop is killed, time af
 ]
 
 
-@pytest.mark.fault("killed")
 @pytest.mark.parametrize(("rows", "seeds", "moments"), LOOPS)
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_a_loop_that_is_killed_and_started_again_loses_and_repeats_nothing(

@@ -108,7 +108,6 @@ def test_saving_leaves_the_model_as_it_is(base, path):
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
 
 
-@pytest.mark.fault("disk full")
 def test_a_classifier_is_written_whole_or_not_at_all(base, path, monkeypatch):
     path.write_bytes(b"earlier")
 
@@ -136,7 +135,6 @@ def refusal_of(path):
     return refusal
 
 
-@pytest.mark.fault("saved model")
 @given(content=st.binary())
 @example(content=b"")
 @example(content=b"\2\0\0\0\0\0\0\0{}")
@@ -155,7 +153,6 @@ def small_file(base, tmp_path_factory):
     return path.read_bytes()
 
 
-@pytest.mark.fault("saved model")
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused_in_one_sentence(small_file, data, tmp_path_factory):
     content = bytearray(small_file)
@@ -174,7 +171,6 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.fault("saved model")
 @given(data=st.data())
 def test_a_description_with_another_value_is_read_or_refused(small_file, data, tmp_path_factory):
     path = tmp_path_factory.mktemp("x") / "other.safetensors"
@@ -191,7 +187,6 @@ def with_metadata(**changes):
     return {KEY: json.dumps(told)}
 
 
-@pytest.mark.fault("saved model")
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
@@ -218,7 +213,6 @@ def test_what_is_wrong_with_a_file_is_said(small_file, path, metadata, message):
         read_saved(path)
 
 
-@pytest.mark.fault("saved model")
 def test_numbers_that_are_not_finite_are_refused(small_file, path):
     path.write_bytes(small_file)
     tensors = load_file(path)
@@ -243,7 +237,6 @@ def test_the_base_is_found_where_it_was(kept):
     assert torch.equal(ask(*load_saved(path)), expected)
 
 
-@pytest.mark.fault("saved model")
 def test_a_base_that_was_moved_is_named_by_the_user(base, path, tmp_path):
     moved = tmp_path / "moved.safetensors"
     moved.symlink_to(base[0])
@@ -254,14 +247,12 @@ def test_a_base_that_was_moved_is_named_by_the_user(base, path, tmp_path):
     assert torch.equal(ask(*load_saved(path, moved)), expected)
 
 
-@pytest.mark.fault("saved model")
 def test_another_base_is_refused_with_expected_and_actual_digest(kept, base, miniature):
     message = f"{miniature} is another base: SHA-256 {bases.checkpoint_sha256(miniature)}, expected"
     with pytest.raises(ValueError, match=f"^{message} {base[1]}$"):
         load_saved(kept[0], miniature)
 
 
-@pytest.mark.fault("saved model")
 def test_another_base_in_the_old_place_is_refused_likewise(base, path, miniature):
     save(path, describe(base=base[1], base_path=str(miniature)), base[2])
     found = f"{miniature} is another, SHA-256 {bases.checkpoint_sha256(miniature)}"
@@ -288,7 +279,6 @@ def test_random_weights_are_drawn_again(layers, path):
     assert torch.equal(ask(*load_saved(path)), ask(model, description))
 
 
-@pytest.mark.fault("saved model")
 def test_other_random_weights_are_refused(path):
     save(path, describe(base_path="random"), None)
     with pytest.raises(ValueError, match=rf"^seed 5 draws other weights .* expected {'a' * 64}\)"):

@@ -36,7 +36,6 @@ def get(address):
 # ------------------------------------------------------------------------------------- the token
 
 
-@pytest.mark.fault("token")
 def test_the_hub_is_shown_the_token(server, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", SECRET)
     server.serve("someone/model/resolve/revision/weights", Answer(CONTENT))
@@ -46,7 +45,6 @@ def test_the_hub_is_shown_the_token(server, folder, monkeypatch):
 
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-@pytest.mark.fault("token")
 def test_the_token_does_not_follow_a_redirect_to_another_address(
     host, server, https_server, monkeypatch
 ):
@@ -59,7 +57,6 @@ def test_the_token_does_not_follow_a_redirect_to_another_address(
 
 
 @pytest.mark.usefixtures("trusted")
-@pytest.mark.fault("token")
 def test_the_token_stays_with_the_mirror_though_other_paths_of_its_host_are_asked(
     https_server, monkeypatch
 ):
@@ -73,7 +70,6 @@ def test_the_token_stays_with_the_mirror_though_other_paths_of_its_host_are_aske
 
 
 @pytest.mark.usefixtures("trusted")
-@pytest.mark.fault("token")
 def test_who_is_not_the_hub_never_sees_the_token(https_server, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", SECRET)
     fetch(remote(https_server.serve("file", Answer(CONTENT))), folder)
@@ -81,7 +77,6 @@ def test_who_is_not_the_hub_never_sees_the_token(https_server, folder, monkeypat
 
 
 @pytest.mark.usefixtures("trusted")
-@pytest.mark.fault("token")
 def test_netrc_neither_replaces_the_token_nor_carries_it(
     server, https_server, tmp_path, monkeypatch
 ):
@@ -93,7 +88,6 @@ def test_netrc_neither_replaces_the_token_nor_carries_it(
     assert authorizations(https_server) == [requests.auth._basic_auth_str("me", "mine")]
 
 
-@pytest.mark.fault("token")
 def test_no_message_shows_the_token(server, folder, monkeypatch):
     server.serve("someone/model/resolve/revision/weights", Answer(status=401))
     for token in (SECRET, f"{SECRET}\nX-Other: 1"):
@@ -107,7 +101,6 @@ def test_no_message_shows_the_token(server, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
-@pytest.mark.fault("certificate")
 def test_the_certificates_that_a_variable_names_are_trusted(
     name, https_server, tmp_path, monkeypatch
 ):
@@ -117,7 +110,6 @@ def test_the_certificates_that_a_variable_names_are_trusted(
     assert get(https_server.serve("file", Answer(CONTENT))).content == CONTENT
 
 
-@pytest.mark.fault("certificate")
 def test_a_certificate_that_is_not_trusted_is_told_with_the_variables_that_help(
     https_server, folder
 ):
@@ -127,7 +119,6 @@ def test_a_certificate_that_is_not_trusted_is_told_with_the_variables_that_help(
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
-@pytest.mark.fault("certificate")
 def test_certificates_that_are_not_there_are_told_by_their_variable(name, folder, monkeypatch):
     monkeypatch.setenv(name, "/not/there")
     with pytest.raises(ValueError, match=f"{name} names /not/there, which is not there"):
@@ -146,7 +137,6 @@ def test_certificates_that_are_not_there_are_told_by_their_variable(name, folder
         (429, "HF_TOKEN", "wait some minutes"),
     ],
 )
-@pytest.mark.fault("refused")
 def test_a_refusal_is_told_with_what_helps(
     status, of_hub, of_others, server, https_server, folder, monkeypatch
 ):
@@ -164,7 +154,6 @@ def test_a_refusal_is_told_with_what_helps(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.fault("refused")
 def test_a_token_that_is_refused_is_told_by_where_it_stands(
     status, server, tmp_path, folder, monkeypatch
 ):
@@ -175,13 +164,11 @@ def test_a_token_that_is_refused_is_told_by_where_it_stands(
 
 
 @pytest.mark.parametrize(("status", "words"), [(403, "NO_PROXY"), (407, "NAME:PASSWORD@HOST")])
-@pytest.mark.fault("refused")
 def test_what_a_proxy_refuses_is_told_as_that(status, words):
     error = requests.exceptions.ProxyError(f"Tunnel connection failed: {status} No")
     assert words in hint_at(error, "https://other.invalid/file")
 
 
-@pytest.mark.fault("refused")
 def test_an_address_that_is_down_is_asked_elsewhere_by_a_mirror(monkeypatch):
     error = requests.ConnectionError("refused")
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")

@@ -375,7 +375,6 @@ def take_from_another(path):
     path.write_bytes(other.read_bytes())
 
 
-@pytest.mark.fault("damaged cache")
 @pytest.mark.parametrize("damage", [cut_short, flip_a_bit, change_the_seconds, take_from_another])
 def test_a_damaged_file_of_hidden_states_is_computed_again(damage, tmp_path):
     expected, _ = hidden_states(tmp_path)
@@ -386,7 +385,6 @@ def test_a_damaged_file_of_hidden_states_is_computed_again(damage, tmp_path):
     assert hidden_states(tmp_path)[1] == 0
 
 
-@pytest.mark.fault("damaged cache")
 def test_an_interrupted_run_leaves_nothing_that_the_next_trips_over(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(disk, "digest_of", lambda *_: 1 / 0)
@@ -421,7 +419,6 @@ def is_full(*_):
 
 
 @POSIX
-@pytest.mark.fault("disk full")
 def test_a_full_disk_under_a_file_without_a_name_is_told_with_the_way_out(monkeypatch, tmp_path):
     monkeypatch.setattr(hidden_states_of, "MEMORY_SHARE", 0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -443,7 +440,6 @@ def test_a_file_without_a_name_lies_in_the_folder_that_is_told(monkeypatch, tmp_
         disk.nameless_values((3, 2), torch.float32)
 
 
-@pytest.mark.fault("memory disk")
 def test_a_temporary_folder_in_memory_gives_way_to_that_of_large_files(monkeypatch, tmp_path):
     first, large = tmp_path / "tmp", tmp_path / "large"
     first.mkdir()
@@ -460,7 +456,6 @@ def test_a_temporary_folder_in_memory_gives_way_to_that_of_large_files(monkeypat
 
 @POSIX
 @pytest.mark.parametrize(("kind", "is_memory"), [("tmpfs", True), ("ramfs", True), ("ext4", False)])
-@pytest.mark.fault("memory disk")
 def test_a_folder_in_memory_is_known_by_its_file_system(kind, is_memory, tmp_path):
     device = tmp_path.stat().st_dev
     mounts = tmp_path / "mountinfo"
@@ -486,7 +481,6 @@ def test_a_system_that_cannot_reserve_room_writes_it(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
-@pytest.mark.fault("disk full")
 def test_room_that_cannot_be_written_is_told(monkeypatch):
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
     with (

@@ -126,7 +126,6 @@ def test_no_more_of_a_file_is_read_than_is_passed_on(extension):
 # ---------------------------------------------------------------------------------------- refusals
 
 
-@pytest.mark.fault("own file")
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -153,7 +152,6 @@ def test_what_is_wrong_with_a_file_is_one_sentence(write, name, content, message
         all_texts(name)
 
 
-@pytest.mark.fault("own file")
 def test_a_later_message_is_told_by_its_number_in_the_file(write, monkeypatch):
     monkeypatch.setattr(streaming, "PIECE", 20)
     lines = [json.dumps({"text": "x"})] * 7 + ['{"text": {}}']
@@ -163,7 +161,6 @@ def test_a_later_message_is_told_by_its_number_in_the_file(write, monkeypatch):
         all_texts(write("a.txt", b"text\n" * 8 + b"\xe9"))
 
 
-@pytest.mark.fault("own file")
 @pytest.mark.parametrize("extension", [*STREAMS, ".txt"])
 @settings(max_examples=30)
 @given(content=st.binary())

@@ -70,7 +70,6 @@ def test_the_margin_is_the_one_asked_for():
     ]
 
 
-@pytest.mark.fault("mixed records")
 def test_each_weights_have_their_own_row_1():
     a, b = "a" * 64, "b" * 64
     found = by_name([

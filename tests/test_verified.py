@@ -72,7 +72,6 @@ def longer(file, _):
 
 
 @pytest.mark.parametrize("change", [rewritten, rewritten_under_its_old_date, replaced, longer])
-@pytest.mark.fault("changed since")
 def test_a_file_that_changed_in_any_way_is_read_again(change, read_counted, file):
     check_digest(file, sha256(CONTENT))
     change(file, file.stat())
@@ -122,7 +121,6 @@ def test_a_file_that_changed_a_moment_ago_is_not_noted(read_counted, file, tmp_p
     assert not notes(tmp_path)
 
 
-@pytest.mark.fault("changed since")
 def test_a_file_that_changes_while_it_is_read_is_not_noted(
     read_counted, file, tmp_path, monkeypatch
 ):
@@ -142,7 +140,6 @@ def test_a_note_that_is_damaged_is_made_anew(damage, read_counted, file, tmp_pat
     assert note.read_bytes() == whole == f"{sha256(CONTENT)}  {file}\n".encode()
 
 
-@pytest.mark.fault("read-only")
 def test_where_no_note_can_be_written_files_are_read_each_time(read_counted, file, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EROFS, "Read-only file system")
@@ -171,7 +168,6 @@ def test_a_large_file_shows_how_far_its_digest_is(file, capsys, monkeypatch):
 # -------------------------------------------------------------------------------------- line ends
 
 
-@pytest.mark.fault("windows copy")
 def test_a_copy_with_windows_line_ends_is_told_as_that_and_the_way_out_works(tmp_path):
     path = place(tmp_path / "a folder" / "messages", TEXT.replace(b"\n", b"\r\n"))
     with pytest.raises(ValueError, match=r"with the line ends of Windows, \\r\\n") as raised:
@@ -181,7 +177,6 @@ def test_a_copy_with_windows_line_ends_is_told_as_that_and_the_way_out_works(tmp
     check_digest(path, sha256(TEXT))
 
 
-@pytest.mark.fault("wrong bytes")
 def test_other_content_with_windows_line_ends_is_another_file(tmp_path):
     path = place(tmp_path / "messages", TEXT.replace(b"\n", b"\r\n") + b"more")
     with pytest.raises(ValueError, match="is not the expected file"):

@@ -66,7 +66,6 @@ def test_watching_makes_no_other_run(tmp_path):
     assert begin_record(plain) == begin_record(watched)
 
 
-@pytest.mark.fault("flags")
 @pytest.mark.parametrize(
     ("flags", "is_there", "words"),
     [
