@@ -1,4 +1,4 @@
-"""Finetunes GPT-2 as a spam classifier, once for each design question of the published table.
+"""Finetune GPT-2 as a text classifier, and measure what each design decision changes.
 
     python additional_experiments.py --demo                    # ten seconds, nothing is downloaded
     python additional_experiments.py                           # row 1: the last block, last token
@@ -7,63 +7,146 @@
     python additional_experiments.py --row 1-5,16              # several, one after the other
 
 First or last token? One block, two, all, LoRA? A bigger model? Padding? The causal mask? Mean
-pooling? Each row of the published table is one answer. A run prepares the SMS Spam Collection,
-builds the GPT of the book, adapts it, trains it, reports, and leaves a record, in the published
-order and with the published random numbers: its losses and accuracies are those of the published
-script, batch by batch.
+pooling? Each row of the published table answers one of these questions. A run reproduces the
+published procedure: the same order of steps and the same random numbers, so that its losses and
+accuracies are those of the published script, batch by batch. Each run writes a JSON record;
+`compare_experiments.py` reports which differences between runs are statistically significant.
 
 Sources: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6 and its additional
 experiments; Almeida & Hidalgo 2011, "SMS Spam Collection", doi 10.24432/C5CC84.
 """
 
-if __name__ == "__main__":  # what is wrong or recorded ends here: the imports below take seconds
-    import sys
-
-    from experiments.config import flags
-    from experiments.runs import fingerprint
-    from experiments.system import terminal
-
-    terminal.take_over()
-    if fingerprint.tell_recorded(flags.parse_rows()):
-        sys.exit()
+from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from experiments.config.flags import parse_rows
-from experiments.data.datasets import SpamDataset as SpamDataset
-from experiments.model.lora import LinearWithLoRA as LinearWithLoRA
-from experiments.model.lora import LinearWithLoRAMerged as LinearWithLoRAMerged
-from experiments.model.lora import LoRALayer as LoRALayer
-from experiments.model.lora import replace_linear_with_lora as replace_linear_with_lora
-from experiments.runs.experiment import run_experiment as run_experiment
-from experiments.runs.loop import device_of, plan, run_seeds
-from experiments.runs.preparation import read_own
-from experiments.runs.sweep import sweep
-from experiments.system.distributed import joined
-from experiments.system.terminal import one_line_errors
-from experiments.training.loop import calc_accuracy_loader as calc_accuracy_loader
-from experiments.training.loop import calc_loss_batch as calc_loss_batch
-from experiments.training.loop import calc_loss_loader as calc_loss_loader
-from experiments.training.loop import evaluate_model as evaluate_model
-from experiments.training.loop import train_classifier_simple as train_classifier_simple
+from experiments.config.parsing import parse_runs
+from experiments.config.settings import Settings
+from experiments.runs.loop import RunCache, run_all
+from experiments.system.distributed import process_group, world
+from experiments.system.terminal import one_line_errors, setup_terminal
 
-PROGRAM = "additional_experiments.py"
+if TYPE_CHECKING:
+    from experiments.runs.results import Result
+
+
+def run_experiment(
+    settings: Settings, cache: RunCache | None = None, record: str | None = None
+) -> Result | None:
+    """Run an experiment from its data to its final accuracies, and print each step.
+
+    Args:
+        settings: of the run.
+        cache: what the runs of this process share.
+        record: digest of the run's record, for the names of what it writes.
+
+    Returns:
+        The result; None for a dry run, which ends before the weights are loaded.
+
+    Raises:
+        UsageError: if the memory is insufficient.
+        OSError: if data, tokenizer or weights cannot be loaded.
+        ValueError: if they are not the expected ones, or if the loss becomes infinite or NaN.
+    """
+    # Imported here, so that help, wrong flags and recorded runs do not wait for PyTorch.
+    import torch
+
+    from experiments.data.datasets import create_loaders
+    from experiments.model.classifier import build_classifier, count_parameters
+    from experiments.model.saved import save_classifier
+    from experiments.runs.printing import describe_result, describe_run, log_to_tensorboard
+    from experiments.runs.results import Clock, Result
+    from experiments.shortcuts.prefix import cache_frozen_prefix
+    from experiments.system import devices
+    from experiments.training.loop import evaluate, train
+    from experiments.training.memory import check_memory
+    from experiments.training.parallel import Autocast, gather_parameters, wrap_distributed
+
+    cache, clock, runtime = cache or RunCache(), Clock(), settings.runtime
+    device, dtype = devices.select_device(runtime.device), devices.dtype_of(runtime.precision)
+    with devices.kernels_restored(), devices.explain_full_memory(device):
+        peak_since = devices.start_peak(device)
+        corpus, datasets = cache.corpus(settings), cache.datasets(settings)
+        print(describe_run(settings, datasets, corpus.num_classes, device))
+        print(check_memory(settings, datasets, corpus.num_classes, device))
+        if settings.output.dry_run:
+            return None
+        reference = model = build_classifier(settings, corpus.num_classes).to(device)
+        parameters = count_parameters(model)
+        kernels = devices.choose_kernels(device, reference=runtime.no_shortcuts)
+        clock.stop("load")
+
+        prefix_seconds, prefix_reused = 0.0, False
+        if runtime.no_shortcuts:
+            model = Autocast(model, dtype) if dtype else model
+        else:
+            devices.keep_freed_memory()
+            model, datasets, report, prefix_seconds, prefix_reused = cache_frozen_prefix(
+                reference, datasets, cache_dir=runtime.cache_dir, activations=cache.activations,
+                conditions=f"{runtime.precision} {kernels} {devices.device_name(device)}",
+                dtype=dtype, cast_once=runtime.parallel != "shard",
+            )  # fmt: skip
+            print(report)
+            if not settings.output.save_model:
+                reference = None  # in bfloat16, the model has other copies of the frozen weights
+        clock.stop("prefix", prefix_seconds)
+
+        model = wrap_distributed(model, corpus.num_classes, runtime.parallel)
+        loaders = create_loaders(datasets, settings.training.batch_size)
+        torch.manual_seed(settings.seed)
+        with log_to_tensorboard(settings, record) as watch:
+            history = train(
+                model, loaders, datasets.train.labels, settings.training, device,
+                fused=not runtime.no_shortcuts, watch=watch,
+            )  # fmt: skip
+        clock.stop("train")
+        minutes = (prefix_seconds + clock.seconds["train"]) / 60
+        print(f"Training completed in {minutes:.2f} minutes.")
+        correct, probabilities, labels = evaluate(model, loaders, device)
+        clock.stop("final_accuracies")
+        if settings.output.save_model:
+            reference = gather_parameters(reference, corpus.num_classes)
+            length = datasets.train.max_length
+            save_classifier(settings, reference, length, corpus.class_names, record)
+        peak = world.all_reduce_max(devices.peak_memory_mib(device), device)
+    result = Result(
+        corpus, history, correct, probabilities, labels, clock.seconds, parameters, kernels,
+        prefix_reused, peak, peak_since,
+    )  # fmt: skip
+    print(describe_result(result, settings))
+    return result
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the experiments that the flags describe; ends with status 1 on what goes wrong."""
-    rows = parse_rows(argv)
-    first = next(iter(rows.values()))  # which has what is the same for all
-    with one_line_errors(PROGRAM, first.output.debug, status=2):
-        corpus = read_own(first.own, [settings.training for settings in rows.values()])
-    with one_line_errors(PROGRAM, first.output.debug), joined(device_of(first)):
-        if first.output.dry_run:
-            print("\n\n".join(plan(settings, corpus) for settings in rows.values()))
-        elif len(rows) > 1:
-            sweep(rows, corpus)
-        else:
-            run_seeds(first, corpus)
+    """Run and record the experiments that a command line asks for."""
+    runs = parse_runs(argv)
+    debug = runs[0].output.debug
+    with one_line_errors("additional_experiments.py", debug), process_group(runs[0].runtime.device):
+        run_all(runs, run_experiment)
+
+
+BOOK_NAMES = {  # that readers of the book import from here; loaded when they are used
+    "LinearWithLoRA": "experiments.model.lora",
+    "LinearWithLoRAMerged": "experiments.model.lora",
+    "LoRALayer": "experiments.model.lora",
+    "SpamDataset": "experiments.data.datasets",
+    "calc_accuracy_loader": "experiments.training.loop",
+    "calc_loss_batch": "experiments.training.loop",
+    "calc_loss_loader": "experiments.training.loop",
+    "evaluate_model": "experiments.training.loop",
+    "replace_linear_with_lora": "experiments.model.lora",
+    "train_classifier_simple": "experiments.training.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in BOOK_NAMES:
+        return getattr(import_module(BOOK_NAMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 if __name__ == "__main__":
+    setup_terminal()
     main()

@@ -1,91 +1,170 @@
-"""Tells the class of texts by a classifier that a run has kept.
+"""Classify texts with a classifier that a run has saved.
 
     python additional_experiments.py --row 16 --save_model spam.safetensors
     python classify.py spam.safetensors "You won a prize" "See you at five"
     python classify.py spam.safetensors --file messages.csv --text_column body > answers.tsv
     tail -f messages.txt | python classify.py spam.safetensors - --json
 
-It reads texts as the classifier was trained to: cut and padded to the same length, at the same
-position, with the same mask and pooling. Texts that are longer are cut, and counted at the end.
-A file is streamed: a million texts need no more memory than a thousand.
+Texts are read as in training: with the same token read, the same mask, and cut and padded to the
+same length; the number of texts that were cut is printed at the end. Files are streamed: a million
+texts need no more memory than a thousand.
 """
 
-if __name__ == "__main__":  # a wrong flag ends here: the imports below take seconds
-    from experiments.model import flags
-    from experiments.system import terminal as command_line
-
-    command_line.take_over(command_line.JUST_STOPPED)
-    flags.parse_args()
+from __future__ import annotations
 
 import argparse
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from experiments.data.demo import demo_tokenizer
-from experiments.data.streaming import stream_texts
 from experiments.model.answers import Form, json_lines, tab_separated, table
-from experiments.model.bases import load_saved
-from experiments.model.flags import parse_args
-from experiments.model.prediction import Classifier
-from experiments.system.devices import (
-    choose_kernels,
-    kernels_restored,
-    pick_device,
-    telling_full_memory,
-)
-from experiments.system.terminal import JUST_STOPPED, one_line_errors
-from gpt_download import load_gpt2_tokenizer
+from experiments.system.arguments import Parser, device, hint, path, whole_number
+from experiments.system.terminal import INTERRUPTED, one_line_errors, setup_terminal
+
+if TYPE_CHECKING:
+    import torch
+
+    from experiments.model.prediction import Classifier
+
+TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")  # files with columns
+
+# ----------------------------------------------------------------------------------------- flags
 
 
-def load_classifier(arguments: argparse.Namespace, device: torch.device) -> Classifier:
-    """Returns the classifier with its tokenizer, ready to be asked on a device."""
-    model, description = load_saved(arguments.model, arguments.weights)
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the flags; end the program with status 2 if they are invalid.
+
+    Either `texts` are the texts, or `file` is a path or `-`; the other is empty or None.
+    """
+    parser = build_parser()
+    arguments, unknown = parser.parse_known_intermixed_args(argv)
+    if unknown:
+        flags = [name for action in parser._actions for name in action.option_strings]
+        hints = f"{hint(unknown, flags, {})}; put -- before a TEXT that begins with -"
+        parser.error(f"unknown: {' '.join(unknown)}; {hints}")
+    if arguments.texts == ["-"]:
+        arguments.texts, arguments.file = [], arguments.file or "-"
+    try:
+        problem = find_conflict(arguments)
+    except OSError as error:  # a name that is too long, a folder without permission
+        problem = str(error)
+    if problem:
+        parser.error(problem)
+    return arguments
+
+
+def build_parser() -> Parser:
+    """Return the parser of the flags."""
+    about = "Classify texts with a classifier saved by --save_model."
+    parser = Parser(prog="classify.py", description=about)
+    add = parser.add_argument
+    # fmt: off
+    add("model", type=path, metavar="MODEL", help="the .safetensors file of the classifier")
+    add("texts", nargs="*", metavar="TEXT", help="texts to classify; - means --file -")
+    add("--file", metavar="FILE", help="a file with one text per line, or, if its name ends in "
+        f"{', '.join(TABLES)}, with a column of texts; - is standard input, one text per line")
+    add("--text_column", metavar="NAME", help="name of the text column (default: detected)")
+    add("--weights", type=path, metavar="PATH", help="the checkpoint that was finetuned "
+        "(default: where it was in training, or downloaded if it is a published one)")
+    add("--batch_size", type=whole_number(1), default=32, metavar="N",
+        help="maximum number of texts in a batch (default: 32)")
+    add("--device", type=device, default="auto", metavar="NAME",
+        help="auto is cuda if available, else cpu (default: auto)")
+    add("--json", action="store_true", help="print one JSON object per line")
+    add("--debug", action="store_true", help="show the traceback of an error")
+    # fmt: on
+    return parser
+
+
+def find_conflict(arguments: argparse.Namespace) -> str | None:
+    """Return what is wrong with the flags together, with a hint, or None."""
+    model, texts, file = arguments.model, arguments.texts, arguments.file
+    if not model.is_file():
+        return f"MODEL must be a file, got '{model}'"
+    if arguments.weights and not arguments.weights.exists():
+        return f"--weights must be the path of a checkpoint, got '{arguments.weights}'"
+    if not texts and not file:
+        return "expected a TEXT, --file FILE, or - for standard input"
+    if texts and file:
+        return f"expected TEXT or --file {file}, not both"
+    if file not in (None, "-") and (Path(file).is_dir() or not Path(file).exists()):
+        return f"--file must be a file, got {file!r}"
+    if arguments.text_column is not None and Path(file or "").suffix.lower() not in TABLES:
+        return f"--text_column needs a --file whose name ends in one of {', '.join(TABLES)}"
+    if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+        return "TEXT must be in the locale's encoding: put it into a file and use --file"
+    if arguments.device not in ("auto", "cpu"):
+        from experiments.system.devices import device_is_available
+
+        if not device_is_available(arguments.device):
+            return f"--device {arguments.device} is not available here: use --device cpu"
+    return None
+
+
+# --------------------------------------------------------------------------------- classification
+
+
+def load(arguments: argparse.Namespace, device: torch.device) -> Classifier:
+    """Return the optimised classifier with its tokenizer, on a device."""
+    from experiments.data.demo import demo_tokenizer
+    from experiments.model.prediction import Classifier
+    from experiments.model.saved import load_classifier
+    from experiments.shortcuts.model import OptimizedClassifier
+    from experiments.system.devices import choose_kernels, dtype_of
+    from gpt_download import load_gpt2_tokenizer
+
+    plain, description = load_classifier(arguments.model, arguments.weights)
     is_demo = description.tokenizer == "bytes"
     tokenizer = demo_tokenizer() if is_demo else load_gpt2_tokenizer()
     choose_kernels(device)
-    return Classifier(model, description, tokenizer, device, arguments.batch_size)
+    model = OptimizedClassifier(
+        plain.requires_grad_(False).to(device),
+        no_padding=description.no_padding,
+        dtype=dtype_of(description.precision),
+    )
+    return Classifier(model.eval(), description, tokenizer, device, arguments.batch_size)
 
 
-def choose_form(class_names: Sequence[str], as_json: bool) -> Form:
-    """Returns how answers are printed: for a terminal, or for other programs."""
-    if as_json:
-        return json_lines(class_names)
-    if sys.stdout.isatty():
-        return table(class_names, shutil.get_terminal_size().columns)
-    return tab_separated(class_names)
-
-
-def print_answers(classifier: Classifier, chunks: Iterable[list[str]], form: Form) -> None:
-    """Prints the answer to each text, and at the end, on stderr, how many were cut."""
+def print_predictions(classifier: Classifier, chunks: Iterable[list[str]], form: Form) -> None:
+    """Print the prediction for each text and, on stderr, the number of texts that were cut."""
     if form.header:
         print(form.header)
-    for texts in chunks:
-        if texts:
-            for text, answer in zip(texts, classifier.classify(texts).tolist(), strict=True):
-                print(form.line(text, answer))
+    for texts in filter(None, chunks):
+        for text, answer in zip(texts, classifier.classify(texts).tolist(), strict=True):
+            print(form.line(text, answer))
     if count := classifier.num_cut:
-        longest = classifier.description.max_length
-        print(f"Texts cut to {longest} tokens, the trained length: {count:,}", file=sys.stderr)
+        length = classifier.description.max_length
+        print(f"Texts cut to {length} tokens, the length in training: {count:,}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints what is asked for; ends with status 1 on what goes wrong."""
+    """Print the predictions that a command line asks for; exit with status 1 on errors."""
+    setup_terminal(INTERRUPTED)
     arguments = parse_args(argv)
-    device = pick_device(arguments.device)
+    # Imported here, so that help and wrong flags do not wait for PyTorch.
+    from experiments.data.tables import stream_texts
+    from experiments.system import devices
+
+    device = devices.select_device(arguments.device)
     with (
-        one_line_errors("classify.py", arguments.debug, words=JUST_STOPPED),
-        telling_full_memory(device, way_out="lower --batch_size"),
-        kernels_restored(),
+        one_line_errors("classify.py", arguments.debug, message=INTERRUPTED),
+        devices.explain_full_memory(device, hint="lower --batch_size"),
+        devices.kernels_restored(),
     ):
-        with redirect_stdout(sys.stderr):  # what downloads and checks tell is no answer
-            classifier = load_classifier(arguments, device)
-        form = choose_form(classifier.description.class_names, arguments.json)
-        chunks = stream_texts(arguments.file, arguments.text_column) if arguments.file else None
-        print_answers(classifier, chunks or [arguments.texts], form)
+        with redirect_stdout(sys.stderr):  # messages about downloads
+            classifier = load(arguments, device)
+        file, names = arguments.file, classifier.description.class_names
+        if arguments.json:
+            form = json_lines(names)
+        elif sys.stdout.isatty():
+            form = table(names, shutil.get_terminal_size().columns)
+        else:
+            form = tab_separated(names)
+        chunks = stream_texts(file, arguments.text_column) if file else [arguments.texts]
+        print_predictions(classifier, chunks, form)
 
 
 if __name__ == "__main__":

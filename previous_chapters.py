@@ -1,10 +1,10 @@
-"""The GPT of the book: what the network is, and how the published weights fill it.
+"""The GPT of the book: the network, and how to load the published weights into it.
 
 From leaf to root: `LayerNorm`, `GELU`, `FeedForward`, `MultiHeadAttention`, `TransformerBlock`,
-`GPTModel`; then `load_weights_into_gpt`. Written to be read: nothing here is tuned, so that
-anything faster can be held against it.
+`GPTModel`; then `load_weights_into_gpt`. This is the reference implementation: it is written to be
+read, and the optimised one is compared with it.
 
-Shapes: B messages, T tokens, C width (`emb_dim`), H heads of width D = C / H, V outputs.
+Shapes: B examples, T tokens, C width (`emb_dim`), H heads of width D = C / H, V outputs.
 
 Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2);
 Raschka 2024, "Build a Large Language Model (From Scratch)", chapters 3 to 5, whose names of
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 
 class LayerNorm(nn.Module):
-    """Normalises each token's features to mean 0 and variance 1, then scales and shifts them."""
+    """Normalise the features of each token to mean 0 and variance 1, then scale and shift them."""
 
     def __init__(self, emb_dim: int) -> None:
         super().__init__()
@@ -30,17 +30,17 @@ class LayerNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(emb_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns x normalised over its last dimension; the shape (..., C) stays."""
+        """Return x normalised over its last dimension, (..., C) to (..., C)."""
         mean = x.mean(dim=-1, keepdim=True)
         variance = x.var(dim=-1, keepdim=True, unbiased=False)  # GPT-2 divides by C, not C - 1
         return self.scale * (x - mean) / torch.sqrt(variance + self.eps) + self.shift
 
 
 class GELU(nn.Module):
-    """The Gaussian error linear unit, in the tanh approximation that GPT-2 was trained with."""
+    """The Gaussian error linear unit, in the tanh approximation that GPT-2 uses."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns x times (nearly) the normal distribution function at x, element by element.
+        """Return x times (nearly) the normal distribution function at x, for each element.
 
         Source: Hendrycks & Gimpel 2016, "Gaussian Error Linear Units", section 2.
         """
@@ -48,7 +48,7 @@ class GELU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Widens each token's features four times, bends them, and narrows them again."""
+    """Two linear layers with a GELU in between, four times as wide inside."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
         super().__init__()
@@ -59,26 +59,26 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the transformed features, (B, T, C) to (B, T, C)."""
+        """Return the transformed features, (B, T, C) to (B, T, C)."""
         return self.layers(x)
 
 
 def causal_mask(context_length: int) -> Tensor:
-    """Returns (T, T) booleans: True where the key (column) comes after the query (row)."""
+    """Return (T, T) booleans: True where the key (column) comes after the query (row)."""
     return torch.ones(context_length, context_length, dtype=torch.bool).triu(diagonal=1)
 
 
 class MultiHeadAttention(nn.Module):
-    """Lets each token gather features from the tokens that it may see.
+    """Multi-head self-attention, causal unless `disable_causal_mask`.
 
     Args:
         d_in: width of the input.
         d_out: width of the output, a multiple of `num_heads`.
-        context_length: the most tokens that a sequence may have.
-        dropout: share of the attention weights that is dropped in training.
-        num_heads: how many heads share the width.
+        context_length: maximum number of tokens in a sequence.
+        dropout: probability with which attention weights are dropped in training.
+        num_heads: number of heads that share the width.
         qkv_bias: whether queries, keys and values have a bias.
-        disable_causal_mask: lets every token see every other, later ones and padding included.
+        disable_causal_mask: let every token attend to every other, including padding.
 
     Raises:
         ValueError: when the heads do not divide the width.
@@ -109,7 +109,7 @@ class MultiHeadAttention(nn.Module):
             self.register_buffer("mask", causal_mask(context_length))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the gathered features, (B, T, C) to (B, T, C)."""
+        """Return the output of the heads, (B, T, C) to (B, T, C)."""
         B, T, _ = x.shape
         queries, keys, values = (
             linear(x).view(B, T, self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
@@ -124,7 +124,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then feed-forward; each reads a normalised copy and adds to what came in."""
+    """Attention, then feed-forward, each with a norm before it and a residual connection."""
 
     def __init__(self, cfg: dict[str, Any], disable_causal_mask: bool = False) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class TransformerBlock(nn.Module):
         self.drop_resid = nn.Dropout(cfg["drop_rate"])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns what the next block reads, (B, T, C) to (B, T, C)."""
+        """Return the input of the next block, (B, T, C) to (B, T, C)."""
         x = x + self.drop_resid(self.att(self.norm1(x)))
         return x + self.drop_resid(self.ff(self.norm2(x)))
 
@@ -157,7 +157,7 @@ class GPTModel(nn.Module):
     Args:
         cfg: the book's dictionary: `vocab_size`, `context_length`, `emb_dim`, `n_heads`,
             `n_layers`, `drop_rate` and `qkv_bias`.
-        disable_causal_mask: lets every token see every other, later ones and padding included.
+        disable_causal_mask: let every token attend to every other, including padding.
     """
 
     def __init__(self, cfg: dict[str, Any], disable_causal_mask: bool = False) -> None:
@@ -172,7 +172,7 @@ class GPTModel(nn.Module):
         self.out_head = nn.Linear(cfg["emb_dim"], cfg["vocab_size"], bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Returns the logits at every position, (B, T) to (B, T, V).
+        """Return the logits at every position, (B, T) to (B, T, V).
 
         Raises:
             ValueError: when the sequences are longer than the model's context.
@@ -190,17 +190,16 @@ class GPTModel(nn.Module):
 
 
 def load_weights_into_gpt(gpt: GPTModel, params: dict[str, Any]) -> None:
-    """Fills a GPT with copies of GPT-2's published weights.
+    """Copy GPT-2's published weights into a GPT.
 
-    The head of the vocabulary gets the token embedding's weights, which GPT-2 uses twice. A model
-    on the meta device, which holds no numbers yet, gets memory on the CPU here, so that weights
-    that are only mapped from a file are in memory once.
+    The vocabulary's head gets the weights of the token embedding, which GPT-2 uses twice. A model
+    on the meta device, which has no memory yet, gets memory on the CPU here, so that weights that
+    are mapped from a file are in memory once.
 
     Args:
-        gpt: the model to fill; its device and data type stay.
+        gpt: the model; its device and data type do not change.
         params: arrays in the book's layout, as `gpt_download.download_and_load_gpt2` returns
-            them; the `w` of a linear layer is (in, out). `c_attn` has no `b` where `qkv_bias` is
-            off.
+            them; the `w` of a linear layer is (in, out). `c_attn` has no `b` if `qkv_bias` is off.
 
     Raises:
         ValueError: when the number of blocks or the shape of an array is not the model's.
@@ -218,7 +217,7 @@ def load_weights_into_gpt(gpt: GPTModel, params: dict[str, Any]) -> None:
 
 
 def fill_block(block: TransformerBlock, arrays: dict[str, Any]) -> None:
-    """Fills one block; queries, keys and values stand side by side in one (C, 3C) array."""
+    """Copy the weights of one block; queries, keys and values are columns of one (C, 3C) array."""
     attention, (widen, _, narrow) = block.att, block.ff.layers
     width = attention.out_proj.in_features
     c_attn = arrays["attn"]["c_attn"]
@@ -247,7 +246,7 @@ def fill_block(block: TransformerBlock, arrays: dict[str, Any]) -> None:
 
 
 def fill(module: nn.Module, name: str, values: Any) -> None:
-    """Copies `values` into one parameter, which gets memory first if it is on the meta device."""
+    """Copy `values` into one parameter, which gets memory first if it is on the meta device."""
     parameter = getattr(module, name)
     expected = None if parameter is None else tuple(parameter.shape)
     if expected != tuple(values.shape):

@@ -1,76 +1,84 @@
-"""Times a saved classifier against loops of single calls: messages a second, of the same messages.
+"""Time predictions: texts per second, one by one as in the book, and with a saved classifier.
 
-    python benchmarks/classifying.py --rows 1 16      # gpt2-small's size, random weights; minutes
-    python benchmarks/classifying.py --table          # the table of docs/own_data.md
+    python benchmarks/classifying.py --rows 1 16      # gpt2-small, random weights; minutes
+    python benchmarks/classifying.py --table          # the table of docs/custom_data.md
 
-Three ways take turns in one process, each on the published test messages: the plain model on one
-padded message at a time, as a reader of the book writes it; the classifier asked for one message at
-a time; and the classifier asked for all. Each row leaves one record in `benchmarks/classifying/`.
+Three methods alternate in one process on the published test messages: the reference model on one
+padded text at a time; the saved classifier on one text at a time; and on all texts at once. Each
+row writes one record to `benchmarks/classifying/`.
 """
 
 import argparse
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.shortcuts import load_records, save_record, seconds_of
-from experiments.config.flags import parse_args
-from experiments.model.bases import describe_saved
+import classify
+from benchmarks.shortcuts import CPU, NUM_CLASSES, load_records, save_record, seconds_of
+from experiments.config.parsing import parse_args
+from experiments.config.rows import PAD_TOKEN_ID
+from experiments.data.corpus import load_corpus
+from experiments.data.datasets import TextDataset, encode, tokenize
+from experiments.model.classifier import GPTClassifier, build_classifier
 from experiments.model.prediction import Classifier
-from experiments.runs.preparation import build_classifier, load_corpus, load_datasets
-from experiments.system.devices import choose_kernels, device_name
-from gpt_download import load_gpt2_tokenizer
+from experiments.model.saved import save_classifier
+from experiments.system.devices import device_name
 
 RECORDS = Path(__file__).parent / "classifying"
-CPU = torch.device("cpu")
-BATCH_SIZE = 32  # the default of `classify.py`
-LOOP = 60  # messages of a loop of single calls; the others take all
-WAYS = {
-    "plain": "the book's way, one by one",
+LOOP = 60  # texts of a method that takes them one by one
+METHODS = {
+    "plain": "reference, one by one",
     "single": "`classify`, one by one",
     "all": "`classify`, all at once",
 }
 
 
 @torch.no_grad()
-def classify_one(classifier: Classifier, text: str) -> torch.Tensor:
-    """Returns the probabilities (K,) of one message, by the plain model on all its padding."""
-    dataset = classifier.dataset_of([text])
-    logits = classifier.plain(*dataset.batch([0])[:2])
-    return torch.softmax(logits, dim=-1)[0]
+def classify_one(reference: GPTClassifier, classifier: Classifier, text: str) -> torch.Tensor:
+    """Return the probabilities (K,) of a text by the reference model, with all its padding."""
+    facts = classifier.description
+    encoded = encode([text], classifier.tokenizer, PAD_TOKEN_ID)
+    frame = pd.DataFrame({"Label": 0, "Text": [text]})
+    dataset = TextDataset(frame, encoded, facts.max_length, no_padding=facts.no_padding)
+    return torch.softmax(reference(dataset.tokens, dataset.lengths), dim=-1)[0]
 
 
-def ways_of(classifier: Classifier, texts: Sequence[str]) -> dict[str, tuple[int, Callable]]:
-    """Returns by name how many messages each way takes, and what takes them."""
+def methods_of(
+    reference: GPTClassifier, classifier: Classifier, texts: Sequence[str]
+) -> dict[str, tuple[int, Callable]]:
+    """Return by name how many texts each method classifies, and the function that does it."""
     few = texts[:LOOP]
     return {
-        "plain": (len(few), lambda: [classify_one(classifier, text) for text in few]),
+        "plain": (len(few), lambda: [classify_one(reference, classifier, text) for text in few]),
         "single": (len(few), lambda: [classifier.classify([text]) for text in few]),
         "all": (len(texts), lambda: classifier.classify(texts)),
     }
 
 
 def measure_row(row: int, data_dir: str, rounds: int) -> dict[str, Any]:
-    """Returns the messages a second of each way, the smallest, the median and the largest."""
-    flags = ["--row", str(row), "--weights", "random", "--device", "cpu", "--data_dir", data_dir]
-    settings = parse_args(flags)
-    corpus = load_corpus(settings.reading, settings.own)
-    config = settings.network.config
-    length = load_datasets(corpus, settings.reading, config["context_length"]).train.max_length
-    model = build_classifier(settings.network, settings.seed).eval()
-    description = describe_saved(settings, model, length, corpus.class_names, record=None)
-    classifier = Classifier(model, description, load_gpt2_tokenizer(), CPU, BATCH_SIZE)
-    choose_kernels(CPU)
-    rates: dict[str, list[float]] = {name: [] for name in WAYS}
-    ways = ways_of(classifier, corpus.splits["test"]["Text"].tolist())
+    """Return the texts per second of each method: the smallest, the median and the largest."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "classifier.safetensors")
+        flags = ["--row", str(row), "--weights", "random", "--device", "cpu"]
+        settings = parse_args([*flags, "--data_dir", data_dir, "--save_model", file])
+        corpus = load_corpus(settings.data, settings.custom)
+        context_length = settings.design.config["context_length"]
+        length = tokenize(corpus, settings.data, context_length).train.max_length
+        reference = build_classifier(settings, NUM_CLASSES).eval()
+        save_classifier(settings, reference, length, corpus.class_names, record=None)
+        classifier = classify.load(classify.parse_args([file, "text"]), CPU)
+    rates: dict[str, list[float]] = {name: [] for name in METHODS}
+    methods = methods_of(reference, classifier, corpus.splits["test"]["Text"].tolist())
     for _ in range(rounds):
-        for name, (count, action) in ways.items():
+        for name, (count, action) in methods.items():
             rates[name].append(count / seconds_of(action))
     return {
         "row": row,
@@ -87,9 +95,9 @@ def measure_row(row: int, data_dir: str, rounds: int) -> dict[str, Any]:
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """Returns the records as a Markdown table."""
+    """Return the records as a Markdown table."""
     lines = [
-        f"| row | {' | '.join(WAYS.values())} | of all to one by one |",
+        f"| row | {' | '.join(METHODS.values())} | all at once to reference |",
         "| ---: | ---: | ---: | ---: | ---: |",
     ]
     for r in records:
@@ -101,7 +109,7 @@ def table(records: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measures rows, or prints the table of what was measured."""
+    """Measure rows, or print the table of the records."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--rows", type=int, nargs="+", default=[])
     parser.add_argument("--data_dir", default="sms_spam_collection")

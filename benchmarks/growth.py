@@ -1,10 +1,10 @@
-"""How time and memory grow: with the messages, with their tokens, with the size of the model.
+"""Growth of time and memory with the number of messages, their tokens, and the model's size.
 
     python benchmarks/growth.py            # a quarter of an hour; writes benchmarks/growth.json
-    python benchmarks/growth.py --table    # the table of docs/speed.md, from that
+    python benchmarks/growth.py --table    # the table of docs/performance.md
 
-Each run is a process of its own on made-up messages and random weights. Beside each figure stands
-the exponent to which it grew since the one before: 1 where twice as much takes twice as long.
+Each run is a process of its own, on generated messages with random weights. The exponent of growth
+since the previous size is 1 where twice the size takes twice as long.
 """
 
 import argparse
@@ -24,7 +24,7 @@ RANDOM = ["--weights", "random", "--device", "cpu", "--num_epochs", "1"]
 
 
 class Run(NamedTuple):
-    """A run, and how large what grows is in it."""
+    """A run, and its size."""
 
     size: float
     flags: str
@@ -49,7 +49,7 @@ GROWTHS = {  # by what grows
 
 
 def measure(run: Run) -> dict[str, Any]:
-    """Returns the seconds and the peak of memory of a run."""
+    """Return the seconds and the peak memory of a run."""
     record = record_of([*RANDOM, *shlex.split(run.flags)], run.messages)
     seconds = record["seconds"]
     return {
@@ -60,14 +60,14 @@ def measure(run: Run) -> dict[str, Any]:
 
 
 def exponent(first: dict[str, Any], second: dict[str, Any], name: str) -> float:
-    """Returns the exponent to which a figure grew from one run to the next."""
+    """Return the exponent of a figure's growth from one run to the next."""
     return math.log(second[name] / first[name]) / math.log(second["size"] / first["size"])
 
 
 def table(record: dict[str, Any]) -> str:
-    """Returns what was measured as a Markdown table."""
+    """Return the record as a Markdown table."""
     lines = [
-        "| what grows | size | training, s | exponent | peak memory, MiB | exponent |",
+        "| variable | size | training, s | exponent | peak memory, MiB | exponent |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for what, runs in record["growths"].items():
@@ -83,7 +83,7 @@ def table(record: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measures all, or prints the table of what was measured."""
+    """Measure everything, or print the table of the record."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--table", action="store_true", help="print the table of the record")
     if not parser.parse_args().table:

@@ -1,13 +1,13 @@
-"""Times our training steps beside those of transformers' Trainer and of PEFT, on equal batches.
+"""Time training steps next to those of transformers' Trainer and of PEFT, on equal batches.
 
-    python benchmarks/peers.py --rows 1 5 11   # ten minutes at gpt2-small's size
-    python benchmarks/peers.py --table         # the table of docs/speed.md, from the records
+    python benchmarks/peers.py --rows 1 5 11   # ten minutes with gpt2-small
+    python benchmarks/peers.py --table         # the table of docs/performance.md
 
 The peers train `GPT2ForSequenceClassification`, with the same layers unfrozen, or with LoRA of the
-same rank on the same products. All have random weights, the same padded messages, batches of eight
-and AdamW. Steps are timed in rounds that alternate between the three; a run is the median step
-times 650, and our hidden states come on top. Evaluations, which the tools do otherwise, are left
-out. Each row writes one record to `benchmarks/peers/`.
+same rank on the same layers. All have random weights, the same padded messages, batches of eight
+and AdamW. Steps are timed in rounds that alternate between the three implementations; a run is the
+median step times 650, plus the cached activations of ours. Evaluations, which differ between the
+tools, are left out. Each row writes one record to `benchmarks/peers/`.
 """
 
 import argparse
@@ -21,34 +21,42 @@ from typing import Any
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.shortcuts import CPU, Way, datasets_of, load_records, made_with, save_record
-from experiments.config.flags import parse_args
+from benchmarks.shortcuts import (
+    CPU,
+    NUM_CLASSES,
+    Implementation,
+    datasets_of,
+    load_records,
+    made_with,
+    save_record,
+)
+from experiments.config.parsing import parse_args
+from experiments.config.rows import PAD_TOKEN_ID
 from experiments.config.settings import Settings
-from experiments.config.sizes import PAD_TOKEN_ID
-from experiments.data.datasets import MessageDataset
-from experiments.runs.preparation import build_classifier
-from experiments.shortcuts.switch import take_shortcuts
+from experiments.data.datasets import TextDataset
+from experiments.model.classifier import build_classifier
+from experiments.shortcuts.prefix import cache_frozen_prefix
 from experiments.system.devices import choose_kernels, keep_freed_memory
 
 RECORDS = Path(__file__).parent / "peers"
-PRODUCTS = ["c_attn", "c_proj", "c_fc", "score"]  # that get a LoRA, as every linear layer of ours
+LAYERS = ["c_attn", "c_proj", "c_fc", "score"]  # with LoRA, like every linear layer of ours
 STEPS = 650  # of a run: five epochs of 130 batches
 
 
 def peer_of(settings: Settings) -> nn.Module:
-    """Returns the model that the peers train for a row: its last block, all of it, or LoRA."""
+    """Return the model that the peers train for a row: its last block, all layers, or LoRA."""
     from transformers import GPT2Config, GPT2ForSequenceClassification  # take seconds
 
-    config = settings.network.config
+    config = settings.design.config
     model = GPT2ForSequenceClassification(
         GPT2Config(
             vocab_size=config["vocab_size"], n_positions=config["context_length"],
             n_embd=config["emb_dim"], n_layer=config["n_layers"], n_head=config["n_heads"],
             resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-            num_labels=2, pad_token_id=PAD_TOKEN_ID,
+            num_labels=NUM_CLASSES, pad_token_id=PAD_TOKEN_ID,
         )
     )  # fmt: skip
-    layers = settings.network.trainable_layers
+    layers = settings.model.trainable_layers
     if layers == "last_block":
         model.requires_grad_(False)
         for module in (model.transformer.h[-1], model.transformer.ln_f, model.score):
@@ -56,9 +64,9 @@ def peer_of(settings: Settings) -> nn.Module:
     elif layers == "lora":
         from peft import LoraConfig, get_peft_model
 
-        rank = settings.network.lora_rank
+        rank = settings.model.lora_rank
         lora = LoraConfig(
-            r=rank, lora_alpha=rank, target_modules=PRODUCTS, fan_in_fan_out=True,
+            r=rank, lora_alpha=rank, target_modules=LAYERS, fan_in_fan_out=True,
             bias="none", lora_dropout=0.0,
         )  # fmt: skip
         model = get_peft_model(model, lora)
@@ -66,15 +74,15 @@ def peer_of(settings: Settings) -> nn.Module:
 
 
 def peer_seconds(
-    model: nn.Module, dataset: MessageDataset, settings: Settings, count: int
+    model: nn.Module, dataset: TextDataset, settings: Settings, count: int
 ) -> list[float]:
-    """Returns the seconds of some steps of transformers' Trainer, after one that does not count."""
+    """Return the seconds of some steps of transformers' Trainer, after one that does not count."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     seconds: list[float] = []
 
     class Stopwatch(TrainerCallback):
-        """Notes how long each step takes."""
+        """Store the seconds of each step."""
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             seconds.append(-time.perf_counter())
@@ -100,31 +108,33 @@ def peer_seconds(
 
 
 def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str, Any]:
-    """Returns the record of one row."""
-    settings = parse_args(["--row", str(row), "--weights", "random", *flags])
-    plainly = parse_args(["--row", str(row), "--weights", "random", "--no_shortcuts", *flags])
+    """Return the record of one row."""
+    flags = ["--row", str(row), "--weights", "random", "--seed", "1", *flags]
+    settings, of_reference = parse_args(flags), parse_args([*flags, "--no_shortcuts"])
     datasets = datasets_of(settings)
     peer = peer_of(settings)
-    plain = Way(plainly, build_classifier(plainly.network, 1), datasets)
+    model = build_classifier(of_reference, NUM_CLASSES)
+    reference = Implementation(of_reference, model, datasets)
     choose_kernels(CPU)
     keep_freed_memory()
     started = time.perf_counter()
-    taken = take_shortcuts(build_classifier(settings.network, 1), datasets)
+    model = build_classifier(settings, NUM_CLASSES)
+    model, fast_datasets, *_ = cache_frozen_prefix(model, datasets)
     prefix_seconds = time.perf_counter() - started
-    fast = Way(settings, taken.model, taken.datasets)
+    optimized = Implementation(settings, model, fast_datasets)
     seconds: list[float] = []
     for _ in range(rounds):
-        choose_kernels(CPU, plain=True)
+        choose_kernels(CPU, reference=True)
         seconds += peer_seconds(peer, datasets.train, settings, count)
-        plain.measure(count)
+        reference.measure(count)
         choose_kernels(CPU)
-        fast.measure(count)
+        optimized.measure(count)
     return {
         "row": row,
-        "peer": "PEFT and Trainer" if settings.network.trainable_layers == "lora" else "Trainer",
+        "peer": "PEFT and Trainer" if settings.model.trainable_layers == "lora" else "Trainer",
         "peer_seconds": statistics.quantiles(seconds, n=4),  # of a step, as the next two
-        "plain_seconds": statistics.quantiles(plain.seconds["train"], n=4),
-        "fast_seconds": statistics.quantiles(fast.seconds["train"], n=4),
+        "plain_seconds": statistics.quantiles(reference.seconds["train"], n=4),
+        "fast_seconds": statistics.quantiles(optimized.seconds["train"], n=4),
         "prefix_seconds": prefix_seconds,
         "steps_timed": len(seconds),
         **made_with("transformers", "peft"),
@@ -132,26 +142,25 @@ def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """Returns the records as a Markdown table."""
+    """Return the records as a Markdown table."""
     lines = [
-        "| row | peer | its step, s | plain, s | fast, s | its run, s | ours, with hidden states "
-        "| ratio |",
+        "| row | peer | step, s: peer | reference | optimised | run, s: peer | optimised | ratio |",
         "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for r in sorted(records, key=lambda r: r["row"]):
-        steps = [r[f"{way}_seconds"] for way in ("peer", "plain", "fast")]
+        steps = [r[f"{name}_seconds"] for name in ("peer", "plain", "fast")]
         cells = " | ".join(f"{mid:.3f} ({low:.3f}-{high:.3f})" for low, mid, high in steps)
-        its_run = STEPS * r["peer_seconds"][1]
+        peer_run = STEPS * r["peer_seconds"][1]
         our_run = STEPS * r["fast_seconds"][1] + r["prefix_seconds"]
         lines.append(
-            f"| {r['row']} | {r['peer']} | {cells} | {its_run:,.0f} | {our_run:,.0f} "
-            f"| {its_run / our_run:.1f} |"
+            f"| {r['row']} | {r['peer']} | {cells} | {peer_run:,.0f} | {our_run:,.0f} "
+            f"| {peer_run / our_run:.1f} |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Measures rows, or prints the table of what was measured."""
+    """Measure rows, or print the table of the records."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--rows", type=int, nargs="+", default=[], choices=(1, 5, 11))
     parser.add_argument("--rounds", type=int, default=3, help="of alternating measurements")

@@ -1,18 +1,17 @@
-"""Times training with and without shortcuts, row by row, in one process on one machine.
+"""Time training with the reference and with the optimised implementation, row by row.
 
     python benchmarks/shortcuts.py --rows 1 2 3 --weights random
-    python benchmarks/shortcuts.py --table        # the table of docs/speed.md, from the records
+    python benchmarks/shortcuts.py --table        # the tables of docs/performance.md
 
-Whole plain runs take hours, so both ways are timed by the piece and added up: the median seconds
-of a training batch and of an evaluation batch, in rounds that alternate between the two ways, times
-the number that a run has; the frozen prefix is run as a whole. Random weights take the time of
-pretrained ones. Each row writes one record
-to `benchmarks/records/`, under the machine's name.
+Whole reference runs take hours. So training and evaluation batches are timed, in rounds that
+alternate between both implementations in one process, and the median is multiplied by the number of
+batches in a run; the frozen prefix is computed as a whole. Random weights take the same time as
+pretrained ones. Each row writes one record to `benchmarks/records/`, by the name of the machine.
 
-The allocator's setting of the fast way cannot be taken back, so the plain way has it too from its
-second batch on, and is a little faster than `--no_shortcuts`.
+The allocator's setting of the optimised implementation cannot be undone, so the reference has it
+too from its second batch on, and is slightly faster than `--no_shortcuts`.
 
-Memory is the peak of what the process holds for itself (RssAnon; Linux), without mapped files.
+Memory is the peak of the process's own pages (RssAnon; Linux), without mapped files.
 """
 
 import argparse
@@ -37,45 +36,45 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from experiments.config.flags import parse_args
+from experiments.config.parsing import parse_args
 from experiments.config.settings import Settings
-from experiments.data.datasets import Splits, create_loaders
+from experiments.data.corpus import load_corpus
+from experiments.data.datasets import Splits, create_loaders, tokenize
+from experiments.model.classifier import build_classifier
 from experiments.runs.fingerprint import version_of
-from experiments.runs.preparation import build_classifier, load_corpus, load_datasets
-from experiments.shortcuts.model import ShortcutClassifier
-from experiments.shortcuts.needed import distinct_messages, needed_lengths
-from experiments.shortcuts.prefix import run_prefix
-from experiments.shortcuts.switch import take_shortcuts
+from experiments.shortcuts.model import OptimizedClassifier
+from experiments.shortcuts.prefix import cache_frozen_prefix, distinct_examples, run_prefix
 from experiments.system.devices import (
     choose_kernels,
     device_name,
     dtype_of,
     keep_freed_memory,
 )
-from experiments.training.finetuning import create_optimizer
 from experiments.training.loop import calc_loss_batch
+from experiments.training.optimization import create_optimizer
 
 RECORDS = Path(__file__).parent / "records"
 CPU = torch.device("cpu")
-EVAL_FREQ, EVAL_BATCHES = 50, 10  # as a run has them: batches between evaluations, and of each
+NUM_CLASSES = 2
+EVAL_FREQ, EVAL_BATCHES = 50, 10  # of a run: batches between evaluations, and of each
 
 
 def seconds_of(action: Callable[[], Any]) -> float:
-    """Returns how long an action takes."""
+    """Return the seconds that an action takes."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
 
 
 def own_memory() -> float:
-    """Returns what the process holds for itself now, in MiB."""
+    """Return the size of the process's own pages now, in MiB."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024
 
 
 @contextmanager
 def peak_memory() -> Iterator[list[float]]:
-    """Gives a list that holds, in the end, what the process held for itself meanwhile, in MiB."""
+    """Yield a list to which the size of the process's own pages is added repeatedly, in MiB."""
     seen, stop = [own_memory()], threading.Event()
 
     def watch() -> None:
@@ -92,7 +91,7 @@ def peak_memory() -> Iterator[list[float]]:
 
 
 def best_product(precision: str) -> float:
-    """Returns the machine's fastest matrix product of a layer's size, in GFLOP/s."""
+    """Return the speed of the fastest matrix product of a layer's size, in GFLOP/s."""
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     x, weight = torch.randn(4096, 768).to(dtype), torch.randn(3072, 768).to(dtype)
     times = [seconds_of(lambda: nn.functional.linear(x, weight)) for _ in range(20)]
@@ -100,19 +99,19 @@ def best_product(precision: str) -> float:
 
 
 def batches_of(loader: DataLoader) -> Iterator[Any]:
-    """Yields batches for ever."""
+    """Yield batches endlessly."""
     while True:
         yield from loader
 
 
-class Way:
-    """One of the two ways, with the times of its batches."""
+class Implementation:
+    """The reference or the optimised implementation, with the times of its batches."""
 
     def __init__(self, settings: Settings, model: nn.Module, datasets: Splits) -> None:
         self.model = model
         loaders = create_loaders(datasets, settings.training.batch_size)
         self.batches = {"train": batches_of(loaders.train), "eval": batches_of(loaders.validation)}
-        training, fused = settings.training, not settings.machine.no_shortcuts
+        training, fused = settings.training, not settings.runtime.no_shortcuts
         self.optimizer = create_optimizer(
             model, training.learning_rate, training.weight_decay, fused
         )
@@ -120,7 +119,7 @@ class Way:
         self.seconds: dict[str, list[float]] = {"train": [], "eval": []}
 
     def train(self) -> None:
-        """Makes one optimiser step."""
+        """Make one optimiser step."""
         self.model.train()
         for _ in range(self.accumulation_steps):
             *inputs, labels = next(self.batches["train"])
@@ -130,13 +129,13 @@ class Way:
 
     @torch.no_grad()
     def eval(self) -> None:
-        """Looks at one batch."""
+        """Evaluate one batch."""
         self.model.eval()
         *inputs, labels = next(self.batches["eval"])
         calc_loss_batch(inputs, labels, self.model, CPU)
 
     def measure(self, count: int) -> None:
-        """Times some batches of both kinds, after one of each that does not count."""
+        """Time some batches of both kinds, after one of each that does not count."""
         self.train()
         self.eval()
         for _ in range(count):
@@ -144,14 +143,14 @@ class Way:
             self.seconds["eval"].append(seconds_of(self.eval))
 
     def total(self, batches: dict[str, int], prefix_seconds: float = 0.0) -> list[float]:
-        """Returns the seconds of a whole run, from the quartiles of its batches' times."""
+        """Return the seconds of a whole run, from the quartiles of its batches' times."""
         quartiles = {kind: statistics.quantiles(s, n=4) for kind, s in self.seconds.items()}
         return [
             prefix_seconds + sum(batches[k] * quartiles[k][i] for k in batches) for i in range(3)
         ]
 
     def flop(self, batches: dict[str, int]) -> float:
-        """Returns the operations of a whole run's batches, by PyTorch's own count."""
+        """Return the operations of a whole run's batches, as PyTorch counts them."""
         with FlopCounterMode(display=False) as train:
             self.train()
         with FlopCounterMode(display=False) as evaluation:
@@ -161,85 +160,86 @@ class Way:
 
 
 def datasets_of(settings: Settings) -> Splits:
-    """Returns the data sets of a run."""
-    corpus = load_corpus(settings.reading, settings.own)
-    return load_datasets(corpus, settings.reading, settings.network.config["context_length"])
+    """Return the data sets of a run."""
+    corpus = load_corpus(settings.data, settings.custom)
+    return tokenize(corpus, settings.data, settings.design.config["context_length"])
 
 
-def flop_of_prefix(model: ShortcutClassifier, settings: Settings) -> float:
-    """Returns the operations of the whole frozen prefix: what its last batch has, a token."""
+def flop_of_prefix(model: OptimizedClassifier, settings: Settings) -> float:
+    """Return the operations of the whole frozen prefix, from those per token of its last batch."""
     if model.depth is None:
         return 0.0
-    plain, datasets = build_classifier(settings.network, settings.seed), datasets_of(settings)
-    needed = Splits(*(needed_lengths(plain, dataset) for dataset in datasets))
-    messages, _ = distinct_messages(needed, datasets)
-    some = messages[-8:]
-    values = torch.empty(sum(len(m) for m in some), model.pos_emb.weight.shape[1])
+    examples, _ = distinct_examples(settings.design, datasets_of(settings))
+    some = examples[-8:]
+    values = torch.empty(sum(map(len, some)), model.pos_emb.weight.shape[1])
     with FlopCounterMode(display=False) as counter:
-        run_prefix(model, some, model.depth, values)
-    return counter.get_total_flops() / len(values) * sum(len(m) for m in messages)
+        run_prefix(model, some, values)
+    return counter.get_total_flops() / len(values) * sum(map(len, examples))
 
 
 def measure_row(row: int, flags: list[str], rounds: int, count: int) -> dict[str, Any]:
-    """Returns the record of one row."""
+    """Return the record of one row."""
     settings = parse_args(["--row", str(row), *flags])
-    machine = replace(settings.machine, no_shortcuts=True, precision="float32")
-    plainly = replace(settings, machine=machine)
+    runtime = replace(settings.runtime, no_shortcuts=True, precision="float32")
+    of_reference = replace(settings, runtime=runtime)
     datasets = datasets_of(settings)
     empty = own_memory()
     torch.backends.mkldnn.matmul.fp32_precision = "none"
-    with peak_memory() as plain_memory:
-        plain = Way(plainly, build_classifier(plainly.network, plainly.seed), datasets)
-        plain.measure(1)
+    with peak_memory() as reference_memory:
+        model = build_classifier(of_reference, NUM_CLASSES)
+        reference = Implementation(of_reference, model, datasets)
+        reference.measure(1)
+        del model
 
-    ctypes.CDLL(None).malloc_trim(0)  # what the plain way has freed goes back to the system
+    ctypes.CDLL(None).malloc_trim(0)  # returns to the system what the reference has freed
     before = own_memory()
     kernels = choose_kernels(CPU)
     keep_freed_memory()
-    with peak_memory() as fast_memory:
-        model = build_classifier(settings.network, settings.seed)
+    with peak_memory() as optimized_memory:
+        model = build_classifier(settings, NUM_CLASSES)
         started = time.perf_counter()
-        taken = take_shortcuts(model, datasets, dtype=dtype_of(settings.machine.precision))
-        del model
+        dtype = dtype_of(settings.runtime.precision)
+        model, fast_datasets, *_ = cache_frozen_prefix(model, datasets, dtype=dtype)
         prefix_seconds = time.perf_counter() - started
-        fast = Way(settings, taken.model, taken.datasets)
-        fast.measure(1)
+        optimized = Implementation(settings, model, fast_datasets)
+        optimized.measure(1)
     for _ in range(rounds):
         torch.backends.mkldnn.matmul.fp32_precision = "none"
-        plain.measure(count)
+        reference.measure(count)
         choose_kernels(CPU)
-        fast.measure(count)
+        optimized.measure(count)
 
     train_batches = settings.training.num_epochs * (
         len(datasets.train) // settings.training.batch_size
     )
     evaluations = math.ceil(train_batches / EVAL_FREQ) + settings.training.num_epochs
     batches = {"train": train_batches, "eval": EVAL_BATCHES * evaluations}
-    plain_seconds, fast_seconds = plain.total(batches), fast.total(batches, prefix_seconds)
-    flop = fast.flop(batches) + flop_of_prefix(taken.model, settings)
-    best = best_product(settings.machine.precision)
+    reference_seconds = reference.total(batches)
+    optimized_seconds = optimized.total(batches, prefix_seconds)
+    flop = optimized.flop(batches) + flop_of_prefix(model, settings)
+    best = best_product(settings.runtime.precision)
     return {
         "row": row,
-        "precision": settings.machine.precision,
+        "precision": settings.runtime.precision,
         "kernels": kernels,
-        "plain_seconds": plain_seconds,  # lower quartile, median, upper quartile, as the next
-        "fast_seconds": fast_seconds,
-        "ratio": plain_seconds[1] / fast_seconds[1],
+        "plain_seconds": reference_seconds,  # lower quartile, median, upper quartile, like the next
+        "fast_seconds": optimized_seconds,
+        "ratio": reference_seconds[1] / optimized_seconds[1],
         "prefix_seconds": prefix_seconds,
-        "plain_memory_mib": max(plain_memory),
-        "fast_memory_mib": max(fast_memory) - before + empty,
+        "plain_memory_mib": max(reference_memory),
+        "fast_memory_mib": max(optimized_memory) - before + empty,
         "gflop": flop / 1e9,
         "best_gflop_per_second": best,
-        "batches_timed": len(plain.seconds["train"]),
+        "batches_timed": len(reference.seconds["train"]),
         **made_with(),
     }
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """Returns the records as a Markdown table."""
+    """Return the records as a Markdown table."""
     lines = [
-        "| row | precision | plain, s | fast, s | ratio | prefix | floor, s | GFLOP/s, of best "
-        "| memory plain, MiB | fast |",
+        "| row | precision | reference, s | optimised, s | ratio | prefix | floor, s "
+        "| GFLOP/s, of best | memory: reference, MiB | optimised |",
         "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for r in sorted(records, key=lambda r: (r["precision"] != "float32", r["row"])):
@@ -255,7 +255,7 @@ def table(records: list[dict[str, Any]]) -> str:
 
 
 def made_with(*libraries: str) -> dict[str, str]:
-    """Returns what a record tells of its machine, the versions and the day."""
+    """Return the machine, the versions and the day for a record."""
     versions = [f"{name} {version_of(name)}" for name in ("torch", *libraries)]
     return {
         "machine": f"{device_name(CPU)}, {torch.get_num_threads()} threads",
@@ -265,24 +265,24 @@ def made_with(*libraries: str) -> dict[str, str]:
 
 
 def slug_of(machine: str) -> str:
-    """Returns the name of a machine's folder, such as `amd_epyc`."""
+    """Return the name of a machine's folder, such as `amd_epyc`."""
     words = re.sub(r"\(\w+\)", " ", machine.partition(", ")[2].rpartition(", ")[0]).split()
     return "_".join(words[:2]).lower()
 
 
 def save_record(path: Path, record: dict[str, Any]) -> None:
-    """Writes a record that is to be committed."""
+    """Write a record."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def load_records(folder: Path) -> list[dict[str, Any]]:
-    """Returns the committed records of a folder."""
+    """Return the records of a folder."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
 def main() -> None:
-    """Measures rows, or prints the table of what was measured."""
+    """Measure rows, or print the tables of the records."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--rows", type=int, nargs="+", default=[])
     parser.add_argument("--rounds", type=int, default=3, help="of alternating measurements")

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 MINIATURE = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 128, "n_head": 2, "n_layer": 3}
+SMALLEST = {"n_vocab": 3, "n_ctx": 2, "n_embd": 64, "n_head": 1, "n_layer": 1}
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
 MINIATURE_SHA256 = "f4117487c504078577fed54dcf456d344b337e8b7bb4527b5a7e44bbf96476dd"
 
 

@@ -9,21 +9,21 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
 import torch
 from checkpoints import MINIATURE_SHA256, write_checkpoint
 
-from experiments.system import downloads, sessions
 from experiments.system.files import sha256_of
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"  # and its key
 DATA_VARIABLE = "SPAM_TEST_DATA"
-ENVIRONMENT = (  # what tells downloads where to go, and as whom
-    "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HOME", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN",
-    "HF_TOKEN_PATH", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "DATA_GYM_CACHE_DIR", "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR",
+ENVIRONMENT = (  # what downloads depend on
+    "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "DATA_GYM_CACHE_DIR",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY",
+    "HTTPS_PROXY",
 )  # fmt: skip
 SMALL_CONFIG = {
     "vocab_size": 97,
@@ -134,6 +134,7 @@ class Answer:
     delay_seconds: float = 0  # before anything is sent
     trickle_seconds: float = 0  # before each ten bytes of the body
     tell_length: bool = True
+    reason: str | None = None  # in the status line
 
 
 class LocalHandler(BaseHTTPRequestHandler):
@@ -146,7 +147,7 @@ class LocalHandler(BaseHTTPRequestHandler):
             start = int(wanted[1])
             status = 206 if start < len(answer.body) else 416
         body = answer.body[start:]
-        self.send_response(status)
+        self.send_response(status, answer.reason)
         length = {"Content-Length": len(body)} if answer.tell_length else {}
         for name, value in (length | answer.headers).items():
             self.send_header(name, str(value))
@@ -219,17 +220,26 @@ def https_server():
 
 @pytest.fixture
 def quick_and_alone(monkeypatch, tmp_path, server):
-    """Retries cost no time, pieces are small, no cache is seen, and the server may speak http."""
-    monkeypatch.setattr(sessions, "RETRIES", 1)
-    monkeypatch.setattr(downloads, "PIECE", 1000)
+    """Retries cost no time, pieces are small, and the environment is empty but for the server."""
+    import huggingface_hub
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http
+
+    for module in (file_download, _http):
+        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     for name in ENVIRONMENT:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what a test makes of it is undone
+        monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "tiktoken"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    huggingface_hub.close_session()
+    yield
+    huggingface_hub.close_session()
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from transformers import GPT2Config, GPT2Model
 
 from experiments.checkpoints.header import read_checkpoint
 from experiments.checkpoints.weights import load_gpt2_checkpoint
-from experiments.config.settings import Network
+from experiments.config.parsing import resolve
+from experiments.config.settings import default_values
 from previous_chapters import GPTModel, load_weights_into_gpt
 
 SIZES = {"vocab_size": 97, "n_positions": 24, "n_embd": 64, "n_head": 1, "n_layer": 2}
@@ -20,23 +21,13 @@ def oracle_of(kind=GPT2Model, **config):
     return randomise(kind(GPT2Config(**SIZES | config)).float()).eval()
 
 
-def network_of(path):
-    return Network(
-        model_size="gpt2-small (124M)",
-        weights=str(path),
-        trainable_layers="last_block",
-        trainable_token_pos="last",
-        average_embeddings=False,
-        disable_causal_mask=False,
-        lora_rank=8,
-        lora_alpha=8,
-        lora_scaling="alpha",
-    )
+def settings_of(path):
+    return resolve(default_values() | {"weights": str(path)})
 
 
 def load_gpt(path):
     """The book's GPT of a checkpoint, as a run builds it."""
-    gpt = GPTModel(network_of(path).config)
+    gpt = GPTModel(settings_of(path).design.config)
     load_weights_into_gpt(gpt, load_gpt2_checkpoint(path)[1])
     return gpt.double()
 
@@ -56,3 +47,14 @@ def refusal_of(path):
     with pytest.raises(ValueError, match=r".") as error:
         read_checkpoint(path)
     return error.value
+
+
+def read_or_refused(read, path, folder, in_one_line=True):
+    """What a path is read as, or None if it is refused with an error that names the file."""
+    try:
+        return read(path)
+    except ValueError as error:
+        message = str(error)
+    assert message.startswith(str(folder))
+    assert "\n" not in message or not in_one_line
+    return None

@@ -1,25 +1,18 @@
 """Made-up records for tests."""
 
-import torch
-
-from experiments.config.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
-from experiments.data.corpus import Corpus
-from experiments.runs import results
-from experiments.runs.records import FINISHED, SINCE_2, VERSION
-
-CPU = torch.device("cpu")
+from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.config.rows import DATA_SHA256
+from experiments.runs.records import FINISHED, VERSION, run_of
 
 
-def begin_record(settings, device=CPU, data=DATA_SHA256):
-    """What a run on the published messages records before it is made."""
-    return results.begin_record(settings, Corpus({}, SPAM_CLASSES, data), device)
+def make_record(row=1, seed=123, wrong=(), total=12, test=None, **more):
+    """A record whose run misclassifies the examples `wrong`; the odd ones are spam.
 
-
-def make_record(row=1, seed=123, wrong=(), total=12, **more):
-    """A record whose run gets the messages `wrong` wrong; the odd ones are spam."""
+    `test` replaces lists of the test examples, `more` other fields.
+    """
     labels = [i % 2 for i in range(total)]
     predictions = [1 - label if i in wrong else label for i, label in enumerate(labels)]
-    right = total - len(wrong)
+    correct = total - len(wrong)
     return {
         "version": VERSION,
         "status": FINISHED,
@@ -39,13 +32,14 @@ def make_record(row=1, seed=123, wrong=(), total=12, **more):
         "date": "2026-01-01T00:00:00+00:00",
         "losses": [[0, 2.0, 2.1], [50, 1.0, 1.2]],
         "accuracies": [[1, 0.8, 0.7]],
-        "correct": {"train": [9, 10], "validation": [4, 5], "test": [right, total]},
+        "correct": {"train": [9, 10], "validation": [4, 5], "test": [correct, total]},
         "test": {
             "labels": labels,
             "predictions": predictions,
             "probabilities": [[0.1, 0.9] if p else [0.9, 0.1] for p in predictions],
             "in_training": [i in (0, 3) for i in range(total)],
-        },
+        }
+        | (test or {}),
         "seconds": {"prefix": 1.0, "train": 2.0 + row if row else 2.0},
         "peak_memory_mib": 100.0,
         "trainable_parameters": 10,
@@ -53,25 +47,31 @@ def make_record(row=1, seed=123, wrong=(), total=12, **more):
     } | more
 
 
-def make_stand_in(row, weights, name="tiny.safetensors", **more):
-    """The record of a run on a local checkpoint, which stands in for the published one."""
-    model = f"checkpoint {name}"
-    return make_record(row, weights=weights, stands_in=True, model=model, **more)
+def make_run(*args, **more):
+    """The run of such a record."""
+    return run_of(make_record(*args, **more))
 
 
-def make_old_record(row=1, **more):
-    """A record as version 1 had it."""
-    record = make_record(row, **more) | {"version": 1}
-    record["environment"] = {"device": record["environment"]["device"]}
-    test = dict(record["test"])
-    p_spam = [p for _, p in test.pop("probabilities")]
-    record["test"] = test | {"p_spam": p_spam}
-    return {name: value for name, value in record.items() if name not in SINCE_2}
+def make_baseline(name="majority", **more):
+    return make_run(None, name=f"baseline {name}", model=name, **more)
+
+
+def make_substitute(row, weights, name="tiny.safetensors", **more):
+    """A run with a local checkpoint in place of the published one."""
+    return make_run(row, weights=weights, stands_in=True, model=f"checkpoint {name}", **more)
+
+
+def make_seeds(row, wrong_of_each, total=300, **more):
+    """Runs with the seeds 0, 1, ... that misclassify these examples."""
+    return [
+        make_run(row, seed=seed, wrong=wrong, total=total, **more)
+        for seed, wrong in enumerate(wrong_of_each)
+    ]
 
 
 def some_records():
-    """Row 1 errs twice, row 4 in none, row 16 in other ones; two seeds each, and a baseline."""
-    majority = make_record(None, wrong=[0, 2, 4, 6, 8, 10], name="baseline majority", model="m")
+    """Records of row 1 with two errors, row 4 with none, row 16 with others; and a baseline."""
+    wrong = [0, 2, 4, 6, 8, 10]
     return [
         make_record(1, wrong=[1, 2]),
         make_record(1, seed=124, wrong=[1]),
@@ -79,5 +79,9 @@ def some_records():
         make_record(4, seed=124, wrong=[5]),
         make_record(16, seed=124, wrong=[6]),
         make_record(16, wrong=[2, 7, 8]),
-        majority,
+        make_record(None, wrong=wrong, name="baseline majority", model="m"),
     ]
+
+
+def some_runs():
+    return [run_of(record) for record in some_records()]

@@ -1,4 +1,4 @@
-"""What tests of files and downloads share: a file at some addresses, and where it comes to lie."""
+"""What tests of files and downloads share: a file at some addresses, and its folder."""
 
 import hashlib
 import io
@@ -9,12 +9,11 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.system.known_files import RemoteFile
+from experiments.system.downloads import RemoteFile
 
 CONTENT = random.Random(0).randbytes(10_000)
 SPOILED = CONTENT[:50] + bytes([CONTENT[50] ^ 1]) + CONTENT[51:]  # one bit differs
-PIECE = 1000  # bytes
-DOWN = "https://127.0.0.1:1/file"  # nobody listens there
+DOWN = "http://127.0.0.1:1/file"  # nothing listens there
 HTML = {"Content-Type": "text/html"}
 
 
@@ -39,7 +38,7 @@ def ranges_asked(server):
 
 
 def names_in(folder):
-    """What lies in a folder, but for locks."""
+    """The names in a folder, except locks."""
     return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
 
 

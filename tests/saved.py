@@ -1,4 +1,4 @@
-"""A small trained classifier in each design, for the tests of saving and classifying."""
+"""A small trained classifier in each design, for the tests of saving and predicting."""
 
 import itertools
 
@@ -6,20 +6,22 @@ import torch
 from checkpoints import write_checkpoint
 from helpers import randomise
 
-from experiments.checkpoints.weights import load_gpt2_checkpoint
-from experiments.config.settings import TRAINABLE
+from experiments.config.parsing import resolve
+from experiments.config.settings import TRAINABLE, default_values
 from experiments.data.demo import demo_tokenizer
-from experiments.model.classifier import Design, create_classifier
-from experiments.model.description import Description
+from experiments.model.classifier import build_classifier
 from experiments.model.prediction import Classifier
-from experiments.model.saved import trained_tensors
-from experiments.runs.fingerprint import checkpoint_sha256
+from experiments.model.saved import save_classifier
+from experiments.shortcuts.model import OptimizedClassifier
+from experiments.system.devices import dtype_of
 
-SMALL = {"n_vocab": 50257, "n_ctx": 24, "n_embd": 64, "n_head": 1, "n_layer": 3}
+SMALL = {"n_vocab": 50257, "n_ctx": 24, "n_embd": 8, "n_head": 2, "n_layer": 3}
 CONFIG = {
-    "vocab_size": 50257, "context_length": 24, "emb_dim": 64, "n_heads": 1, "n_layers": 3,
-    "drop_rate": 0.0, "qkv_bias": True,
+    "vocab_size": 50257, "context_length": 24, "drop_rate": 0.0, "qkv_bias": True, "emb_dim": 8,
+    "n_layers": 3, "n_heads": 2,
 }  # fmt: skip
+CLASSES = ["no", "perhaps", "yes"]
+MAX_LENGTH = 18
 LAYERS = tuple(TRAINABLE)
 CHOICES = [  # token position, averaging, no mask, no padding
     *itertools.product(("first", "last", "flexible"), *[(False, True)] * 3)
@@ -28,56 +30,74 @@ TEXTS = ["a", "", "abc", "the longest of all these texts is cut", "cab", "to be"
 
 
 def make_base(folder):
-    """A checkpoint's path, digest and weights."""
-    path = write_checkpoint(folder / "base.safetensors", SMALL)
-    return path, checkpoint_sha256(path), load_gpt2_checkpoint(path)[1]
+    """The path of a checkpoint that can be finetuned, a folder."""
+    write_checkpoint(folder / "model.safetensors", SMALL)
+    (folder / "config.json").write_text('{"n_head": 2}')
+    return folder
 
 
-def describe(
-    layers="last_block", position="last", average=False, no_mask=False, no_padding=False, **more
-):
-    design = Design(CONFIG, position, average, no_mask, layers, lora_rank=3, lora_scaling=1.5)
-    told = {
-        "design": design,
-        "class_names": ["no", "perhaps", "yes"],
-        "max_length": CONFIG["context_length"] if no_padding else 18,
-        "no_padding": no_padding,
-        "tokenizer": "bytes",
-        "precision": "float32",
-        "seed": 5,
-        "is_whole": False,
-        "base": None if more.get("is_whole") or layers == "all" else "a" * 64,
-        "base_path": "nowhere.safetensors",
-        "settings": {"batch_size": 8},
-        "record": None,
-    }
-    return Description(**told | more)
+def settings_of(
+    base, path=None, layers="last_block", position="last", average=False, no_mask=False,
+    no_padding=False, **flags,
+):  # fmt: skip
+    """The settings of a run that finetunes the base and saves the classifier."""
+    return resolve(
+        default_values()
+        | {
+            "weights": str(base),
+            "trainable_layers": layers,
+            "trainable_token_pos": position,
+            "average_embeddings": average,
+            "disable_causal_mask": no_mask,
+            "no_padding": no_padding,
+            "lora_rank": 3,
+            "lora_alpha": 1.5,
+            "demo": True,  # for its tokenizer
+            "save_model": path,
+            "seed": 5,
+        }
+        | flags
+    )
 
 
-def train(description, params):
-    """A classifier whose trained parameters are far from where they began."""
-    classes = len(description.class_names)
-    model = create_classifier(description.design, params, description.seed, classes)
+def train(settings):
+    """A classifier whose trained parameters are far from their initial values."""
+    model = build_classifier(settings, len(CLASSES))
     torch.manual_seed(3)
-    for parameter in trained_tensors(model).values():
-        randomise(torch.nn.ParameterList([parameter]), std=0.1)
+    randomise(torch.nn.ParameterList(p for p in model.parameters() if p.requires_grad), std=0.1)
     return model
 
 
-def ask(model, description, texts=TEXTS, batch_size=3):
-    """The probabilities that the fast classifier tells."""
+def save(settings, model=None):
+    """Saves a trained classifier and returns it."""
+    model = model or train(settings)
+    save_classifier(settings, model, MAX_LENGTH, CLASSES, record="digest")
+    return model
+
+
+def classifier_of(model, description, batch_size=3):
+    """The optimised classifier, as `classify.py` loads it."""
+    optimised = OptimizedClassifier(
+        model, no_padding=description.no_padding, dtype=dtype_of(description.precision)
+    )
     device = torch.device("cpu")
-    return Classifier(model, description, demo_tokenizer(), device, batch_size).classify(texts)
+    return Classifier(optimised.eval(), description, demo_tokenizer(), device, batch_size)
+
+
+def predict(model, description, batch_size=3):
+    """The probabilities of `TEXTS` by the optimised classifier."""
+    return classifier_of(model, description, batch_size).classify(TEXTS)
 
 
 @torch.no_grad()
-def ask_plainly(model, description, texts=TEXTS, no_padding=None):
-    """The probabilities by the plain model, message by message."""
-    no_padding = description.no_padding if no_padding is None else no_padding
-    answers = []
-    for text in texts:
-        tokens = (demo_tokenizer().encode(text) or [50256])[: description.max_length]
+def predict_one_by_one(model, settings):
+    """The probabilities of `TEXTS` by the reference implementation, text by text."""
+    no_padding = settings.data.no_padding
+    max_length = CONFIG["context_length"] if no_padding else MAX_LENGTH
+    logits = []
+    for text in TEXTS:
+        tokens = (demo_tokenizer().encode(text) or [50256])[:max_length]
         length = len(tokens)
-        tokens += [] if no_padding else [50256] * (description.max_length - length)
-        answers.append(model(torch.tensor([tokens]), torch.tensor([length])))
-    return torch.softmax(torch.cat(answers), dim=-1)
+        tokens += [] if no_padding else [50256] * (max_length - length)
+        logits.append(model(torch.tensor([tokens]), torch.tensor([length])))
+    return torch.softmax(torch.cat(logits), dim=-1)

@@ -1,4 +1,4 @@
-"""A few short runs in every way that processes can share them; torchrun starts it, as a test does.
+"""A few short runs of several processes; torchrun starts it in a test.
 
 torchrun --nproc_per_node=2 tests/shared_runs.py FILE replicate shard
 """
@@ -8,84 +8,74 @@ from itertools import chain
 
 import pandas as pd
 import torch
+from designs import CONFIG, PAD
 from helpers import randomise
 
-from experiments.config.flags import parse_args
-from experiments.data.datasets import create_datasets, create_loaders
-from experiments.model.classifier import Design, create_classifier
-from experiments.model.recomputing import RecomputedBlocks
-from experiments.shortcuts.switch import take_shortcuts
-from experiments.system.distributed import joined
-from experiments.system.torchrun import rank
-from experiments.training.finetuning import evaluate, finetune
-from experiments.training.sharding import gather_shards, spread
+from experiments.config.design import Design
+from experiments.config.parsing import parse_args
+from experiments.data.datasets import Splits, TextDataset, create_loaders
+from experiments.model.classifier import create_classifier
+from experiments.shortcuts.prefix import cache_frozen_prefix
+from experiments.system.distributed import process_group, world
+from experiments.training.loop import evaluate, train
+from experiments.training.parallel import gather_parameters, wrap_distributed
 
 CPU = torch.device("cpu")
-CONFIG = {
-    "vocab_size": 97, "context_length": 16, "emb_dim": 32, "n_heads": 4, "n_layers": 3,
-    "drop_rate": 0.0, "qkv_bias": True,
-}  # fmt: skip
-RUNS = {  # what is trained, position, and how; seven training messages make a short last batch
-    "a batch that is not divided": ("last_block", "flexible", "--batch_size 5"),
+RUNS = {  # what is trained, position, and how; seven training examples make a short last batch
+    "a batch that is not divisible": ("last_block", "flexible", "--batch_size 5"),
     "all layers": ("all", "last", "--batch_size 3 --accumulation_steps 2"),
     "LoRA": ("lora", "first", "--batch_size 2 --max_grad_norm 0.1"),
     "the head": ("last_layer", "last", "--batch_size 4 --keep_best"),
     "a batch of one": ("all", "flexible", "--batch_size 1 --accumulation_steps 4 --no_padding"),
-    "labels that do not count": ("last_block", "last", "--batch_size 3 --ignore_index 1"),
-    "blocks that are computed again": ("all", "last", "--batch_size 3 --activation_checkpointing"),
-    "classes that weigh": ("last_two_blocks", "flexible", "--batch_size 4 --class_weights"),
+    "ignored labels": ("last_block", "last", "--batch_size 3 --ignore_index 1"),
+    "recomputed blocks": ("all", "last", "--batch_size 3 --activation_checkpointing"),
+    "class weights": ("last_two_blocks", "flexible", "--batch_size 4 --class_weights"),
 }
+NAMES = [(run, path) for run in RUNS for path in ("reference", "optimised")]
 
 
-class CharacterTokenizer:
-    """One token a character."""
-
-    def encode(self, text):
-        return [ord(character) % CONFIG["vocab_size"] for character in text]
-
-
-def messages(count, first):
+def dataset_of(count, first, no_padding):
     texts = ["ab" * (1 + (7 * i) % 6) + chr(97 + i) for i in range(first, first + count)]
-    return pd.DataFrame({"Label": [i % 3 // 2 for i in range(count)], "Text": texts})
+    frame = pd.DataFrame({"Label": [i % 3 // 2 for i in range(count)], "Text": texts})
+    encoded = [[ord(character) % PAD for character in text] for text in texts]
+    return TextDataset(frame, encoded, 14, PAD, no_padding)
 
 
-def one_run(layers, position, flags, parallel, plain):
+def one_run(layers, position, flags, parallel, path):
     """Losses, accuracies, counts, probabilities and parameters of a run."""
-    training = parse_args(["--num_epochs", "2", "--learning_rate", "0.01", *flags.split()]).training
-    splits = {"train": messages(7, 0), "validation": messages(5, 9), "test": messages(4, 20)}
-    datasets = create_datasets(
-        splits, CharacterTokenizer(), limit=14, no_padding="--no_padding" in flags
-    )
-    for dataset in datasets:  # the small vocabulary has another padding token
-        dataset.tokens[dataset.tokens == 50256] = 96
+    settings = parse_args(["--num_epochs", "2", "--learning_rate", "0.01", *flags.split()])
+    sizes = Splits((7, 0), (5, 9), (4, 20))
+    datasets = Splits(*(dataset_of(*size, settings.data.no_padding) for size in sizes))
     design = Design(CONFIG, position, False, False, layers, 2, 2.0)
-    whole = model = randomise(create_classifier(design, None, 1, 2))
-    if "--activation_checkpointing" in flags:
-        whole.trf_blocks = RecomputedBlocks(*whole.trf_blocks)
-    if not plain:
-        model, datasets, *_ = take_shortcuts(whole, datasets)
-    model = spread(model, 2, parallel)
+    is_checkpointed = settings.runtime.activation_checkpointing
+    whole = model = randomise(create_classifier(design, None, 1, 2, is_checkpointed))
+    if path == "optimised":
+        model, datasets, *_ = cache_frozen_prefix(whole, datasets)
+    model = wrap_distributed(model, 2, parallel)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    is_sharded = parallel == "shard" and world.size > 1
+    assert all(("DTensor" in type(p.data).__name__) == is_sharded for p in trained)
     torch.manual_seed(2)
-    loaders = create_loaders(datasets, training.batch_size)
-    history = finetune(model, loaders, datasets.train.labels, training, CPU, fused=True)
+    loaders = create_loaders(datasets, settings.training.batch_size)
+    history = train(model, loaders, datasets.train.labels, settings.training, CPU)
     correct, probabilities, labels = evaluate(model, loaders, CPU)
-    whole = gather_shards(whole, design, 2)
+    whole = gather_parameters(whole, 2)
     numbers = [*chain(*history.losses), *chain(*history.accuracies), *chain(*correct.values())]
     numbers = torch.tensor([*numbers, *(history.best or ())])
     return [numbers, probabilities, labels, *whole.state_dict().values()]
 
 
 def all_runs(parallel):
-    """Each run of `RUNS`, plain and with shortcuts."""
+    """Each run by the reference implementation and by the optimised one, in float64."""
     torch.set_default_dtype(torch.float64)
     try:
-        return [one_run(*run, parallel, plain) for run in RUNS.values() for plain in (True, False)]
+        return {(run, path): one_run(*RUNS[run], parallel, path) for run, path in NAMES}
     finally:
         torch.set_default_dtype(torch.float32)
 
 
 if __name__ == "__main__":
-    with joined(CPU):
+    with process_group("cpu"):
         results = {parallel: all_runs(parallel) for parallel in sys.argv[2:]}
-        if rank() == 0:
+        if world.is_main:
             torch.save(results, sys.argv[1])

@@ -1,82 +1,82 @@
+"""Baselines, compared with their definitions and with a record."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
-import torch
 
-from experiments.config.flags import parse_args
-from experiments.config.settings import BASELINES
-from experiments.runs.preparation import load_corpus
-from experiments.training.baselines import (
-    PENALTY,
-    PREDICTORS,
-    bag_of_words,
-    majority,
-    run_baseline,
-    words_of,
-)
+from experiments.config.parsing import parse_args
+from experiments.config.settings import BASELINES as NAMES
+from experiments.data.corpus import Corpus, load_corpus
+from experiments.training.baselines import BASELINES, bag_of_words, evaluate_baseline, majority
 
-TEXTS = ["win a prize now", "free prize", "see you at five", "are you home", "call to win"]
-LABELS = [1, 1, 0, 0, 1]
+TEXTS = ["win a PRIZE, now, now", "free prize", "see you at five", "are you home", "call to win £5"]
+LABELS = np.array([1, 1, 0, 0, 1])
+SEPARATED = ["win a prize , now", *TEXTS[1:4], "call to win £ 5"]
+WORDS = sorted(set(" ".join(SEPARATED).split()))
 
 
-def corpus_of(*flags):
-    settings = parse_args(flags)
-    return load_corpus(settings.reading, settings.own)
-
-
-def test_a_third_class_is_told_by_its_own_words():
-    texts = [*TEXTS, "where is my order", "my order is late"]
-    (p,) = bag_of_words(texts, [*LABELS, 2, 2], 3, [["my order", "free prize"]])
-    assert p.argmax(dim=1).tolist() == [2, 1]
-    assert torch.allclose(p.sum(dim=1), torch.ones(2).double())
-
-
-def test_the_majority_says_the_same_of_every_message():
+def test_the_majority_predicts_the_same_for_every_text():
     first, second = majority(TEXTS, LABELS, 2, [TEXTS, ["anything"]])
     assert first.tolist() == [[0.4, 0.6]] * 5
     assert second.tolist() == [[0.4, 0.6]]
 
 
-def test_words_count_once_a_text_in_lower_case():
-    assert words_of("Win, WIN £5!") == {"win", ",", "£", "5", "!"}
+def test_bag_of_words_minimises_the_summed_loss_and_half_the_squared_weights():
+    train, single = bag_of_words(TEXTS, LABELS, 2, [TEXTS, ["", *WORDS]])
+    logits = np.log(single[:, 1] / single[:, 0])
+    weights = logits[1:] - logits[0]  # one word added to the intercept
+    x = np.array([[float(word in text.split()) for word in WORDS] for text in SEPARATED])
+    residual = train[:, 1] - LABELS
+    assert abs(residual.sum()) < 1e-6  # the intercept has no penalty
+    assert np.abs(x.T @ residual + weights).max() < 1e-6  # the gradient, by its formula
 
 
-def test_bag_of_words_tells_its_training_texts_and_ignores_words_it_never_saw():
-    train, new = (
-        p[:, 1] for p in bag_of_words(TEXTS, LABELS, 2, [TEXTS, ["a prize", "unknown", "you"]])
-    )
-    assert ((train > 0.5).long().tolist()) == LABELS
-    assert new[0] > new[1] > new[2]
+def test_unknown_words_and_repetitions_count_nothing_and_case_does_not_matter():
+    (p,) = bag_of_words(TEXTS, LABELS, 2, [["Prize PRIZE unknown", "prize", "a prize", "you"]])
+    assert p[0].tolist() == p[1].tolist()
+    assert p[2, 1] > p[1, 1] > 0.5 > p[3, 1]
 
 
-def test_bag_of_words_is_at_the_minimum_of_its_loss():
-    """The gradient of the penalised loss is zero there, by its own formula."""
-    words = sorted({word for text in TEXTS for word in words_of(text)})
-    x = torch.tensor([[float(w in words_of(t)) for w in words] for t in TEXTS]).double()
-    p = bag_of_words(TEXTS, LABELS, 2, [TEXTS])[0][:, 1]
-    single = bag_of_words(TEXTS, LABELS, 2, [["", *words]])[0][
-        :, 1
-    ].logit()  # bias, then each word's sum
-    weight = single[1:] - single[0]
-    residual = p - torch.tensor(LABELS).double()
-    assert residual.sum().abs() < 1e-6
-    assert torch.allclose(
-        x.T @ residual + PENALTY * weight, torch.zeros(len(words)).double(), atol=1e-6
-    )
+def test_texts_without_a_word_have_the_fractions_of_the_classes():
+    (p,) = bag_of_words(["", " ", "\n"], np.array([0, 1, 1]), 2, [["anything"]])
+    assert p[0] == pytest.approx([1 / 3, 2 / 3])
 
 
-@pytest.mark.parametrize("baseline", ["majority", "bag_of_words"])
-def test_a_baseline_runs_on_the_demos_messages(baseline):
-    result = run_baseline(baseline, corpus_of("--demo"))
-    correct, total = result.correct["test"]
-    assert len(result.probabilities) == len(result.labels) == len(result.in_training) == total
-    assert correct == (result.probabilities.argmax(dim=1) == result.labels).sum()
+def test_a_third_class_is_predicted_from_its_own_words():
+    texts, labels = [*TEXTS, "where is my order", "my order is late"], [*LABELS, 2, 2]
+    (p,) = bag_of_words(texts, np.array(labels), 3, [["my order", "free prize"]])
+    assert p.argmax(axis=1).tolist() == [2, 1]
+    assert p.sum(axis=1) == pytest.approx([1, 1])
 
 
-def test_words_alone_tell_most_of_the_real_messages(real_data_dir):
-    flags = ["--data_dir", str(real_data_dir)]
-    result = run_baseline("bag_of_words", corpus_of(*flags))
-    assert result.correct["test"] == (287, 300)  # as the README has it
-    assert sum(result.in_training) == 36
+@pytest.mark.parametrize("name", NAMES)
+def test_a_baseline_counts_correct_predictions_of_all_splits(name):
+    splits = {
+        split: pd.DataFrame({"Text": TEXTS[start:], "Label": LABELS[start:]})
+        for start, split in enumerate(("train", "validation", "test"))
+    }
+    correct, probabilities, labels = evaluate_baseline(name, Corpus(splits, ("ham", "spam"), ""))
+    assert correct == {
+        split: (5 - start if name == "bag_of_words" else int(LABELS[start:].sum()), 5 - start)
+        for start, split in enumerate(splits)
+    }
+    assert (probabilities.shape, labels.tolist()) == ((3, 2), LABELS[2:].tolist())
 
 
-def test_the_flag_knows_each_baseline():
-    assert tuple(PREDICTORS) == BASELINES
+def test_the_real_data_give_the_recorded_predictions(real_data_dir):
+    (path,) = (Path(__file__).parents[1] / "docs" / "records").glob("baseline_bag_of_words_*")
+    record = json.loads(path.read_text())
+    settings = parse_args(["--data_dir", str(real_data_dir)])
+    corpus = load_corpus(settings.data, settings.custom)
+    correct, probabilities, labels = evaluate_baseline("bag_of_words", corpus)
+    assert {name: list(counts) for name, counts in correct.items()} == record["correct"]
+    assert labels.tolist() == record["test"]["labels"]
+    of_spam = record["test"].get("p_spam") or [p for _, p in record["test"]["probabilities"]]
+    assert np.abs(probabilities[:, 1].numpy() - of_spam).max() < 1e-5
+
+
+def test_the_flag_has_every_baseline():
+    assert tuple(BASELINES) == NAMES

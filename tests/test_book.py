@@ -1,6 +1,6 @@
-"""Chapter 6 of the book, as its readers write it, on our modules.
+"""Chapter 6 of the book, as its readers write it, with our modules.
 
-The five results of its training are held against a loop of its own, number by number.
+The five results of its training are compared with those of a loop written for this test.
 """
 
 import inspect
@@ -10,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from checkpoints import write_checkpoint
-from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 
 import additional_experiments
@@ -65,7 +64,7 @@ def loaders_of(data):
 
 
 def classifier_of(params, **more):
-    """Returns the chapter's classifier: last block, final norm and a new head can be trained."""
+    """The chapter's classifier: last block, final norm and a new head are trained."""
     config = BASE_CONFIG | MODEL_CONFIGS["gpt2-mini"] | more
     model = GPTModel(config)
     load_weights_into_gpt(model, params)
@@ -84,69 +83,11 @@ def optimizer_of(model):
     return torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
 
 
-def classify_review(text, model, max_length):
-    """Returns the label of a text, one message at a time, as the chapter's last section does."""
-    tokens = demo_tokenizer().encode(text)[: min(max_length, model.pos_emb.weight.shape[0])]
-    tokens += [PAD] * (max_length - len(tokens))
-    model.eval()
-    with torch.no_grad():
-        return model(torch.tensor([tokens]))[:, -1, :].argmax(dim=-1).item()
-
-
-# -------------------------------------------------------------------------------------- the flow
-
-
-def test_the_chapter_runs_from_its_settings_to_its_curves(params, data, tmp_path):
-    assert data.train.max_length <= BASE_CONFIG["context_length"]
-    torch.manual_seed(123)
-    loaders, model = loaders_of(data), classifier_of(params)
-    input_batch, target_batch = next(iter(loaders.train))
-    assert input_batch.shape == (8, data.train.max_length)
-    assert target_batch.shape == (8,)
-    assert model(input_batch).shape == (8, data.train.max_length, 2)
-
-    accuracies = [calc_accuracy_loader(each, model, DEVICE, num_batches=10)
-                  for each in (loaders.train, loaders.val, loaders.test)]  # fmt: skip
-    assert all(0 <= accuracy <= 1 for accuracy in accuracies)
-    with torch.no_grad():
-        before = calc_loss_loader(loaders.train, model, DEVICE, num_batches=5)
-
-    train_losses, val_losses, train_accs, val_accs, examples_seen = train_classifier_simple(
-        model, loaders.train, loaders.val, optimizer_of(model), DEVICE,
-        num_epochs=2, eval_freq=5, eval_iter=5,
-    )  # fmt: skip
-    assert train_losses[-1] < before
-    assert len(train_accs) == len(val_accs) == 2
-    assert examples_seen == 2 * SIZES["train"]
-
-    for name, train_values, val_values in (
-        ("loss", train_losses, val_losses),
-        ("accuracy", train_accs, val_accs),
-    ):
-        axes = Figure().subplots()
-        for values in (train_values, val_values):
-            axes.plot(torch.linspace(0, 2, len(train_values)), values)
-        axes.twiny().plot(torch.linspace(0, examples_seen, len(train_values)), train_values)
-        axes.figure.savefig(tmp_path / f"{name}-plot.pdf")
-
-
-def test_one_message_at_a_time_is_told_as_the_accuracy_counts_it(params, data):
-    model, frame = classifier_of(params), data.test.data
-    told = [classify_review(text, model, data.train.max_length) for text in frame["Text"]]
-    right = sum(label == expected for label, expected in zip(told, frame["Label"], strict=True))
-    assert calc_accuracy_loader(loaders_of(data).test, model, DEVICE) == right / len(frame)
-
-
-def test_a_saved_classifier_is_loaded_again(params, data, tmp_path):
-    model, other = classifier_of(params), classifier_of(params)
-    train_classifier_simple(
-        model, loaders_of(data).train, loaders_of(data).val, optimizer_of(model), DEVICE,
-        num_epochs=1, eval_freq=50, eval_iter=1,
-    )  # fmt: skip
-    torch.save(model.state_dict(), tmp_path / "review_classifier.pth")
-    other.load_state_dict(torch.load(tmp_path / "review_classifier.pth", map_location=DEVICE))
-    tokens = data.test[0][0][None]
-    assert torch.equal(other.eval()(tokens), model.eval()(tokens))
+def test_a_data_set_pads_to_its_longest_message_and_has_one_label_each(data):
+    tokens, labels = next(iter(loaders_of(data).train))
+    assert tokens.shape == (8, data.train.max_length)
+    assert labels.shape == (8,)
+    assert len(data.test) == SIZES["test"]
 
 
 def test_the_books_lora_trains_a_plain_gpt(params, data):
@@ -162,7 +103,7 @@ def test_the_books_lora_trains_a_plain_gpt(params, data):
     assert train_losses[-1] < train_losses[0]
 
 
-# -------------------------------------------------------------------------- against the chapter's
+# ------------------------------------------------------------------- compared with the chapter's
 
 
 def mean_loss(model, loader, batches):
@@ -173,16 +114,16 @@ def mean_loss(model, loader, batches):
     return sum(losses) / len(losses)
 
 
-def share_right(model, loader, batches):
-    right = [
+def accuracy_of(model, loader, batches):
+    correct = [
         model(tokens)[:, -1, :].argmax(dim=-1) == labels
         for (tokens, labels), _ in zip(loader, range(batches), strict=False)
     ]
-    return torch.cat(right).double().mean().item()
+    return torch.cat(correct).double().mean().item()
 
 
 def train_by_the_book(model, loaders, optimizer, num_epochs, eval_freq, eval_iter):
-    """Returns the five results of a loop that does what the chapter says, in its order."""
+    """The five results of a loop that follows the chapter's text."""
     losses, accuracies, examples_seen, step = ([], []), ([], []), 0, 0
     both = (loaders.train, loaders.val)
     for _ in range(num_epochs):
@@ -202,7 +143,7 @@ def train_by_the_book(model, loaders, optimizer, num_epochs, eval_freq, eval_ite
         model.eval()
         with torch.no_grad():
             for values, loader in zip(accuracies, both, strict=True):
-                values.append(share_right(model, loader, eval_iter))
+                values.append(accuracy_of(model, loader, eval_iter))
     return *losses, *accuracies, examples_seen
 
 
@@ -233,7 +174,7 @@ def test_losses_and_accuracies_are_those_of_the_chapter(drop_rate, params, data)
     accuracy = calc_accuracy_loader(loaders.val, model, DEVICE, num_batches=3)
     assert accuracy == calc_accuracy_loader(loaders.val, model, DEVICE, num_batches=3)
     with torch.no_grad():
-        assert accuracy == pytest.approx(share_right(model.eval(), loaders.val, 3))
+        assert accuracy == pytest.approx(accuracy_of(model.eval(), loaders.val, 3))
         loss = mean_loss(model, loaders.val, 3)
     assert calc_loss_loader(loaders.val, model, DEVICE, num_batches=3) == pytest.approx(loss)
     assert evaluate_model(model, loaders.val, loaders.val, DEVICE, eval_iter=3) == pytest.approx(
@@ -255,7 +196,7 @@ SIGNATURES = {
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_the_books_names_take_what_they_take_there_and_need_no_more(name):
+def test_the_names_of_the_book_have_its_parameters_first_and_require_no_others(name):
     parameters = list(inspect.signature(getattr(additional_experiments, name)).parameters.values())
     books = SIGNATURES[name].split()
     assert [parameter.name for parameter in parameters[: len(books)]] == books

@@ -1,40 +1,53 @@
-from copy import deepcopy
+"""The classifier: which logits it returns, what is trained, how it starts, and its memory."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import assert_equal, randomise
-from peft import LoraConfig, inject_adapter_in_model
+from checkpoints import write_checkpoint
+from helpers import assert_equal, bytes_stored, randomise
 from torch import nn
 
-from experiments.model.classifier import GPTClassifier, make_trainable
-from experiments.model.lora import (
-    LinearWithLoRA,
-    LinearWithLoRAMerged,
-    LoRALayer,
-    replace_linear_with_lora,
+from experiments.checkpoints.weights import load_gpt2_checkpoint
+from experiments.config.design import Design
+from experiments.config.parsing import parse_args
+from experiments.model import classifier
+from experiments.model.classifier import (
+    GPTClassifier,
+    build_classifier,
+    checkpointed,
+    count_parameters,
+    create_classifier,
+    make_trainable,
 )
-from previous_chapters import GPTModel
+from experiments.model.lora import LinearWithLoRA
+from experiments.shortcuts.model import OptimizedClassifier
+from previous_chapters import GPTModel, load_weights_into_gpt
 
 PAD = 96
 LENGTHS = torch.tensor([1, 4, 9, 12])
+LABELS = torch.tensor([0, 1, 1, 0])
 BLOCK_LINEARS = ["att.W_query", "att.W_key", "att.W_value", "att.out_proj"]
 BLOCK_LINEARS += ["ff.layers.0", "ff.layers.2"]
 LINEARS = [f"trf_blocks.{i}.{name}" for i in range(3) for name in BLOCK_LINEARS] + ["out_head"]
-RANK, SCALING = 4, 3.0
+
+
+def design_of(config, position="last", average=False, no_mask=False, layers="last_block"):
+    return Design(config, position, average, no_mask, layers, lora_rank=5, lora_scaling=0.5)
 
 
 def draw_batch():
-    """Returns padded messages in which PAD is a word as well, even the last one, and lengths."""
+    """Padded examples, in which PAD is a word as well, even the last one, and their lengths."""
     tokens = torch.randint(PAD, (len(LENGTHS), 12))
     tokens[2, 5] = tokens[2, 8] = PAD
     return tokens.where(torch.arange(12) < LENGTHS[:, None], PAD), LENGTHS
 
 
-def frozen_classifier(cfg, token_position="last"):
-    """Returns a classifier as training finds it: frozen but for a new head of two classes."""
-    model = randomise(GPTClassifier(cfg, token_position)).requires_grad_(False)
-    model.out_head = nn.Linear(cfg["emb_dim"], 2)
+def frozen_classifier(config, layers="last_block"):
+    """A classifier before `make_trainable`: frozen, with a new head of two classes."""
+    model = randomise(GPTClassifier(design_of(config, layers=layers))).requires_grad_(False)
+    model.out_head = nn.Linear(config["emb_dim"], 2)
     return model
 
 
@@ -42,21 +55,11 @@ def lora_layers(model):
     return {name: m.lora for name, m in model.named_modules() if isinstance(m, LinearWithLoRA)}
 
 
-def with_lora(model, alternative=False):
-    """Returns a copy of the model with a LoRA whose A and B are random."""
-    model = deepcopy(model)
-    torch.manual_seed(1)
-    replace_linear_with_lora(model, RANK, SCALING, alternative)
-    for lora in lora_layers(model).values():
-        randomise(lora)
-    return model
-
-
-# ------------------------------------------------------------------------------------ classifier
+# ------------------------------------------------------------------------------------------ logits
 
 
 @pytest.mark.parametrize(
-    ("token_position", "average_embeddings", "of_message"),
+    ("position", "average", "of_example"),
     [
         ("first", False, lambda logits, length: logits[0]),
         ("last", False, lambda logits, length: logits[11]),
@@ -68,40 +71,31 @@ def with_lora(model, alternative=False):
     ids=["first", "last", "flexible", "first-mean", "last-mean", "flexible-mean"],
 )
 @pytest.mark.usefixtures("float64")
-def test_a_message_has_the_logits_of_the_chosen_tokens(
-    token_position, average_embeddings, of_message, small_config
+def test_an_example_has_the_logits_of_the_chosen_tokens(
+    position, average, of_example, small_config
 ):
-    model = randomise(GPTClassifier(small_config, token_position, average_embeddings))
+    model = randomise(GPTClassifier(design_of(small_config, position, average)))
     gpt = GPTModel(small_config)
     gpt.load_state_dict(model.state_dict())
     tokens, lengths = draw_batch()
     logits = gpt(tokens)
-    expected = [of_message(logits[i], length) for i, length in enumerate(lengths.tolist())]
+    expected = [of_example(logits[i], length) for i, length in enumerate(lengths.tolist())]
     assert_equal(model(tokens, lengths), torch.stack(expected))
 
 
-def change_by_other_padding(cfg, *choices):
-    """Returns the largest change of each message's logits when the padding is other tokens."""
-    model = randomise(GPTClassifier(cfg, *choices))
+def change_by_other_padding(*choices):
+    """The largest change of each example's logits when the padding is other tokens."""
+    model = randomise(GPTClassifier(design_of(*choices)))
     tokens, lengths = draw_batch()
     other = tokens.where(torch.arange(12) < lengths[:, None], PAD - 1)
     return (model(other, lengths) - model(tokens, lengths)).abs().amax(dim=1)
 
 
-@pytest.mark.parametrize("average_embeddings", [False, True])
+@pytest.mark.parametrize("average", [False, True])
 @pytest.mark.usefixtures("float64")
-def test_under_the_causal_mask_padding_does_not_matter_to_flexible(
-    average_embeddings, small_config
-):
-    assert change_by_other_padding(small_config, "flexible", average_embeddings).max() < 1e-9
-
-
-@pytest.mark.parametrize("average_embeddings", [False, True])
-@pytest.mark.usefixtures("float64")
-def test_under_the_causal_mask_more_padding_does_not_matter_to_flexible(
-    average_embeddings, small_config
-):
-    model = randomise(GPTClassifier(small_config, "flexible", average_embeddings))
+def test_under_the_causal_mask_padding_does_not_matter_to_flexible(average, small_config):
+    assert change_by_other_padding(small_config, "flexible", average).max() < 1e-9
+    model = randomise(GPTClassifier(design_of(small_config, "flexible", average)))
     tokens, lengths = draw_batch()
     padded = F.pad(tokens, (0, 8), value=PAD)
     assert_equal(model(padded, lengths), model(tokens, lengths))
@@ -118,93 +112,7 @@ def test_padding_matters_to_the_other_choices(choices, small_config):
     assert ((change > 1e-3) == (LENGTHS < 12)).all()
 
 
-# ------------------------------------------------------------------------------------------ LoRA
-
-
-def test_a_starts_kaiming_uniform_over_in_and_rank_and_b_starts_at_zero():
-    torch.manual_seed(1)
-    expected = nn.init.kaiming_uniform_(torch.empty(48, 8), a=5**0.5)
-    torch.manual_seed(1)
-    lora = LoRALayer(48, 20, rank=8, alpha=SCALING)
-    assert torch.equal(lora.A, expected)
-    assert torch.equal(lora.B, torch.zeros(8, 20))
-
-
-@pytest.mark.usefixtures("float64")
-def test_the_factor_multiplies_the_update_as_it_is():
-    lora, x = randomise(LoRALayer(48, 20, rank=8, alpha=SCALING)), torch.randn(5, 48)
-    assert_equal(lora(x), SCALING * (x @ lora.A @ lora.B))
-
-
-@pytest.mark.parametrize("alternative", [False, True])
-@pytest.mark.usefixtures("float64")
-def test_lora_equals_the_one_of_peft(alternative, small_config):
-    model, batch = randomise(GPTClassifier(small_config)), draw_batch()
-    config = LoraConfig(r=RANK, lora_alpha=SCALING * RANK, target_modules=LINEARS)
-    oracle = inject_adapter_in_model(config, deepcopy(model))
-    model = with_lora(model, alternative)
-    with torch.no_grad():
-        for name, lora in lora_layers(model).items():
-            theirs = oracle.get_submodule(name)
-            theirs.lora_A["default"].weight.copy_(lora.A.T)
-            theirs.lora_B["default"].weight.copy_(lora.B.T)
-    assert_equal(model(*batch), oracle(*batch))
-
-
-@pytest.mark.usefixtures("float64")
-def test_merged_lora_has_the_logits_and_gradients_of_the_plain_one(small_config):
-    model, batch = frozen_classifier(small_config), draw_batch()
-    plain, merged = with_lora(model), with_lora(model, alternative=True)
-    for one in (plain, merged):
-        F.cross_entropy(one(*batch), torch.tensor([0, 1, 1, 0])).backward()
-    assert_equal(merged(*batch), plain(*batch))
-    gradients = [[p.grad for p in m.parameters() if p.requires_grad] for m in (merged, plain)]
-    assert_equal(*gradients)
-
-
-@pytest.mark.parametrize("alternative", [False, True])
-@pytest.mark.usefixtures("float64")
-def test_a_new_lora_leaves_the_logits_as_they_are(alternative, small_config):
-    model, batch = randomise(GPTClassifier(small_config)), draw_batch()
-    expected = model(*batch)
-    replace_linear_with_lora(model, RANK, SCALING, alternative)
-    assert torch.equal(model(*batch), expected)
-
-
-@pytest.mark.parametrize("alternative", [False, True])
-@pytest.mark.usefixtures("float64")
-def test_the_b_of_each_layer_changes_the_logits(alternative, small_config):
-    model, batch = randomise(GPTClassifier(small_config)), draw_batch()
-    expected = model(*batch)
-    replace_linear_with_lora(model, RANK, SCALING, alternative)
-    for name, lora in lora_layers(model).items():
-        nn.init.normal_(lora.B, std=0.2)
-        assert (model(*batch) - expected).abs().max() > 1e-6, name
-        nn.init.zeros_(lora.B)
-
-
-@pytest.mark.parametrize(
-    ("alternative", "wrapper"), [(False, LinearWithLoRA), (True, LinearWithLoRAMerged)]
-)
-def test_lora_wraps_every_linear_layer_in_order_with_the_head_last(
-    alternative, wrapper, small_config
-):
-    model = frozen_classifier(small_config)
-    linears = {name: model.get_submodule(name) for name in LINEARS}
-    torch.manual_seed(1)
-    replace_linear_with_lora(model, RANK, SCALING, alternative)
-    assert list(lora_layers(model)) == LINEARS
-    assert sum(isinstance(module, nn.Linear) for module in model.modules()) == len(LINEARS)
-    torch.manual_seed(1)
-    for name, linear in linears.items():
-        wrapped = model.get_submodule(name)
-        assert type(wrapped) is wrapper
-        assert wrapped.linear is linear
-        drawn_next = LoRALayer(linear.in_features, linear.out_features, RANK, SCALING)
-        assert torch.equal(wrapped.lora.A, drawn_next.A), name
-
-
-# ------------------------------------------------------------------------------- make_trainable
+# ---------------------------------------------------------------------------------- what is trained
 
 HEAD = {"out_head.weight", "out_head.bias"}
 FINAL_NORM = {"final_norm.scale", "final_norm.shift"}
@@ -223,34 +131,121 @@ TRAINABLE = {
 }
 
 
-@pytest.mark.parametrize("trainable_layers", TRAINABLE)
-def test_just_the_named_part_is_trainable(trainable_layers, small_config):
-    model = frozen_classifier(small_config)
-    make_trainable(model, trainable_layers)
+@pytest.mark.parametrize("layers", TRAINABLE)
+def test_the_layers_of_the_design_are_trained_and_no_others_move(layers, small_config):
+    model = frozen_classifier(small_config, layers)
+    make_trainable(model)
     names = {name for name, values in model.named_parameters() if values.requires_grad}
-    assert names == TRAINABLE[trainable_layers]
-
-
-@pytest.mark.parametrize("trainable_layers", TRAINABLE)
-def test_a_step_of_training_moves_just_what_is_trainable(trainable_layers, small_config):
-    model = frozen_classifier(small_config)
-    make_trainable(model, trainable_layers)
+    assert names == TRAINABLE[layers]
     before = {name: values.clone() for name, values in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
-    F.cross_entropy(model(*draw_batch()), torch.tensor([0, 1, 1, 0])).backward()
+    F.cross_entropy(model(*draw_batch()), LABELS).backward()
     optimizer.step()
     after = model.state_dict()
     moved = {name for name, values in before.items() if not torch.equal(after[name], values)}
-    assert moved == TRAINABLE[trainable_layers]
+    assert moved == TRAINABLE[layers]
 
 
-@pytest.mark.parametrize(
-    ("trainable_layers", "wrapper"),
-    [("lora", LinearWithLoRA), ("lora_alternative", LinearWithLoRAMerged)],
-)
-def test_lora_has_the_chosen_form_rank_and_factor(trainable_layers, wrapper, small_config):
-    model = frozen_classifier(small_config)
-    make_trainable(model, trainable_layers, lora_rank=5, lora_scaling=0.5)
-    assert type(model.out_head) is wrapper
+@pytest.mark.parametrize("layers", ["last_block", "last_two_blocks"])
+def test_with_a_single_block_the_embeddings_stay_frozen(layers, small_config):
+    model = frozen_classifier(small_config | {"n_layers": 1}, layers)
+    make_trainable(model)
+    names = {name for name, values in model.named_parameters() if values.requires_grad}
+    assert names == HEAD | FINAL_NORM | BLOCKS[0]
+
+
+def test_trained_and_all_parameters_are_counted(small_config):
+    model = create_classifier(design_of(small_config, layers="last_layer"), None, 1, 3)
+    assert count_parameters(model) == (3 * 129, sum(p.numel() for p in model.parameters()))
+
+
+# --------------------------------------------------------------------------------- initialisation
+
+
+@pytest.mark.parametrize("layers", ["last_block", "lora", "lora_alternative"])
+@pytest.mark.parametrize("is_random", [True, False])
+def test_the_seed_draws_the_weights_and_then_again_the_head_and_lora(
+    is_random, layers, small_config, tmp_path
+):
+    sizes = {"n_vocab": 97, "n_ctx": 24, "n_embd": 128, "n_layer": 3}
+    path = write_checkpoint(tmp_path / "small.safetensors", sizes)
+    params = None if is_random else load_gpt2_checkpoint(path)[1]
+    model = create_classifier(design_of(small_config, layers=layers), params, 7, num_classes=2)
+    torch.manual_seed(7)
+    gpt = GPTModel(small_config)
+    if not is_random:
+        load_weights_into_gpt(gpt, params)
+    torch.manual_seed(7)
+    gpt.out_head = nn.Linear(128, 2)
+    found = {name.replace(".linear.", "."): t for name, t in model.state_dict().items()}
+    assert all(torch.equal(found[name], t) for name, t in gpt.state_dict().items())
     for lora in lora_layers(model).values():
+        assert torch.equal(lora.A, nn.init.kaiming_uniform_(torch.empty(lora.A.shape), a=5**0.5))
         assert (lora.A.shape[1], lora.B.shape[0], lora.alpha) == (5, 5, 0.5)
+    is_lora = layers.startswith("lora")
+    assert type(model.out_head) is (LinearWithLoRA if is_lora else nn.Linear)
+    assert len(lora_layers(model)) == (len(LINEARS) if is_lora else 0)
+
+
+def test_a_run_starts_from_the_weights_that_its_settings_name(miniature, monkeypatch):
+    loaded, calls = load_gpt2_checkpoint(miniature)[1], []
+    tiny = ["--model_size", "gpt2-tiny (7M)"]
+    random = build_classifier(parse_args([*tiny, "--weights", "random", "--seed", "5"]), 2)
+    settings = parse_args(["--weights", str(miniature), "--activation_checkpointing"])
+    local = build_classifier(settings, 3)
+    monkeypatch.setattr(
+        classifier,
+        "download_and_load_gpt2",
+        lambda size, verify: calls.append((size, verify)) or ({}, loaded),
+    )
+    published = parse_args(["--weights", "pretrained", "--verify"])
+    published = build_classifier(replace(published, design=settings.design), 2)
+    torch.manual_seed(5)
+    assert torch.equal(random.tok_emb.weight, nn.Embedding(50257, 128).weight)
+    assert torch.equal(local.tok_emb.weight, torch.as_tensor(loaded["wte"]))
+    assert torch.equal(local.pos_emb.weight, published.pos_emb.weight)
+    assert calls == [("124M", True)]
+    assert (local.out_head.out_features, published.out_head.out_features) == (3, 2)
+    assert (local.activation_checkpointing, published.activation_checkpointing) == (True, False)
+
+
+# ------------------------------------------------------------------------ activation checkpointing
+
+
+def with_and_without(small_config, layers, average=False, optimised=False):
+    """The same classifier with activation checkpointing and without."""
+    design = design_of(small_config, "last", average, layers=layers)
+    models = [create_classifier(design, None, 1, 2, checkpointing) for checkpointing in (1, 0)]
+    models[1].load_state_dict(randomise(models[0]).state_dict())
+    return [OptimizedClassifier(model) for model in models] if optimised else models
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("optimised", [False, True])
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("layers", ["all", "last_two_blocks", "lora"])
+def test_losses_and_gradients_are_those_of_stored_activations(
+    layers, average, optimised, small_config
+):
+    gradients, batch = [], draw_batch()
+    for model in with_and_without(small_config, layers, average, optimised):
+        loss = F.cross_entropy(model(*batch), LABELS)
+        loss.backward()
+        named = model.named_parameters()
+        gradients.append({"loss": loss} | {name: p.grad for name, p in named if p.requires_grad})
+    assert_equal(*gradients, tolerance=1e-12)
+    assert len(gradients[0]) > 5
+
+
+@pytest.mark.parametrize("optimised", [False, True])
+def test_less_is_stored_for_the_backward_pass(optimised, small_config):
+    models, batch = with_and_without(small_config, "all", True, optimised), draw_batch()
+    less, more = (bytes_stored(model, *batch) for model in models)
+    assert less < more / 4
+
+
+def test_without_gradients_a_function_is_computed_once():
+    calls = []
+    with torch.no_grad():
+        checkpointed(lambda x: calls.append(1) or 2 * x, torch.ones(2, requires_grad=True))
+    assert len(calls) == 1

@@ -1,18 +1,20 @@
-import csv
 import json
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
-from records import make_record, make_stand_in, some_records
+from records import make_record, some_records
 
 import compare_experiments
-from compare_experiments import main
-from experiments.comparison.groups import group_records
-from experiments.comparison.summaries import summarise
-from experiments.config.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.runs.records import read_records, write_record
-from experiments.system.terminal import JUST_STOPPED
+from compare_experiments import main, parse_args
+from experiments.comparison import sentences
+from experiments.runs.records import write_record
+from experiments.system.terminal import INTERRUPTED
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -22,92 +24,70 @@ def results(tmp_path):
     return tmp_path / "results"
 
 
-def test_the_table_names_what_it_left_out(results, capsys):
+def test_the_table_is_printed_with_its_notes_and_what_was_left_out(results, capsys):
     (results / "broken.json").write_text("{")
-    (results / "nested.json").write_text("[" * 200_000)
+    write_record(results, make_record(None, seed=5))
     main(["--results", str(results)])
-    captured = capsys.readouterr()
-    assert "broken.json is no record" in captured.err
-    assert "nested.json is no record" in captured.err
-    assert "row 16" in captured.out
-    assert "95.00 (91.9 to 96.9)" in captured.out
-    assert "baseline majority" in captured.out
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:6]] == [
+        "row 01", "row 04", "row 16", "baseline majority"
+    ]  # fmt: skip
+    assert "95.00 (91.9 to 96.9)" in lines[2]
+    assert lines[6] == ""
+    assert lines.count(sentences.FIXED) == 1
+    assert "log loss" not in out
+    assert f"Left out: {results / 'broken.json'} is not a record" in err
+    assert err.endswith("\nLeft out: 1 record of a run whose flags match no row\n")
 
 
-def test_the_table_is_there_for_other_programs(results, tmp_path):
-    files = ["--csv", str(tmp_path / "t.csv"), "--json", str(tmp_path / "t.json")]
-    main(["--results", str(results), *files])
-    rows = json.loads((tmp_path / "t.json").read_text())
-    assert [row["name"] for row in rows] == ["row 01", "row 04", "row 16", "baseline majority"]
-    with (tmp_path / "t.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
-    assert [float(row["mean"]) for row in table] == [row["mean"] for row in rows]
-    assert table[0].keys() == rows[0].keys()
+@pytest.mark.parametrize("field", ["test", "losses", "split", "seconds", "settings"])
+def test_one_broken_record_never_ends_the_comparison(field, results, tmp_path, capsys):
+    broken = {"test": [], "losses": [[1]], "split": {}, "seconds": {"train": -1}, "settings": {}}
+    record = make_record(1, seed=9) | {field: broken[field]}
+    (results / "broken.json").write_text(json.dumps(record))
+    files = ["--plot", str(tmp_path), "--html", str(tmp_path / "report.html"), "--metrics"]
+    main(["--results", str(results), *(files if field == "losses" else [])])
+    assert capsys.readouterr().err.startswith(f"Left out: {results / 'broken.json'} is not a rec")
 
 
-def test_the_table_for_other_programs_has_the_evidence_against_row_1(tmp_path):
-    wrong = {1: [[1, 2], [1], [5]], 4: [[3], [3, 1, 7], []]}
-    for row, of_seeds in wrong.items():
-        for seed, numbers in enumerate(of_seeds):
-            record = make_record(row, seed=seed, wrong=numbers)
-            record["test"]["same_text"] = [0, *range(11)]
-            write_record(tmp_path, record)
-    main(["--results", str(tmp_path), "--json", str(tmp_path / "rows.out"), "--margin", "2"])
-    base, row = json.loads((tmp_path / "rows.out").read_text())
-    (summary,) = summarise(group_records(read_records(tmp_path)[0]), 0.02)[1:]
-    evidence, crossed = summary.evidence, summary.evidence.accuracy.crossed
-    assert (row["verdict"], row["sentence"]) == (summary.verdict, summary.sentence)
-    assert (row["shared_seeds"], row["distinct_messages"], row["margin"]) == (3, 11, 0.02)
-    assert [row["difference"], row["difference_low"], row["difference_high"]] == pytest.approx(
-        [crossed.mean, *crossed.interval]
-    )
-    assert [row["equivalence_low"], row["equivalence_high"]] == list(crossed.equivalence)
-    parts = [row[f"variance_{part}"] for part in ("seeds", "messages", "rest")]
-    assert parts == list(crossed.components)
-    settle = [row["smallest_seen"], row["seeds_to_settle"], row["messages_to_settle"]]
-    assert settle == list(evidence.outlook)
-    assert row["log_loss_difference_low"] == evidence.log_loss.crossed.interval.low
-    assert row["brier_score_difference"] == evidence.brier_score.mean
-    assert row["brier_score_difference_high"] == evidence.brier_score.crossed.interval.high
-    assert {base[name] for name in row.keys() - base.keys() | {"difference", "margin"}} == {None}
+def test_other_outputs_are_written_where_they_are_asked_for(results, tmp_path, capsys):
+    folder = tmp_path / "new"
+    names = {"csv": "t.csv", "json": "t.json", "html": "report.html", "plot": "figures"}
+    files = [word for flag, name in names.items() for word in (f"--{flag}", str(folder / name))]
+    main(["--results", str(results), "--metrics", *files])
+    out = capsys.readouterr().out
+    assert "log loss compared with row 1" in out
+    assert out.endswith(f"Written: {folder / 'report.html'}\n")
+    assert out.count("Drawn: ") == 5 == len(list((folder / "figures").glob("*.png")))
+    assert "baseline majority" in (folder / "t.csv").read_text()
+    assert json.loads((folder / "t.json").read_text())[2]["name"] == "row 16"
 
 
-def test_losses_against_row_1_are_shown_with_the_metrics(results, capsys):
-    main(["--results", str(results)])
-    assert "log loss against row 1" not in capsys.readouterr().out
-    main(["--results", str(results), "--metrics"])
-    assert "log loss against row 1" in capsys.readouterr().out
+def test_two_groups_are_compared_in_detail(results, tmp_path, capsys):
+    write_record(results, make_record(1, precision="bfloat16", digest="2" * 64))
+    rows = [f"{label},text {i}" for i, label in enumerate(make_record()["test"]["labels"])]
+    (tmp_path / "test.csv").write_text("\n".join(["Label,Text", *rows]))
+    main(["row 01", "16", "--results", str(results), "--test_csv", str(tmp_path / "test.csv")])
+    assert "P(spam) 0.900 and 0.100  text 7" in capsys.readouterr().out
+    main(["row 01", "row 01, bfloat16", "--results", str(results), "--margin", "70"])
+    assert "They differ in precision" in capsys.readouterr().out
 
 
-def test_the_table_for_other_programs_tells_weights_data_and_precision(tmp_path):
-    write_record(tmp_path, make_record(1))
-    write_record(tmp_path, make_stand_in(1, "a" * 64, precision="bfloat16", digest="2" * 64))
-    main(["--results", str(tmp_path), "--json", str(tmp_path / "rows.out")])
-    columns = ("name", "weights", "data", "precision", "stand_in")
-    rows = json.loads((tmp_path / "rows.out").read_text())
-    name = "checkpoint tiny.safetensors aaaaaaaa"
-    assert [[row[column] for column in columns] for row in rows] == [
-        ["row 01", CHECKPOINT_SHA256["124M"], DATA_SHA256, "float32", None],
-        [f"row 01, {name}, bfloat16", "a" * 64, DATA_SHA256, "bfloat16", name],
-    ]
+def test_the_margin_is_given_in_points(tmp_path, capsys):
+    for row, seed in ((row, seed) for row in (1, 18) for seed in range(3)):
+        write_record(tmp_path, make_record(row, seed=seed))
+    for points, words in (
+        ("30", "is equivalent to row 01 within 30 points"),
+        ("1", "inconclusive"),
+    ):
+        main(["--results", str(tmp_path), "--margin", points])
+        assert words in capsys.readouterr().out
 
 
-def test_what_is_compared_by_name_and_left_out_is_said(tmp_path, capsys):
-    write_record(tmp_path, make_record(1))
-    write_record(tmp_path, make_record(1, precision="bfloat16", digest="2" * 64))
-    write_record(tmp_path, make_record(None))
-    main(["row 01", "row 01, bfloat16", "--results", str(tmp_path)])
-    captured = capsys.readouterr()
-    assert "They differ in precision" in captured.out
-    assert captured.err == "Left out: 1 record of a run whose flags are no row's\n"
-
-
-@pytest.mark.parametrize("rows", [[], ["1", "16"]])
-def test_records_of_other_test_messages_end_in_one_sentence(rows, tmp_path):
-    write_record(tmp_path, make_record(1))
-    write_record(tmp_path, make_record(16, total=10))
-    with pytest.raises(SystemExit, match="take the wrong one out of the folder"):
-        main([*rows, "--results", str(tmp_path)])
+def test_the_published_table_needs_no_records(capsys):
+    main(["--published", "--results", "nowhere"])
+    assert "Row 8's validation accuracy, 99.81 %, is not a count of" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no /dev")
@@ -124,46 +104,71 @@ def test_a_table_can_be_written_to_a_pipe_and_through_a_link(results, tmp_path):
     assert "row 16" in (tmp_path / "t.csv").read_text()
 
 
-def test_an_interrupted_comparison_speaks_of_no_record(results, monkeypatch, capsys):
+def test_an_interrupted_comparison_ends_with_one_line(results, monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compare_experiments, "read_records", interrupt)
+    monkeypatch.setattr(compare_experiments, "read_runs", interrupt)
     with pytest.raises(SystemExit):
         main(["--results", str(results)])
-    assert capsys.readouterr().err == JUST_STOPPED
+    assert capsys.readouterr().err == INTERRUPTED
 
 
 @pytest.mark.parametrize(
-    ("argv", "status", "words"),
+    ("rows", "problem"),
     [
-        (["1"], 2, "name two different rows"),
-        (["1", "1"], 2, "name two different rows"),
-        (["1", "01"], 2, "name two different rows"),
-        (["--margin", "0"], 2, "must be a number above 0"),
-        (["--published", "--plot", "x"], 2, "are of the table"),
-        (["1", "19"], 1, "no record of row 19"),
-        (["--results", "nowhere"], 1, "run additional_experiments.py first"),
+        (["1", "19"], "no record of row 19"),
+        (["1", "8"], "share no seed"),
+        ([], "no finished record of a row in nowhere: run additional_experiments.py first"),
     ],
 )
-def test_what_the_records_do_not_hold_is_said(argv, status, words, results, capsys):
+def test_a_comparison_that_is_impossible_ends_with_status_1(rows, problem, results):
+    write_record(results, make_record(8, seed=9))
+    folder = results if rows else "nowhere"
+    with pytest.raises(SystemExit, match=f"^compare_experiments.py: error: .*{problem}"):
+        main([*rows, "--results", str(folder)])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["1"], "name two different rows, such as 1 16, or none for the table"),
+        (["1", "01"], "name two different rows"),
+        (["1", "2", "3"], "name two different rows"),
+        (["--margin", "0"], "argument --margin: must be a number above 0, got '0'"),
+        (
+            ["--published", "--plot", "x"],
+            "leave out --published: --plot needs the table of all rows",
+        ),
+        (
+            ["1", "16", "--metrics", "--csv", "x"],
+            "leave out two rows: --metrics and --csv needs the table",
+        ),
+        (["--output_dir", "x"], "did you mean --results?"),
+        (["--plots", "x"], "did you mean --plot?"),
+        (["--row", "16"], "name two rows without a flag, such as 1 16"),
+        (["--baseline", "x"], "name a baseline without a flag, such as 1 majority"),
+        (["--demo"], "additional_experiments.py has that flag"),
+        (["--nonsense"], "unknown: --nonsense; --help lists the flags"),
+        (["--json"], "argument --json: expected one argument"),
+    ],
+)
+def test_invalid_flags_end_with_status_2_and_one_sentence(flags, words, capsys):
     with pytest.raises(SystemExit) as exit_:
-        main([*argv, *([] if "--results" in argv else ["--results", str(results)])])
-    code = exit_.value.code
-    assert words in (capsys.readouterr().err if status == 2 else str(code))
-    assert (code == 2) == (status == 2)
+        parse_args(flags)
+    message = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert message.startswith("compare_experiments.py: error: ")
+    assert words in message
+    assert message.count("\n") == 1
 
 
-def test_the_published_table_has_its_note_on_row_8(capsys):
-    main(["--published"])
-    printed = capsys.readouterr().out
-    assert "Row 8's validation accuracy, 99.81 %, is no count of 149 messages." in printed
-    assert "91.9 to 96.9" in printed
-
-
-def test_rows_without_a_common_seed_are_refused(tmp_path, capsys):
-    for record in (make_record(1), make_record(4, seed=9)):
-        write_record(tmp_path, record)
-    with pytest.raises(SystemExit) as exit_:
-        main(["1", "4", "--results", str(tmp_path)])
-    assert "share no seed" in str(exit_.value.code)
+@pytest.mark.process
+@pytest.mark.parametrize(("flags", "status"), [(["--help"], 0), (["--plots", "x"], 2)])
+def test_help_and_invalid_flags_do_not_wait_for_libraries(flags, status):
+    started = time.perf_counter()
+    command = [sys.executable, "-X", "importtime", "compare_experiments.py", *flags]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == status
+    assert not {"numpy", "scipy", "pandas", "torch"} & {*run.stderr.replace("|", " ").split()}
+    assert time.perf_counter() - started < 5  # far less than the libraries on a busy machine

@@ -1,4 +1,4 @@
-"""Where a run is computed: which products are exact, and how much memory there is and was held."""
+"""Where a run is computed: exact products, and how much memory is used and available."""
 
 import errno
 import math
@@ -9,17 +9,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from experiments.system import devices
+from experiments.system import devices, hardware
 from experiments.system.devices import (
     available_memory,
     choose_kernels,
+    device_is_available,
     device_name,
+    explain_full_memory,
     keep_freed_memory,
     kernels_restored,
-    memory_limits,
+    memory_of,
     peak_memory_mib,
+    select_device,
     start_peak,
-    telling_full_memory,
     total_memory,
 )
 
@@ -28,13 +30,40 @@ FEWER = "PyTorch's products, of fewer digits than float32 has"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
 ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="has no oneDNN")
 
+# ------------------------------------------------------------------------------------- devices
 
-def test_a_gpu_is_called_what_its_driver_calls_it(monkeypatch):
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+NAMES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2")
+
+
+def test_each_gpu_that_exists_is_available(request):
+    assert [*filter(device_is_available, NAMES)] == ["auto", "cpu"]
+    request.getfixturevalue("two_gpus")
+    assert [*filter(device_is_available, NAMES)] == [*NAMES[:-1]]
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_each_process_on_a_machine_selects_its_own_gpu(name, two_gpus, monkeypatch):
+    assert select_device(name) == torch.device("cuda")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert select_device(name) == torch.device("cuda:1")
+    assert select_device("cpu") == CPU
+
+
+def test_a_gpu_has_the_name_of_its_driver_and_without_one_the_cpu_is_selected(monkeypatch):
+    assert select_device("auto") == CPU
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
     assert device_name(CUDA) == "card of cuda"
 
 
-# --------------------------------------------------------------------------------------- kernels
+# ------------------------------------------------------------------------------------- kernels
 
 
 @pytest.fixture(autouse=True)
@@ -46,42 +75,37 @@ def kernels_of_a_new_process():
 
 
 def with_tf32(a, b, _):
-    """A product whose operands keep ten bits of the mantissa, as TF32's do."""
+    """A product whose operands have ten bits of the mantissa, as TF32's do."""
     a, b = ((x.view(torch.int32) & ~0x1FFF).view(torch.float32) for x in (a, b))
     return a @ b
 
 
-def test_the_kernels_that_are_chosen_keep_float32s_digits():
+def test_the_chosen_kernels_have_the_digits_of_float32():
     choose_kernels(CPU)
     a, b = torch.randn(300, 400), torch.randn(400, 500)
     exact = a.double() @ b.double()
     assert (a @ b - exact).norm() / exact.norm() < 1e-6
 
 
-@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("reference", [True, False])
 @pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
-def test_products_of_fewer_digits_are_told_on_any_device(device, plain, monkeypatch):
-    monkeypatch.setattr(devices, "multiply", with_tf32)
-    assert choose_kernels(device, plain) == FEWER
+def test_products_of_fewer_digits_are_reported_on_any_device(device, reference, monkeypatch):
+    monkeypatch.setattr(devices, "_multiply", with_tf32)
+    assert choose_kernels(device, reference) == FEWER
     assert torch.backends.mkldnn.matmul.fp32_precision == "none"
-
-
-def test_exact_products_of_a_gpu_are_told_as_such(monkeypatch):
-    monkeypatch.setattr(devices, "multiply", lambda a, b, _: a @ b)
-    assert choose_kernels(CUDA) == "PyTorch's products"
 
 
 @ONEDNN
-def test_onednns_products_are_taken_where_they_are_exact_but_for_the_plain_path(monkeypatch):
-    monkeypatch.setattr(devices, "product_error", lambda _: 0)
+def test_onednn_is_chosen_where_it_is_exact_except_for_the_reference(monkeypatch):
+    monkeypatch.setattr(devices, "_is_exact", lambda _: True)
     assert choose_kernels(CPU) == "oneDNN's float32 products"
     assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
-    assert choose_kernels(CPU, plain=True) == "PyTorch's products"
+    assert choose_kernels(CPU, reference=True) == choose_kernels(CUDA) == "PyTorch's products"
     assert torch.backends.mkldnn.matmul.fp32_precision == "none"
 
 
-def test_whose_products_are_used_is_as_before_also_after_an_error(monkeypatch):
-    monkeypatch.setattr(devices, "product_error", lambda _: 0)
+def test_the_choice_of_kernels_is_restored_also_after_an_error(monkeypatch):
+    monkeypatch.setattr(devices, "_is_exact", lambda _: True)
     torch.backends.mkldnn.matmul.fp32_precision = "ieee"
 
     @kernels_restored()
@@ -96,15 +120,15 @@ def test_whose_products_are_used_is_as_before_also_after_an_error(monkeypatch):
 
 
 @pytest.mark.cuda
-def test_a_gpus_products_are_held_against_float64():
+def test_a_gpus_products_are_compared_with_float64():
     assert choose_kernels(CUDA) in ("PyTorch's products", FEWER)
 
 
-# ---------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------- peak of memory
 
 
 @LINUX
-def test_the_peak_of_memory_counts_from_its_start_on():
+def test_the_peak_of_memory_is_measured_from_its_start_on():
     keep_freed_memory()
     start_peak(CPU)
     earlier = [torch.ones(2**22) for _ in range(16)]  # 256 MiB
@@ -117,7 +141,7 @@ def test_the_peak_of_memory_counts_from_its_start_on():
     del held
 
 
-def test_a_peak_that_cannot_start_anew_is_told_as_the_processs(monkeypatch):
+def test_a_peak_that_cannot_be_forgotten_is_that_of_the_process(monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EACCES, "Permission denied")
 
@@ -125,25 +149,16 @@ def test_a_peak_that_cannot_start_anew_is_told_as_the_processs(monkeypatch):
     assert start_peak(CPU) == "process"
 
 
-def test_the_peak_of_a_gpu_starts_anew(monkeypatch):
+def test_the_peak_of_a_gpu_is_its_own_in_mib(monkeypatch):
     reset = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
-    assert (start_peak(CUDA), reset) == ("run", [CUDA])
-
-
-def test_the_peak_of_a_gpu_is_its_own_in_mib(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", {CUDA: 3 * 2**20}.get)
+    assert (start_peak(CUDA), reset) == ("run", [CUDA])
     assert peak_memory_mib(CUDA) == 3
 
 
-@LINUX
-def test_the_peak_on_linux_is_that_of_proc_in_mib(monkeypatch):
-    monkeypatch.setattr(Path, "read_text", lambda _: "VmPeak: 9 kB\nVmHWM:\t  3072 kB\n")
-    assert peak_memory_mib(CPU) == 3
-
-
 @pytest.mark.parametrize(("platform", "units"), [("darwin", 2**20), ("freebsd", 2**10)])
-def test_the_peak_elsewhere_is_what_the_system_counts(platform, units, monkeypatch):
+def test_the_peak_elsewhere_is_that_of_the_systems_counter(platform, units, monkeypatch):
     usage = SimpleNamespace(ru_maxrss=3 * units)
     counter = SimpleNamespace(getrusage=lambda _: usage, RUSAGE_SELF=0)
     monkeypatch.setattr(Path, "is_file", lambda _: False)
@@ -154,117 +169,116 @@ def test_the_peak_elsewhere_is_what_the_system_counts(platform, units, monkeypat
     assert math.isnan(peak_memory_mib(CPU))
 
 
-def test_a_system_that_does_not_tell_its_memory_has_0(monkeypatch):
-    monkeypatch.setattr(devices, "os", SimpleNamespace())
-    assert total_memory() == 0
-
-
-def test_freed_memory_is_kept_by_glibcs_two_thresholds(monkeypatch):
-    asked = []
-    monkeypatch.setattr(devices, "function_of_glibc", lambda name: lambda *a: asked.append(a))
+@LINUX
+def test_freed_memory_is_kept_by_two_settings_of_glibc(monkeypatch):
+    calls = []
+    library = SimpleNamespace(mallopt=lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda _: library)
     keep_freed_memory()
-    assert asked == [(-1, 2**31 - 1), (-3, 2**25)]  # as malloc.h numbers them
-    monkeypatch.setattr(devices, "function_of_glibc", lambda _: None)
+    assert calls == [(-1, 2**31 - 1), (-3, 2**25)]  # as malloc.h numbers them
+    del library.mallopt  # another C library
     keep_freed_memory()
 
 
 @pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA out of memory. Tried")])
-def test_full_memory_is_told_with_the_way_out_and_another_error_as_it_is(error):
-    told = pytest.raises(MemoryError, match=r"MiB at the peak: less \((no|CUDA out)")
-    with told, telling_full_memory(CPU, "less"):
+def test_an_error_of_full_memory_gets_a_hint_and_another_one_does_not(error):
+    raised = pytest.raises(MemoryError, match=r"MiB at the peak: less \((no|CUDA out)")
+    with raised, explain_full_memory(CPU, "less"):
         raise error
-    with pytest.raises(RuntimeError, match="another"), telling_full_memory(CPU):
+    with pytest.raises(RuntimeError, match="another"), explain_full_memory(CPU):
         raise RuntimeError("another")
 
 
-def make_system(root, groups, limits):
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/self/cgroup").write_text(groups)
-    for name, limit in limits.items():
-        (root / "sys/fs/cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / "sys/fs/cgroup" / name).write_text(f"{limit}\n")
+# ----------------------------------------------------------------------------- available memory
+
+
+@pytest.fixture
+def system(monkeypatch, tmp_path):
+    """Returns a function that makes /proc and /sys; 100 bytes are free, 3 used by the process."""
+    fields = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=3))
+    free = SimpleNamespace(total=1000, available=100)
+    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(hardware.psutil, "Process", lambda: fields)
+    monkeypatch.setattr(hardware, "_ROOT", tmp_path)
+
+    def make(groups, files):
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(groups)
+        for name, text in files.items():
+            file = tmp_path / "sys/fs/cgroup" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{text}\n")
+
+    return make
 
 
 @pytest.mark.parametrize(
     ("groups", "limits", "least"),
     [
         ("0::/\n", {"memory.max": 7}, 7),
-        ("0::/\n", {"memory.max": "max"}, float("inf")),
+        ("0::/\n", {"memory.max": "max"}, 1000),
+        ("0::/\n", {"memory.max": 2000}, 1000),
         ("0::/a/b\n", {"a/memory.max": 5, "a/b/memory.max": "max"}, 5),
-        ("0::/a\n", {"b/memory.max": 5}, float("inf")),
+        ("0::/a\n", {"b/memory.max": 5}, 1000),
         ("4:memory:/docker/x\n", {"memory/memory.limit_in_bytes": 6}, 6),
         ("5:cpu,memory:/x\n0::/\n", {"memory/x/memory.limit_in_bytes": 6, "memory.max": 4}, 4),
         ("0::/a:b\n", {"a:b/memory.max": 3}, 3),
-        ("3:cpu:/\n", {"memory/memory.limit_in_bytes": 6}, float("inf")),
+        ("3:cpu:/\n", {"memory/memory.limit_in_bytes": 6}, 1000),
     ],
 )
-def test_the_limits_of_a_container_are_seen(groups, limits, least, tmp_path):
-    make_system(tmp_path, groups, limits)
-    assert min(memory_limits(tmp_path)) == least
+def test_a_containers_limit_is_the_total_memory(groups, limits, least, system):
+    system(groups, limits)
+    assert total_memory() == memory_of(CPU) == least
 
 
-def test_a_system_without_control_groups_has_no_limit(tmp_path):
-    assert memory_limits(tmp_path) == [float("inf")]
+@pytest.mark.usefixtures("system")
+def test_without_control_groups_all_memory_counts():
+    assert total_memory() == 1000
+    assert available_memory(CPU) == 103
 
 
-@LINUX
-def test_the_memory_is_no_more_than_the_limit(monkeypatch):
-    assert 2**28 < total_memory() < 2**60
-    monkeypatch.setattr(devices, "memory_limits", lambda: [2**20, float("inf")])
-    assert total_memory() == 2**20
-
-
-def make_memory(root, free_kib, own_kib):
-    (root / "proc/self").mkdir(parents=True, exist_ok=True)
-    (root / "proc/meminfo").write_text(f"MemTotal: 9999 kB\nMemAvailable:    {free_kib} kB\n")
-    (root / "proc/self/status").write_text(f"VmHWM: 9 kB\nVmRSS:\t {own_kib} kB\n")
+STAT = "anon 7\ninactive_file 5\nactive_file 3"
 
 
 @pytest.mark.parametrize(
-    ("files", "kib"),
+    ("files", "available"),
     [
         ({}, 103),
-        ({"memory.max": 50 * 1024, "memory.current": 20 * 1024}, 33),
-        ({"memory.max": 50 * 1024}, 53),
-        ({"memory.max": "max", "memory.current": 20 * 1024}, 103),
-        (
-            {
-                "memory.max": 50 * 1024,
-                "memory.current": 20 * 1024,
-                "memory.stat": f"anon 7\ninactive_file {5 * 1024}\nactive_file 3",
-            },
-            38,
-        ),
+        ({"memory.max": 50, "memory.current": 20}, 33),
+        ({"memory.max": 50}, 53),
+        ({"memory.max": "max", "memory.current": 20}, 103),
+        ({"memory.max": 50, "memory.current": 20, "memory.stat": STAT}, 38),
+        ({"memory.max": 50, "memory.current": 3, "memory.stat": STAT}, 53),
     ],
 )
-def test_what_is_available_is_what_the_system_and_the_container_have_left(files, kib, tmp_path):
-    make_system(tmp_path, "0::/\n", files)
-    make_memory(tmp_path, free_kib=100, own_kib=3)
-    assert available_memory(CPU, tmp_path) == 1024 * kib
-
-
-def test_an_older_containers_use_is_seen_too(tmp_path):
-    files = {"memory.limit_in_bytes": 50 * 1024, "memory.usage_in_bytes": 20 * 1024,
-             "memory.stat": "inactive_file 0\ntotal_inactive_file 1024\n"}  # fmt: skip
-    make_system(tmp_path, "4:memory:/\n", {f"memory/{name}": text for name, text in files.items()})
-    make_memory(tmp_path, free_kib=100, own_kib=0)
-    assert available_memory(CPU, tmp_path) == 1024 * 30
-
-
-def test_where_the_system_does_not_tell_what_is_free_all_that_there_is_counts(
-    monkeypatch, tmp_path
+def test_available_is_what_system_and_container_have_left_and_the_process_holds(
+    files, available, system
 ):
-    for total, available in ((2**33, 2**33), (0, float("inf"))):
-        monkeypatch.setattr(devices, "total_memory", lambda total=total: total)
-        assert available_memory(CPU, tmp_path) == available
+    system("0::/\n", files)
+    assert available_memory(CPU) == available
 
 
-def test_a_gpus_free_memory_is_what_is_available_there(monkeypatch):
+def test_the_processes_of_a_run_on_a_machine_divide_what_is_left(system, monkeypatch):
+    system("0::/\n", {"memory.max": 50, "memory.current": 20})
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert available_memory(CPU) == 13
+
+
+def test_the_use_of_an_older_container_counts_too(system):
+    files = {"memory.limit_in_bytes": 50, "memory.usage_in_bytes": 20,
+             "memory.stat": "inactive_file 0\ntotal_inactive_file 1\n"}  # fmt: skip
+    system("4:memory:/\n", {f"memory/{name}": text for name, text in files.items()})
+    assert available_memory(CPU) == 34
+
+
+def test_a_gpus_memory_is_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (70, 80))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5)
-    assert available_memory(CUDA) == 75
+    properties = SimpleNamespace(total_memory=80)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    assert (available_memory(CUDA), memory_of(CUDA)) == (75, 80)
 
 
-@LINUX
-def test_what_is_available_here_is_plausible():
+def test_the_memory_of_this_machine_is_plausible():
     assert 2**27 < available_memory(CPU) < 2**60

@@ -1,17 +1,18 @@
-"""From addresses to verified files, with a web server on this machine."""
+"""Downloads of published files, from a web server on this machine."""
 
 import random
+import shutil
 import sys
 import time
-import zipfile
+from pathlib import Path
 
 import pytest
-from conftest import Answer
+from conftest import CERTIFICATE, Answer
+from huggingface_hub import constants
 from remote import (
     CONTENT,
     DOWN,
     HTML,
-    PIECE,
     SPOILED,
     names_in,
     place,
@@ -22,33 +23,178 @@ from remote import (
     zipped,
 )
 
-from experiments.system import downloads, known_files
-from experiments.system.downloads import DownloadError, fetch, read_member
-from gpt_download import hub_file
+from experiments.system import downloads
+from experiments.system.downloads import (
+    DownloadError,
+    fetch,
+    find,
+    how_to_place,
+    hub_file,
+    naming_missing,
+    offline_variable,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_and_alone")
+ARCHIVE = zipped({"readme": b"Hello", "messages": CONTENT})
+SECRET = "hf_secret"
+WEIGHTS = "someone/model/resolve/revision/weights"  # what `weights` asks the hub for
+
+
+def weights(**changes):
+    """CONTENT as a file of the hub."""
+    return hub_file("someone/model", "revision", "weights", sha256(CONTENT), **changes)
+
+
+def in_zip(*addresses, archive=ARCHIVE):
+    """CONTENT as the member of a zip at these addresses."""
+    return remote(*addresses, zip_member="messages", zip_sha256=sha256(archive))
+
+
+def failure(file, folder):
+    """The message of a download that fails."""
+    with pytest.raises(DownloadError) as raised:
+        fetch(file, folder)
+    return str(raised.value)
+
+
+# ----------------------------------------------------------------------- files of this machine
+
+
+@pytest.mark.parametrize("offline", ["", "1"])
+@pytest.mark.parametrize("name", ["file", "file.tsv"])
+def test_a_file_in_its_folder_is_used_without_a_request(name, offline, server, folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    here = place(folder / name)
+    assert fetch(remote(server.serve("file", Answer(CONTENT))), folder) == here
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("name", ["file", "file.tsv"])
+def test_a_wrong_file_in_the_folder_is_refused_and_not_changed(name, server, folder):
+    here = place(folder / name, SPOILED)
+    with pytest.raises(ValueError, match=f"{sha256(SPOILED)}, expected {sha256(CONTENT)}"):
+        fetch(remote(server.serve("file", Answer(CONTENT))), folder)
+    assert here.read_bytes() == SPOILED
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("name", ["models--someone--model", "models--model", "models--a--a-model"])
+@pytest.mark.parametrize(
+    "cached_name",
+    [f"blobs/{sha256(CONTENT)}", "snapshots/revision/weights", "snapshots/other/weights"],
+)
+def test_a_file_in_the_hubs_cache_is_used_under_any_name(
+    name, cached_name, tmp_path, folder, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    cached = place(tmp_path / "hub" / name / cached_name)
+    assert fetch(weights(), folder) == cached
+    assert not folder.exists()
+
+
+def test_wrong_copies_are_skipped_and_not_changed(server, tmp_path, folder):
+    snapshots = tmp_path / "hub" / "models--someone--model" / "snapshots"
+    wrong = place(snapshots / "1" / "weights", SPOILED)
+    place(snapshots / "2" / "weights", b"short")
+    server.serve(WEIGHTS, Answer(CONTENT))
+    assert fetch(weights(), folder) == folder / "weights"
+    assert wrong.read_bytes() == SPOILED
+    right = place(tmp_path / "hub/models--model/snapshots/3/weights")
+    assert find(weights(), tmp_path / "elsewhere") == right
+
+
+def test_a_copy_that_may_not_be_read_is_skipped(folder, monkeypatch):
+    def refuse(path):
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return False
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert find(remote(DOWN, copies=(Path("locked"),)), folder) is None
+
+
+# ------------------------------------------------------------------------------- missing files
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({}, None),
+        ({"HF_HUB_OFFLINE": "yes", "TRANSFORMERS_OFFLINE": "0"}, "HF_HUB_OFFLINE"),
+        ({"TRANSFORMERS_OFFLINE": "ON"}, "TRANSFORMERS_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "true"}, "TRANSFORMERS_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "1"}, None),
+    ],
+)
+def test_either_variable_forbids_downloads(variables, name, monkeypatch):
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    assert offline_variable() == name
+
+
+def fetch_all(needed):
+    def missing():
+        return [how_to_place(*each) for each in needed if find(*each) is None]
+
+    with naming_missing(missing):
+        return [fetch(*each) for each in needed]
+
+
+def test_offline_one_message_says_what_to_save_where_and_nothing_is_requested(
+    server, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    place(folder / "file")
+    file = remote(server.serve("file", Answer(CONTENT)))
+    with pytest.raises(DownloadError) as raised:
+        fetch_all([(file, tmp_path / name) for name in ("one", "folder", "two")])
+    one, two = (
+        f"Save the file at {server.url}/file as {tmp_path / name / 'file'} (SHA-256 "
+        f"{sha256(CONTENT)})."
+        for name in ("one", "two")
+    )
+    assert str(raised.value) == f"HF_HUB_OFFLINE forbids downloads. {one}\n{two}"
+    assert failure(file, tmp_path / "two") == f"HF_HUB_OFFLINE forbids downloads. {two}"
+    assert server.asked == []
+
+
+def test_a_failed_download_names_all_missing_files_and_leaves_those_before_it(server, tmp_path):
+    here = (remote(server.serve("file", Answer(CONTENT))), tmp_path / "here")
+    with pytest.raises(DownloadError) as raised:
+        fetch_all([here, *((remote(DOWN), tmp_path / name) for name in ("one", "two"))])
+    for name, count in (("here", 0), ("one", 1), ("two", 1)):
+        assert str(raised.value).count(f"as {tmp_path / name / 'file'} ") == count
+    assert (tmp_path / "here" / "file").read_bytes() == CONTENT
+
+
+def test_wrong_files_are_found_before_anything_is_downloaded(server, tmp_path):
+    place(tmp_path / "two" / "file", SPOILED)
+    address = server.serve("file", Answer(CONTENT))
+    with pytest.raises(ValueError, match="is not the expected file"):
+        fetch_all([(remote(address), tmp_path / name) for name in ("one", "two")])
+    assert server.asked == []
+
 
 # ----------------------------------------------------------------------------------- downloads
 
 
-def test_a_fresh_download_has_the_right_bytes_and_leaves_nothing_else(server, folder):
+def test_a_download_has_the_right_bytes_and_leaves_nothing_else(server, folder):
     assert fetch(remote(server.serve("file", Answer(CONTENT))), folder) == folder / "file"
     assert (folder / "file").read_bytes() == CONTENT
     assert names_in(folder) == {"file"}
 
 
-def test_a_connection_cut_once_goes_on_where_it_ended(server, folder):
-    address = server.serve("file", Answer(CONTENT, cut=5 * PIECE), Answer(CONTENT))
+def test_a_lost_connection_is_resumed_where_it_ended(server, folder):
+    address = server.serve("file", Answer(CONTENT, cut=5000), Answer(CONTENT))
     assert fetch(remote(address), folder).read_bytes() == CONTENT
     assert ranges_asked(server) == [None, "bytes=5000-"]
 
 
-def test_an_interrupted_download_is_resumed_by_a_later_fetch(server, folder):
-    address = server.serve("file", Answer(CONTENT, cut=5 * PIECE), Answer(status=403))
-    with pytest.raises(DownloadError):
-        fetch(remote(address), folder)
+def test_an_interrupted_download_is_resumed_by_the_next_run(server, folder):
+    address = server.serve("file", Answer(CONTENT, cut=5000), Answer(status=403))
+    failure(remote(address), folder)
     assert names_in(folder) == {"file.part"}
-    assert (folder / "file.part").read_bytes() == CONTENT[: 5 * PIECE]
+    assert (folder / "file.part").read_bytes() == CONTENT[:5000]
 
     server.asked.clear()
     server.serve("file", Answer(CONTENT))
@@ -57,204 +203,289 @@ def test_an_interrupted_download_is_resumed_by_a_later_fetch(server, folder):
     assert names_in(folder) == {"file"}
 
 
-def test_what_one_address_began_is_completed_at_the_next(server, folder):
-    first = server.serve("first", Answer(CONTENT, cut=5 * PIECE), Answer(status=403))
-    second = server.serve("second", Answer(CONTENT))
-    assert fetch(remote(first, second), folder).read_bytes() == CONTENT
-    assert ranges_asked(server) == [None, "bytes=5000-", "bytes=5000-"]
-
-
-@pytest.mark.parametrize("kept", [1, 9_999, 10_000])
-def test_only_the_missing_bytes_are_asked_for(kept, server, folder):
+@pytest.mark.parametrize(
+    ("size", "kept", "ranges"),
+    [(10_000, 1, ["bytes=1-"]), (10_000, 9_999, ["bytes=9999-"]), (10_000, 10_000, []),
+     (None, 10_000, ["bytes=10000-"])],
+)  # fmt: skip
+def test_only_the_missing_bytes_are_requested(size, kept, ranges, server, folder):
     place(folder / "file.part", CONTENT[:kept])
-    assert fetch(remote(server.serve("file", Answer(CONTENT))), folder).read_bytes() == CONTENT
-    assert ranges_asked(server) == [f"bytes={kept}-"]
+    file = remote(server.serve("file", Answer(CONTENT)), size=size)
+    assert fetch(file, folder).read_bytes() == CONTENT
+    assert ranges_asked(server) == ranges
 
 
 @pytest.mark.parametrize("part", [SPOILED[:5000], SPOILED, CONTENT + b"more"])
-def test_a_wrong_part_is_found_and_the_download_starts_over(part, server, folder):
+def test_a_wrong_part_is_found_and_the_download_starts_again(part, server, folder):
     place(folder / "file.part", part)
     assert fetch(remote(server.serve("file", Answer(CONTENT))), folder).read_bytes() == CONTENT
-    assert ranges_asked(server) == [f"bytes={len(part)}-", None]
+    assert ranges_asked(server)[-1] is None
+    assert names_in(folder) == {"file"}
 
 
-def test_a_server_without_ranges_sends_the_whole_file_anew(server, folder):
-    place(folder / "file.part", CONTENT[:5000])
+def test_a_server_without_ranges_sends_the_whole_file_again(server, folder):
+    place(folder / "file.part", SPOILED[:5000])
     address = server.serve("file", Answer(CONTENT, ranges=False))
     assert fetch(remote(address), folder).read_bytes() == CONTENT
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(Answer(status=403), id="403"),
-        pytest.param(Answer(status=404), id="404"),
-        pytest.param(Answer(status=500), id="500"),
-        pytest.param(Answer(b"<html>Sign in", headers=HTML), id="html"),
-        pytest.param(Answer(status=302, headers={"Location": "/first"}), id="redirect loop"),
-        pytest.param(Answer(CONTENT, cut=5), id="cut off each time"),
-        pytest.param(Answer(SPOILED), id="wrong bytes"),
-        pytest.param(Answer(CONTENT + b"more"), id="too many bytes"),
-        None,
-    ],
-)
-@pytest.mark.parametrize("size", [len(CONTENT), None])
-def test_when_the_first_address_fails_the_second_is_used(answer, size, server, folder):
-    first = server.serve("first", answer) if answer else DOWN
-    second = server.serve("second", Answer(CONTENT))
-    assert fetch(remote(first, second, size=size), folder).read_bytes() == CONTENT
+FAILURES = {
+    "HTTP status 403": Answer(status=403),
+    "HTTP status 500": Answer(status=500),
+    "should be of size 10000 but has size 6": Answer(b"<html>", headers=HTML),
+    "redirects": Answer(status=302, headers={"Location": "/file"}),
+    "RemoteProtocolError": Answer(CONTENT, cut=0),
+    f"SHA-256 {sha256(SPOILED)}, expected {sha256(CONTENT)}": Answer(SPOILED),
+    "but has size 10004": Answer(CONTENT + b"more"),
+}
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(Answer(CONTENT, trickle_seconds=0.05), id="a trickle"),
-        pytest.param(Answer(CONTENT, delay_seconds=2), id="nothing at all"),
-    ],
-)
-def test_an_address_that_is_too_slow_is_given_up(answer, server, folder, monkeypatch):
-    monkeypatch.setattr(downloads, "TIMEOUT", (1, 0.4))
-    monkeypatch.setattr(downloads, "PATIENCE", 0.4)
-    first, second = server.serve("first", answer), server.serve("second", Answer(CONTENT))
+@pytest.mark.parametrize("reason", FAILURES)
+def test_a_failed_download_has_its_reason_and_how_to_place_the_file(reason, server, folder):
+    address = server.serve("file", FAILURES[reason])
+    title, line, mirror, by_hand = failure(remote(address), folder).splitlines()
+    assert title == f"{folder / 'file'} could not be downloaded:"
+    assert line.startswith(f"  {address}: ")
+    assert reason in line
+    assert mirror == "HF_ENDPOINT can name a mirror of the hub."
+    assert by_hand == how_to_place(remote(address), folder)
+    assert not any(path.stat().st_size for path in folder.iterdir())
+
+
+def test_an_address_that_sends_nothing_is_given_up(server, folder, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.05)
+    monkeypatch.setattr(downloads, "TIMEOUT", (1, 0.05))
+    address = server.serve("file", Answer(CONTENT, delay_seconds=0.5))
     started = time.monotonic()
-    assert fetch(remote(first, second), folder).read_bytes() == CONTENT
-    assert time.monotonic() - started < 5  # a trickle of all would take 50 seconds
+    assert "Timeout" in failure(remote(address), folder)
+    assert "timed out" in failure(in_zip(address), folder)
+    assert time.monotonic() - started < 3
 
 
-def test_what_comes_slowly_but_surely_is_waited_for(server, folder, monkeypatch):
-    monkeypatch.setattr(downloads, "PATIENCE", 1)
-    monkeypatch.setattr(downloads, "PIECE", 20)
-    address = server.serve("file", Answer(CONTENT[:500], trickle_seconds=0.04))
-    file = remote(address, sha256=sha256(CONTENT[:500]), size=500)
-    assert fetch(file, folder).read_bytes() == CONTENT[:500]
-    assert len(server.asked) == 1
+# ---------------------------------------------------------------------------------------- zips
 
 
-@pytest.mark.parametrize("zip_member", [None, "messages"])
-def test_an_address_that_sends_too_much_is_given_up(zip_member, server, folder, monkeypatch):
-    monkeypatch.setattr(known_files, "ZIP_OVERHEAD", 100)
-    endless = Answer(zipped({"messages": CONTENT}) + bytes(10_000_000), tell_length=False)
-    address = server.serve("file", endless)
-    with pytest.raises(DownloadError, match=f"{address}: serves more than 10[01]00 bytes"):
-        fetch(remote(address, zip_member=zip_member), folder)
-    assert (folder / "file.part").stat().st_size <= len(CONTENT) + 100 + PIECE
+def test_the_member_of_a_zip_is_saved_and_nothing_else(server, folder):
+    path = fetch(in_zip(server.serve("zip", Answer(ARCHIVE))), folder)
+    assert path == folder / "file"
+    assert path.read_bytes() == CONTENT
+    assert names_in(folder) == {"file"}
 
 
-def test_without_the_users_word_only_https_is_asked(server, folder, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.invalid")
-    address = server.serve("file", Answer(CONTENT))
-    with pytest.raises(DownloadError, match=f"{address} is not https"):
-        fetch(remote(address), folder)
-    assert server.asked == []
-
-
-def test_a_redirect_to_what_is_not_https_is_not_followed(server, folder):
-    elsewhere = server.serve("there", Answer(CONTENT)).replace("127.0.0.1", "localhost")
-    address = server.serve("here", Answer(status=302, headers={"Location": elsewhere}))
-    with pytest.raises(DownloadError, match=f"{address}: {elsewhere} is not https"):
-        fetch(remote(address), folder)
-    assert len(server.asked) == 1
-
-
-def test_a_redirect_is_followed(server, folder):
-    server.serve("there", Answer(CONTENT))
-    address = server.serve("here", Answer(status=302, headers={"Location": "/there"}))
-    assert fetch(remote(address), folder).read_bytes() == CONTENT
-
-
-def test_a_server_out_of_order_is_asked_again(server, folder):
-    address = server.serve("file", Answer(status=503), Answer(CONTENT))
-    assert fetch(remote(address), folder).read_bytes() == CONTENT
-
-
-def test_when_all_addresses_fail_each_is_named_with_its_reason(server, folder):
-    reasons = {
-        DOWN: "refused",
-        server.serve("forbidden", Answer(status=403)): "403",
-        server.serve("broken", Answer(status=500)): "500",
-        server.serve(
-            "html", Answer(b"<html>", headers=HTML)
-        ): "6 bytes of text/html, expected 10000",
-        server.serve("loop", Answer(status=302, headers={"Location": "/loop"})): "redirects",
-        server.serve("spoiled", Answer(SPOILED)): sha256(SPOILED),
-    }
-    with pytest.raises(DownloadError) as raised:
-        fetch(remote(*reasons), folder)
-    _, *lines, way_out = str(raised.value).splitlines()
-    for line, (address, reason) in zip(lines, reasons.items(), strict=True):
-        assert line.startswith(f"  {address}: ")
-        assert reason in line
-    assert way_out.startswith(f"Save the file at {DOWN} or ")
-    assert way_out.endswith(f"as {folder / 'file'} (SHA-256 {sha256(CONTENT)}).")
-    assert names_in(folder) == set()
-
-
-def test_a_file_of_the_hub_is_asked_for_at_its_mirror(server, folder, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/mirror/")
-    server.serve("mirror/someone/model/resolve/revision/weights", Answer(CONTENT))
-    file = hub_file("someone/model", "revision", "weights", sha256(CONTENT), size=len(CONTENT))
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        Answer(status=403),
+        Answer(b"<html>Sign in", headers=HTML),
+        Answer(ARCHIVE[:-30]),
+        Answer(ARCHIVE, cut=100),
+        Answer(zipped({"messages": CONTENT})),
+        Answer(b""),
+    ],
+    ids=["down", "403", "web page", "truncated", "cut off", "another zip", "empty"],
+)
+def test_if_the_first_address_of_a_zip_fails_the_second_is_used(answer, server, folder):
+    first = server.serve("first", answer) if answer else DOWN
+    file = in_zip(first, server.serve("second", Answer(ARCHIVE)))
     assert fetch(file, folder).read_bytes() == CONTENT
+    assert names_in(folder) == {"file"}
+
+
+def test_a_wrong_zip_leaves_nothing_and_the_next_run_downloads_again(server, folder):
+    file = in_zip(server.serve("zip", Answer(zipped({"messages": SPOILED}))), DOWN)
+    _, first, second, by_hand = failure(file, folder).splitlines()
+    assert "SHA256 hash of downloaded file" in first
+    assert second.startswith(f"  {DOWN}: ConnectionError: ")
+    assert by_hand.startswith(f"Save the member messages of the zip at {server.url}/zip or {DOWN}")
+    assert names_in(folder) == set()
+    server.serve("zip", Answer(ARCHIVE))
+    assert fetch(file, folder).read_bytes() == CONTENT
+
+
+# --------------------------------------------------------------------- mirror, proxy and token
+
+
+def test_the_hubs_files_are_requested_from_the_mirror_if_one_is_named(server, folder, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/mirror/")
+    server.serve(f"mirror/{WEIGHTS}", Answer(CONTENT))
+    assert fetch(weights(), folder).read_bytes() == CONTENT
+    monkeypatch.setenv("HF_ENDPOINT", " ")
+    assert weights().addresses == (f"https://huggingface.co/{WEIGHTS}",)
+
+
+@pytest.mark.parametrize("endpoint", ["mirror.invalid", "//mirror", "ftp://mirror", "https://"])
+def test_an_endpoint_that_is_no_address_is_one_sentence(endpoint, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(ValueError, match=r"^HF_ENDPOINT must be an address such as .*$"):
+        weights()
 
 
 def test_a_proxy_is_asked_for_the_file(server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror.invalid")
     monkeypatch.setenv("HTTP_PROXY", server.url)
-    address = "http://mirror.invalid/someone/model/resolve/revision/weights"
-    server.answers[address] = [Answer(CONTENT)]
-    file = hub_file("someone/model", "revision", "weights", sha256(CONTENT), size=len(CONTENT))
-    assert fetch(file, folder).read_bytes() == CONTENT
-    assert [path for path, _ in server.asked] == [address]
+    server.answers[f"http://mirror.invalid/{WEIGHTS}"] = [Answer(CONTENT)]
+    assert fetch(weights(), folder).read_bytes() == CONTENT
+    assert [path for path, _ in server.asked] == [f"http://mirror.invalid/{WEIGHTS}"]
 
 
-def test_a_proxy_that_refuses_is_named(server, folder, monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", server.url)
-    with pytest.raises(DownloadError, match=r"Unable to connect to proxy.*403"):
-        fetch(remote("https://mirror.invalid/file"), folder)
+@pytest.mark.parametrize("make", [weights, lambda: in_zip("https://mirror.invalid/zip")])
+def test_a_proxy_that_refuses_is_named(make, server, folder, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.invalid")
+    monkeypatch.setenv("HTTPS_PROXY", server.url.replace("//", "//me:password@"))
+    message = failure(make(), folder)
+    assert "ProxyError" in message
+    assert "403" in message
+    assert "NO_PROXY" in message
+    assert "password" not in message
     assert server.asked[0][0] == "mirror.invalid:443"
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "HF_TOKEN"), (403, "HTTPS_PROXY"), (407, "NAME:PASSWORD@HOST"), (429, "wait")],
+)
+def test_a_refusal_comes_with_a_hint(status, words, server, folder):
+    address = server.serve("file", Answer(status=status))
+    for file in (remote(address), in_zip(address)):
+        assert words in failure(file, folder).splitlines()[1]
+
+
+def authorizations(server):
+    return [headers.get("Authorization") for _, headers in server.asked]
+
+
+@pytest.fixture
+def trusted(quick_and_alone, monkeypatch):
+    """Trusts the certificate of the https server."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_token_is_sent_to_the_hub_and_not_where_it_redirects_to(
+    host, server, https_server, folder, monkeypatch
+):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setenv("HF_ENDPOINT", https_server.url)
+    elsewhere = server.serve("there", Answer(CONTENT)).replace("127.0.0.1", host)
+    https_server.serve(WEIGHTS, Answer(status=302, headers={"Location": elsewhere}))
+    assert fetch(weights(), folder).read_bytes() == CONTENT
+    assert authorizations(https_server) == [f"Bearer {SECRET}"]
+    assert authorizations(server) == [None]
+
+
+def test_the_token_may_be_in_its_file_can_be_disabled_and_is_not_sent_for_a_zip(
+    server, tmp_path, folder, monkeypatch
+):
+    server.serve(WEIGHTS, Answer(CONTENT))
+    (tmp_path / "token").write_text(f"{SECRET}\n")
+    fetch(weights(), folder)
+    fetch(in_zip(server.serve("zip", Answer(ARCHIVE))), folder)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    fetch(weights(), tmp_path / "elsewhere")
+    assert authorizations(server) == [f"Bearer {SECRET}", None, None]
+
+
+@pytest.mark.parametrize("token", [SECRET, f"{SECRET} X", f"{SECRET}ï"])
+def test_no_message_shows_the_token_even_if_the_server_repeats_it(
+    token, server, folder, monkeypatch
+):
+    server.serve(WEIGHTS, Answer(status=401, reason=f"no {SECRET} here"))
+    monkeypatch.setenv("HF_TOKEN", token)
+    message = failure(weights(), folder)
+    assert "HF_TOKEN" in message
+    assert SECRET not in message
+
+
+def test_a_password_of_the_mirror_is_used_and_never_shown(server, folder, monkeypatch, caplog):
+    monkeypatch.setenv("HF_ENDPOINT", server.url.replace("//", "//me:p4ssw0rd@"))
+    server.serve(WEIGHTS, Answer(status=429))
+    message = failure(weights(), folder)
+    assert "wait some minutes" in message
+    assert "429" in caplog.text
+    assert "p4ssw0rd" not in message + caplog.text
+    server.serve(WEIGHTS, Answer(CONTENT))
+    assert fetch(weights(), folder).read_bytes() == CONTENT
+    assert authorizations(server)[-1] == "Basic bWU6cDRzc3cwcmQ="
+    monkeypatch.setenv("HF_ENDPOINT", "me:p4ssw0rd@mirror")
+    with pytest.raises(ValueError, match=r"\*\*\*@mirror"):
+        weights()
+
+
+# -------------------------------------------------------------------------------- certificates
+
+VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_the_certificates_of_each_variable_are_trusted(
+    name, https_server, tmp_path, folder, monkeypatch
+):
+    shutil.copy(CERTIFICATE, tmp_path / "ce275665.0")  # by which OpenSSL finds it in a folder
+    monkeypatch.setenv(name, str(tmp_path if name == "SSL_CERT_DIR" else CERTIFICATE))
+    assert fetch(remote(https_server.serve("file", Answer(CONTENT))), folder)
+    assert fetch(in_zip(https_server.serve("zip", Answer(ARCHIVE))), tmp_path / "zip")
+
+
+def test_an_untrusted_certificate_is_refused_with_the_variables_that_help(https_server, folder):
+    address = https_server.serve("file", Answer(CONTENT))
+    for file in (remote(address), in_zip(address)):
+        message = failure(file, folder)
+        assert "CERTIFICATE_VERIFY_FAILED" in message
+        assert "SSL_CERT_FILE names trusted certificates" in message
+
+
+def test_certificates_that_do_not_exist_are_named_by_their_variable(folder, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/not/there")
+    with pytest.raises(ValueError, match="SSL_CERT_FILE names /not/there, which does not exist"):
+        fetch(remote(DOWN), folder)
+
+
+# ----------------------------------------------------------------------------------- processes
+
+SCRIPT = """
+import pathlib, sys
+from experiments.system.downloads import RemoteFile, fetch
+address, sha256, folder = sys.argv[1:]
+{before}
+try:
+    fetch(RemoteFile(("file",), sha256, (address,)), pathlib.Path(folder))
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="has no file-size limits")
-def test_a_download_beyond_the_disk_is_told_and_resumed_once_there_is_room(server, folder):
-    script = (
-        "import pathlib, resource, sys\n"
-        "from experiments.system.downloads import RemoteFile, fetch\n"
-        "address, sha256, folder = sys.argv[1:]\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        "try:\n"
-        "    fetch(RemoteFile(('file',), sha256, (address,)), pathlib.Path(folder))\n"
-        "except OSError as error:\n"
-        "    print(error)\n"
-    )
+def test_a_full_disk_is_named_and_the_download_resumed_once_there_is_room(server, folder):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))"
     address = server.serve("file", Answer(CONTENT))
-    output, errors = start_python(script, address, sha256(CONTENT), folder).communicate(timeout=60)
+    process = start_python(SCRIPT.format(before=limit), address, sha256(CONTENT), folder)
+    output, errors = process.communicate(timeout=60)
     assert output.splitlines() == [
-        "Downloading file: 10.0kB",
+        "Downloading file",
         f"[Errno 27] File too large: '{folder / 'file.part'}'",
     ], errors
-    assert names_in(folder) == {"file.part"}
 
     server.asked.clear()
     assert fetch(remote(address), folder).read_bytes() == CONTENT
     assert ranges_asked(server) == ["bytes=5000-"]
 
 
+@pytest.mark.process
 def test_a_download_that_is_killed_is_resumed(server, folder):
-    script = (
-        "import pathlib, sys\n"
-        "from experiments.system.downloads import RemoteFile, fetch\n"
-        "address, sha256, folder = sys.argv[1:]\n"
-        "fetch(RemoteFile(('file',), sha256, (address,)), pathlib.Path(folder))\n"
-    )
-    big = random.Random(1).randbytes(1_000_000)
+    small = "from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 1000"
+    big, part = random.Random(1).randbytes(1_000_000), folder / "file.part"
     address = server.serve("file", Answer(big, cut=500_000, trickle_seconds=1e-6), Answer(big))
-    process = start_python(script, address, sha256(big), folder)
-    while downloads.size_of(folder / "file.part") < 50_000:
+    process = start_python(SCRIPT.format(before=small), address, sha256(big), folder)
+    while not part.exists() or part.stat().st_size < 50_000:
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.communicate()
-    kept = downloads.size_of(folder / "file.part")
+    kept = part.stat().st_size
     assert names_in(folder) == {"file.part"}
 
     server.asked.clear()
@@ -263,99 +494,18 @@ def test_a_download_that_is_killed_is_resumed(server, folder):
     assert ranges_asked(server) == [f"bytes={kept}-"]
 
 
-def test_two_processes_at_once_download_once_and_both_end_right(server, folder):
-    script = (
-        "import pathlib, sys\n"
-        "from experiments.system.downloads import RemoteFile, fetch\n"
-        "address, sha256, folder = sys.argv[1:]\n"
-        "print('ready', flush=True)\n"
-        "sys.stdin.readline()\n"
-        "path = fetch(RemoteFile(('file',), sha256, (address,)), pathlib.Path(folder))\n"
-        "print(path.read_bytes().hex())\n"
-    )
+@pytest.mark.process
+def test_two_processes_at_once_download_once(server, folder):
+    wait = "print('ready', flush=True); sys.stdin.readline()"
     address = server.serve("file", Answer(CONTENT, delay_seconds=0.3))
-    processes = [start_python(script, address, sha256(CONTENT), folder) for _ in range(2)]
+    arguments = (SCRIPT.format(before=wait), address, sha256(CONTENT), folder)
+    processes = [start_python(*arguments) for _ in range(2)]
     assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()
     for process in processes:
         output, errors = process.communicate(timeout=30)
-        assert output.splitlines()[-1] == CONTENT.hex(), errors
+        assert (process.returncode, errors) == (0, ""), output
+    assert (folder / "file").read_bytes() == CONTENT
     assert len(server.asked) == 1
-
-
-# ---------------------------------------------------------------------------------------- zips
-
-
-@pytest.mark.parametrize(
-    "archive",
-    [
-        pytest.param(zipped({"messages": CONTENT, "readme": b"Hello"}), id="first"),
-        pytest.param(zipped({"readme": b"Hello", "messages": CONTENT}), id="zipped again"),
-        pytest.param(zipped({"messages": CONTENT}, zipfile.ZIP_STORED), id="uncompressed"),
-    ],
-)
-def test_a_member_is_taken_from_any_zip_that_holds_it(archive, server, folder):
-    address = server.serve("zip", Answer(archive))
-    path = fetch(remote(address, zip_member="messages"), folder)
-    assert path == folder / "file"
-    assert path.read_bytes() == CONTENT
-    assert names_in(folder) == {"file"}
-
-
-@pytest.mark.parametrize(
-    "archive",
-    [
-        pytest.param(zipped({"readme": CONTENT}), id="no such member"),
-        pytest.param(CONTENT, id="no zip"),
-        pytest.param(b"", id="empty"),
-        pytest.param(zipped({"messages": CONTENT + b"more"}), id="oversized"),
-        pytest.param(zipped({"messages": CONTENT[:-1]}), id="too short"),
-        pytest.param(zipped({"messages": SPOILED}), id="other content"),
-        pytest.param(zipped({"messages": CONTENT})[:-30], id="truncated"),
-    ],
-)
-def test_a_zip_without_the_right_member_is_refused(archive, server, folder):
-    address = server.serve("zip", Answer(archive))
-    with pytest.raises(DownloadError, match=f"{address}: .*messages.*\nSave the member messages"):
-        fetch(remote(address, zip_member="messages"), folder)
-    assert names_in(folder) == set()
-
-
-def test_a_web_page_in_place_of_a_zip_is_named(server, folder):
-    address = server.serve("zip", Answer(b"<html>Sign in", headers=HTML))
-    with pytest.raises(DownloadError, match=f"{address}: serves 13 bytes of text/html, expected a"):
-        fetch(remote(address, zip_member="messages"), folder)
-
-
-def test_an_oversized_member_is_read_one_byte_too_far_and_no_further(tmp_path):
-    archive = place(tmp_path / "zip", zipped({"messages": bytes(10_000_000)}))
-    assert read_member(archive, "messages", 100) == bytes(101)
-
-
-def test_members_that_climb_out_of_the_folder_are_never_written(server, tmp_path, folder):
-    members = {"../climbed": b"", "/climbed": b"", "messages": CONTENT, "sub/../../climbed": b""}
-    address = server.serve("zip", Answer(zipped(members)))
-    fetch(remote(address, zip_member="messages"), folder)
-    assert names_in(folder) == {"file"}
-    assert not list(tmp_path.rglob("*climbed*"))
-
-
-TEXT = b"".join(b"%d: some message\n" % i for i in range(1000))
-DAMAGED = bytearray(zipped({"messages": TEXT}))
-DAMAGED[45] ^= 0xFF  # within the compressed data
-
-
-def test_a_zip_damaged_within_is_passed_over(server, folder):
-    first = server.serve("first", Answer(bytes(DAMAGED)))
-    second = server.serve("second", Answer(zipped({"messages": TEXT})))
-    file = remote(first, second, sha256=sha256(TEXT), size=len(TEXT), zip_member="messages")
-    assert fetch(file, folder).read_bytes() == TEXT
-
-
-def test_a_wrong_part_of_a_zip_is_found_and_the_download_starts_over(server, folder):
-    place(folder / "file.part", bytes(DAMAGED[:500]))
-    address = server.serve("zip", Answer(zipped({"messages": TEXT})))
-    file = remote(address, sha256=sha256(TEXT), size=len(TEXT), zip_member="messages")
-    assert fetch(file, folder).read_bytes() == TEXT

@@ -1,32 +1,33 @@
 import numpy as np
 import pytest
-from records import make_record, make_stand_in
+from records import make_baseline, make_run, make_seeds, make_substitute
 
-from experiments.comparison.crossed import cross, seeds_to_settle, smallest_seen, units_of
-from experiments.comparison.evidence import correct, weigh
+from experiments.comparison.evidence import compare, correct_p_values
 from experiments.comparison.groups import pair_up
-from experiments.comparison.statistics import holm
-from experiments.training.metrics import measure
+from experiments.comparison.statistics import (
+    cross,
+    detectable_difference,
+    holm,
+    seeds_needed,
+    units_of,
+)
 
 
-def group(row, wrong_of_each, total=300, **more):
-    return [
-        make_record(row, seed=seed, wrong=wrong, total=total, **more)
-        for seed, wrong in enumerate(wrong_of_each)
-    ]
+def compared(first, second, margin=0.01):
+    return compare(pair_up(first, second), margin)
 
 
-def held(first, second, margin=0.01):
-    return weigh(pair_up(first, second), margin)
+def with_texts(texts, *args, **more):
+    return make_seeds(*args, test={"same_text": texts}, **more)
 
 
-def test_a_verdict_that_most_seeds_contradict_is_none():
+def test_a_verdict_is_over_all_seeds_not_of_the_first():
     first, second = [range(10), *[range(3)] * 4], [[], *[range(15)] * 4]
-    assert held(group(1, first[:1]), group(4, second[:1])).verdict == "better"
-    evidence = held(group(1, first), group(4, second))
+    assert compared(make_seeds(1, first[:1]), make_seeds(4, second[:1])).verdict == "better"
+    evidence = compared(make_seeds(1, first), make_seeds(4, second))
     assert evidence.mcnemar == 2 / 2**10
     assert evidence.accuracy.mean == pytest.approx(-(4 * 12 - 10) / 1500)
-    assert evidence.verdict == "not known"
+    assert evidence.verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -35,146 +36,143 @@ def test_a_verdict_that_most_seeds_contradict_is_none():
         ([range(30), range(31), range(29)], "worse"),
         ([[0], [1], [0]], "better"),
         ([range(11), range(1, 11), range(10)], "equivalent"),
-        ([range(8), range(12), range(7)], "not known"),
+        ([range(8), range(12), range(7)], "inconclusive"),
     ],
 )
 def test_three_seeds_have_one_of_four_verdicts(wrong, verdict):
-    assert held(group(1, [range(10), range(10), range(11)]), group(4, wrong)).verdict == verdict
+    base = make_seeds(1, [range(10), range(10), range(11)])
+    assert compared(base, make_seeds(4, wrong)).verdict == verdict
 
 
-def test_a_difference_that_is_real_but_within_the_margin_is_better_first():
-    first, second = group(1, [range(10)] * 3, 3000), group(4, [[]] * 3, 3000)
-    evidence = held(first, second)
+def test_a_significant_difference_within_the_margin_is_better_or_worse():
+    first, second = make_seeds(1, [range(10)] * 3, 3000), make_seeds(4, [[]] * 3, 3000)
+    evidence = compared(first, second)
     assert (evidence.verdict, evidence.is_within_margin) == ("better", True)
-    assert held(first, second, 0.003).is_within_margin is False
+    assert evidence._replace(margin=0.003).is_within_margin is False
 
 
 def test_the_interval_is_that_of_the_paired_differences():
-    first, second = group(1, [[1, 2], [1], [5]], 12), group(4, [[3], [3, 1, 7], []], 12)
+    first = make_seeds(1, [[1, 2], [1], [5]], 12)
+    second = make_seeds(4, [[3], [3, 1, 7], []], 12)
     differences = np.zeros((3, 12))
     differences[0, [1, 2, 3]] = 1, 1, -1
     differences[1, [3, 7]] = -1
     differences[2, 5] = 1
-    assert held(first, second).accuracy.crossed == cross(units_of(differences, range(12)))
+    evidence = compared(first, second)
+    assert evidence.accuracy.crossed == cross(units_of(differences, range(12)))
+    assert (evidence.only_first, evidence.only_second) == (1, 2)
 
 
-def test_only_seeds_that_both_have_count():
-    first, second = group(1, [[1], [2], [3], [4]]), group(4, [[5], [6], [7]])
-    evidence = held(first, list(reversed(second))[:2])
+def test_only_shared_seeds_count():
+    first, second = make_seeds(1, [[1], [2], [3], [4]]), make_seeds(4, [[5], [6], [7]])
+    evidence = compared(first, list(reversed(second))[:2])
     assert evidence.seeds == [1, 2]
     assert evidence.accuracy.mean == 0
 
 
-def test_two_seeds_say_nothing_of_others():
-    evidence = held(group(1, [range(10)] * 2), group(4, [[]] * 2))
-    assert (evidence.verdict, evidence.p_value, evidence.outlook) == ("not known", None, None)
+def test_two_seeds_say_nothing_about_others():
+    evidence = compared(make_seeds(1, [range(10)] * 2), make_seeds(4, [[]] * 2))
+    assert (evidence.verdict, evidence.p_value, evidence.power) == ("inconclusive", None, None)
     assert (evidence.accuracy.crossed, evidence.log_loss.crossed) == (None, None)
 
 
-def test_three_seeds_and_two_messages_say_something_of_others():
-    evidence = held(group(1, [[0], [1], []], 2), group(4, [[]] * 3, 2))
+def test_three_seeds_and_two_examples_say_something_about_others():
+    evidence = compared(make_seeds(1, [[0], [1], []], 2), make_seeds(4, [[]] * 3, 2))
     assert evidence.accuracy.crossed is not None
-    assert evidence.outlook is not None
+    assert evidence.power is not None
 
 
-def test_one_seed_has_the_exact_test_of_its_messages():
-    evidence = held(group(1, [range(10)]), group(4, [[20]]))
+def test_one_seed_has_the_exact_test_of_its_examples():
+    evidence = compared(make_seeds(1, [range(10)]), make_seeds(4, [[20]]))
     assert (evidence.only_first, evidence.only_second) == (1, 10)
     assert evidence.p_value == evidence.mcnemar == pytest.approx(2 * (1 + 11) / 2**11)
     assert (evidence.verdict, evidence.accuracy.crossed) == ("better", None)
-    assert evidence.outlook.seeds is None
-    clear = held(group(1, [range(40)]), group(4, [[]]))
-    assert clear.outlook.seeds is None  # one seed tells nothing of what others bring
+    assert evidence.power.seeds is None
+    assert compared(make_seeds(1, [range(40)]), make_seeds(4, [[]])).power.seeds is None
 
 
-def test_a_baseline_stands_against_every_seed():
-    first, majority = group(1, [[1], [2], [3]]), make_record(None, wrong=range(90), total=300)
-    evidence = held(first, [majority])
+def test_a_baseline_is_compared_with_every_seed():
+    first, majority = make_seeds(1, [[1], [2], [3]]), make_baseline(wrong=range(90), total=300)
+    evidence = compared(first, [majority])
     assert (evidence.seeds, evidence.verdict) == ([0, 1, 2], "worse")
-    assert held([majority], first).seeds == [0, 1, 2]
+    assert compared([majority], first).seeds == [0, 1, 2]
 
 
-def test_messages_of_one_text_are_drawn_together():
-    first, second = group(1, [range(0, 40), range(0, 42), range(0, 38)]), group(4, [range(8)] * 3)
-    alone = held(first, second)
-    for record in first:
-        record["test"]["same_text"] = [i - i % 2 for i in range(300)]
-    together = held(first, second)
-    assert (alone.distinct, together.distinct, together.messages) == (None, 150, 300)
+def test_examples_with_one_text_are_one_unit():
+    wrong, pairs = [range(40), range(42), range(38)], [i - i % 2 for i in range(300)]
+    second = make_seeds(4, [range(8)] * 3)
+    alone = compared(make_seeds(1, wrong), second)
+    together = compared(with_texts(pairs, 1, wrong), second)
+    assert (alone.distinct, together.distinct, together.examples) == (None, 150, 300)
     assert together.accuracy.mean == alone.accuracy.mean
     widths = [e.accuracy.crossed.interval.high - e.accuracy.mean for e in (alone, together)]
     assert widths[1] > 1.2 * widths[0]
-    assert held(second, first).distinct == 150  # whichever record tells
+    assert compared(second, with_texts(pairs, 1, wrong)).distinct == 150  # either record has it
 
 
-def test_losses_have_the_means_that_the_metrics_have():
-    first, second = group(1, [[1, 2], [1], [5]], 12), group(4, [[3], [3, 1, 7], []], 12)
-    second[1]["test"]["probabilities"][4] = [0.3, 0.7]
-    evidence = held(first, second)
-
-    def mean(records, name):
-        tests = [record["test"] for record in records]
-        found = [measure(np.array(t["probabilities"]), np.array(t["labels"])) for t in tests]
-        return np.mean([getattr(metrics, name) for metrics in found])
-
+def test_losses_have_the_means_of_the_metrics():
+    first, second = (
+        make_seeds(row, wrong, 12)
+        for row, wrong in ((1, [[1, 2], [1], [5]]), (4, [[3], [3, 1, 7], []]))
+    )
+    evidence = compared(first, second)
     for name in ("log_loss", "brier_score"):
+        means = [np.mean([getattr(run.metrics, name) for run in runs]) for runs in (first, second)]
         difference = getattr(evidence, name)
-        assert difference.mean == pytest.approx(mean(second, name) - mean(first, name))
+        assert difference.mean == pytest.approx(means[1] - means[0])
         assert difference.crossed.interval.low < difference.mean < difference.crossed.interval.high
 
 
 def test_losses_of_which_none_differs_have_no_interval():
-    evidence = held(group(1, [[1]] * 3), group(18, [[1]] * 3))
+    evidence = compared(make_seeds(1, [[1]] * 3), make_seeds(18, [[1]] * 3))
     assert (evidence.log_loss.mean, evidence.log_loss.crossed) == (0, None)
     assert evidence.verdict == "equivalent"
-    assert evidence.outlook is None
+    assert evidence.power is None
 
 
-def test_the_outlook_is_that_of_as_many_seeds_and_messages():
-    evidence = held(group(1, [range(10), *[range(3)] * 4]), group(4, [[], *[range(15)] * 4]))
+def test_the_power_is_that_of_as_many_seeds_and_examples():
+    first = make_seeds(1, [range(10), *[range(3)] * 4])
+    evidence = compared(first, make_seeds(4, [[], *[range(15)] * 4]))
     components = evidence.accuracy.crossed.components
-    assert evidence.outlook.smallest == smallest_seen(components, 5, 300)
-    assert evidence.outlook.seeds == seeds_to_settle(components, evidence.accuracy.mean, 300)
+    assert evidence.power.detectable == detectable_difference(components, 5, 300)
+    assert evidence.power.seeds == seeds_needed(components, evidence.accuracy.mean, 300)
 
 
-def test_messages_to_settle_are_counted_with_those_of_one_text():
-    first, second = group(1, [range(8)]), group(4, [range(4, 8)])
-    counts = []
+def test_the_examples_needed_include_those_with_one_text():
+    second, counts = make_seeds(4, [range(4, 8)]), []
     for size in (1, 2):
-        for record in first:
-            record["test"]["same_text"] = [i - i % size for i in range(300)]
-        counts.append(held(first, second).outlook.messages)
+        first = with_texts([i - i % size for i in range(300)], 1, [range(8)])
+        counts.append(compared(first, second).power.examples)
     assert counts[1] == pytest.approx(2 * counts[0], rel=0.05)
 
 
-def test_messages_of_one_text_alone_say_nothing_of_others():
-    first, second = group(1, [[1], [1], []]), group(4, [[], [], []])
-    first[0]["test"]["same_text"] = [0] * 300
-    evidence = held(first, second)
-    assert (evidence.verdict, evidence.p_value, evidence.outlook) == ("not known", None, None)
-    one = held(first[:1], second[:1])
-    assert (one.verdict, one.outlook) == ("not known", None)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_examples_that_all_have_one_text_say_nothing_about_others(seeds):
+    first = with_texts([0] * 300, 1, [[1], [1], []][:seeds])
+    evidence = compared(first, make_seeds(4, [[]] * seeds))
+    assert (evidence.verdict, evidence.power) == ("inconclusive", None)
+    assert (evidence.p_value is None) == (seeds == 3)
 
 
-def test_what_both_stand_for_is_told_once():
+def test_shared_conditions_are_stored_once():
     a = "1a2b3c4d".ljust(64, "0")
-    stand_ins = [make_stand_in(row, a, name="tiny.safetensors") for row in (1, 16)]
-    evidence = held(stand_ins[:1], stand_ins[1:])
+    first, second = ([make_substitute(row, a)] for row in (1, 16))
+    evidence = compared(first, second)
     assert evidence.names == ("row 01", "row 16")
     assert evidence.conditions == "checkpoint tiny.safetensors 1a2b3c4d"
-    majority = make_record(None, name="baseline majority")
-    assert held(stand_ins[:1], [majority]).conditions == evidence.conditions
-    other = held([make_record(1)], stand_ins[1:])
+    for pair in ((first, [make_baseline()]), ([make_baseline()], first)):
+        assert compared(*pair).conditions == evidence.conditions
+    other = compared([make_run(1)], second)
     assert other.names == ("row 01", "row 16, checkpoint tiny.safetensors 1a2b3c4d")
     assert other.conditions == ""
 
 
-def test_p_values_are_corrected_over_those_that_have_one():
-    first = group(1, [range(10)] * 3)
-    found = correct([
-        held(first, group(4, [range(10, 30), range(11, 31), range(12, 32)])),
-        held(first, group(16, [[]] * 2)),
-        held(first, group(2, [range(10, 12)])),
+def test_p_values_are_corrected_over_the_rows_that_have_one():
+    first = make_seeds(1, [range(10)] * 3)
+    found = correct_p_values([
+        compared(first, make_seeds(4, [range(10, 30), range(11, 31), range(12, 32)])),
+        compared(first, make_seeds(16, [[]] * 2)),
+        compared(first, make_seeds(2, [range(10, 12)])),
     ])  # fmt: skip
     assert [evidence.compared for evidence in found] == [2, 1, 2]
     one, two, three = found

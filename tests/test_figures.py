@@ -1,87 +1,88 @@
 import re
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.text import Text
-from records import make_record, make_stand_in, some_records
+from records import make_baseline, make_run, make_substitute, some_runs
 
-from experiments.comparison import figures
-from experiments.comparison.costs import draw_times
 from experiments.comparison.figures import as_svg, draw_all, plot
-from experiments.comparison.groups import group_records
+from experiments.comparison.groups import group_runs
 from experiments.comparison.summaries import summarise
 
 
-def shown(records):
-    """The groups of some records, and their summaries."""
-    groups = group_records(records)
-    return groups, summarise(groups)
+def drawn(runs):
+    groups = group_runs(runs)
+    return draw_all(groups, summarise(groups, 0.01))
 
 
-def test_the_figures_are_drawn(tmp_path):
-    paths = plot(*shown(some_records()), tmp_path)
-    assert [path.stem for path in paths] == [
-        "test_accuracy",
-        "time_and_accuracy",
-        "memory_and_accuracy",
-        "calibration",
-        "curves",
-    ]
+@pytest.fixture(scope="module")
+def some_figures():
+    return drawn(some_runs())
+
+
+def test_the_figures_are_written_as_png(tmp_path):
+    groups = group_runs(some_runs())
+    paths = plot(groups, summarise(groups, 0.01), tmp_path)
+    assert [path.name for path in paths] == [
+        "test_accuracy.png", "time_and_accuracy.png", "memory_and_accuracy.png", "calibration.png",
+        "curves.png",
+    ]  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
-@pytest.fixture
-def captions(monkeypatch, tmp_path):
-    """Draws records and returns the captions of the figures."""
-
-    def draw(*records):
-        found = []
-        monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: found.append(self))
-        monkeypatch.setattr(figures, "write_whole", lambda *_: None)
-        plot(*shown(records), tmp_path)
-        return [figure.legends[0].get_title().get_text() for figure in found]
-
-    return draw
+def test_figures_without_data_are_left_out():
+    names = drawn([make_run(1, losses=[], accuracies=[], peak_memory_mib=None)])
+    assert list(names) == ["test_accuracy", "time_and_accuracy", "calibration"]
+    drawn([make_run(1, accuracies=[], peak_memory_mib=0, seconds={"train": 0})])
 
 
-def test_a_caption_says_what_stands_in_for_the_published_models(captions):
-    for caption in captions(make_record(1), make_stand_in(16, "a" * 64)):
-        assert caption.startswith("Stand-ins, no runs of the published models")
+def test_legends_name_substitutes_for_the_published_models(some_figures):
+    for figure in drawn([make_run(1), make_substitute(16, "a" * 64)]).values():
+        caption = figure.legends[0].get_title().get_text()
+        assert caption.startswith("Substitutes for the published models")
         assert caption.endswith("\ncheckpoint tiny.safetensors aaaaaaaa")
-    assert captions(make_record(1)) == [""] * 5
+    assert {f.legends[0].get_title().get_text() for f in some_figures.values()} == {""}
 
 
-def test_points_of_time_and_accuracy_have_a_mark_for_each_family():
-    stand_ins = [make_stand_in(row, "a" * 64) for row in (1, 16)]
-    baseline = make_record(None, name="baseline majority")
-    records = [make_record(1), make_record(16), *stand_ins, baseline]
-    figure = draw_times(*shown(records), heading="")
-    marks = {line.get_label(): line.get_marker() for line in figure.axes[0].lines}
+def test_each_family_of_runs_has_a_mark_and_each_point_its_name():
+    substitutes = [make_substitute(row, "a" * 64) for row in (1, 16)]
+    figures = drawn([make_run(1), make_run(16), *substitutes, make_baseline()])
+    axes = figures["time_and_accuracy"].axes[0]
+    marks = {line.get_label(): line.get_marker() for line in axes.lines}
     assert list(marks) == [
         "published models", "checkpoint tiny.safetensors aaaaaaaa", "baselines"
     ]  # fmt: skip
     assert len(set(marks.values())) == 3
-    assert sorted(text.get_text() for text in figure.axes[0].texts) == [
+    assert sorted(text.get_text() for text in axes.texts) == [
         "baseline majority", "row 01", "row 01", "row 16", "row 16"
     ]  # fmt: skip
+
+
+def test_points_are_at_the_values_of_the_runs(some_figures):
+    seconds, accuracies = some_figures["time_and_accuracy"].axes[0].lines[0].get_data()
+    assert list(seconds) == [4, 7, 19]
+    assert list(accuracies) == pytest.approx([100 * n / 24 for n in (21, 23, 20)])
+    losses, _, train, validation = some_figures["curves"].axes[0].lines
+    assert losses.get_xydata().tolist() == [[0, 2], [50, 1]]
+    assert train.get_xydata().tolist() == [[10 / 8, 0.8]]  # batches of an epoch
+    assert validation.get_xydata().tolist() == [[10 / 8, 0.7]]
 
 
 # ---------------------------------------------------------------------------------------- words
 
 
-def many_records(count):
-    """Groups that lie at a few places, with names from short to long."""
+def many_runs(count):
+    """Groups at a few places, with names from short to long."""
     kinds = [
-        lambda row: make_record(row, precision="bfloat16"),
-        lambda row: make_stand_in(row, "a" * 64, name=f"{'a_long_name_' * 4}.safetensors"),
-        lambda row: make_stand_in(row, "b" * 64, data="c" * 64),
-        make_record,
+        lambda row: make_run(row, precision="bfloat16"),
+        lambda row: make_substitute(row, "a" * 64, name=f"{'a_long_name_' * 4}.safetensors"),
+        lambda row: make_substitute(row, "b" * 64, data="c" * 64),
+        make_run,
     ]  # fmt: skip
     for i in range(count):
-        record = kinds[i % len(kinds)](1 + i // 2)
-        record["seconds"] = {"prefix": 0.0, "train": 3.0 + i % 3 / 10}
-        yield record
+        run = kinds[i % len(kinds)](1 + i // 2)
+        yield replace(run, seconds={"prefix": 0.0, "train": 3.0 + i % 3 / 10})
 
 
 def words_drawn(figure, monkeypatch):
@@ -99,41 +100,25 @@ def words_drawn(figure, monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("count", [1, 5, 14, pytest.param(38, marks=pytest.mark.slow)])
-def test_no_words_of_a_figure_cover_others_or_leave_it(count, monkeypatch):
-    groups, summaries = shown(many_records(count))
-    assert len(groups) == count
-    for name, figure in draw_all(groups, summaries).items():
+@pytest.mark.parametrize("count", [1, 9, pytest.param(38, marks=pytest.mark.slow)])
+def test_no_words_of_a_figure_overlap_or_leave_it(count, monkeypatch):
+    for name, figure in drawn(many_runs(count)).items():
         words = words_drawn(figure, monkeypatch)
         for (one, box), (other, second) in combinations(words, 2):
             assert not box.overlaps(second), f"{name}: {one!r} and {other!r}"
         for word, box in words:
-            is_within = figure.bbox.containsx(box.x0) and figure.bbox.containsx(box.x1)
-            is_within &= figure.bbox.containsy(box.y0) and figure.bbox.containsy(box.y1)
-            assert is_within, f"{name}: {word!r}"
+            corners = figure.bbox.contains(*box.min), figure.bbox.contains(*box.max)
+            assert all(corners), f"{name}: {word!r}"
 
 
 # ------------------------------------------------------------------------------------------- svg
 
 
-@pytest.fixture(scope="module")
-def drawn_twice():
-    """The SVG of the same figures, drawn twice."""
-    return [
-        {name: as_svg(f, name) for name, f in draw_all(*shown(some_records())).items()}
-        for _ in range(2)
-    ]
-
-
-def test_the_same_figure_is_the_same_svg(drawn_twice):
-    assert drawn_twice[0] == drawn_twice[1]
-
-
-def test_a_figure_in_a_page_has_the_colour_of_its_text_and_identifiers_of_its_own(drawn_twice):
-    found = []
-    for svg in drawn_twice[0].values():
+def test_an_svg_is_reproducible_with_the_colour_of_its_page_and_unique_identifiers():
+    first, again = ({n: as_svg(f, n) for n, f in drawn(some_runs()).items()} for _ in range(2))
+    assert first == again
+    for svg in first.values():
         assert svg.startswith('<svg fill="currentColor"')
         assert not re.findall("#000000|#ffffff|<metadata", svg)
-        found += re.findall(' id="([^"]+)"', svg)
-    assert found
-    assert len(set(found)) == len(found)
+    found = re.findall(' id="([^"]+)"', "".join(first.values()))
+    assert len(set(found)) == len(found) > 0

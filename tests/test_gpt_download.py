@@ -11,13 +11,14 @@ from conftest import Answer
 from remote import names_in, place, sha256
 from safetensors.torch import save
 
-import gpt_download
-from experiments.system import downloads
+from experiments.checkpoints.published import GPT2, Published
+from experiments.system.downloads import hub_file
 from gpt_download import (
-    CHECKPOINTS,
     TOKENIZER_FILES,
     download_and_load_gpt2,
+    fetch_weights,
     load_gpt2_tokenizer,
+    missing_files,
 )
 
 TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
@@ -31,93 +32,76 @@ TEXTS = [
 
 @pytest.fixture(autouse=True)
 def alone(quick_and_alone):
-    """Before what a test's own fixtures say of the environment."""
+    """Before what a test's own fixtures change in the environment."""
 
 
 # ------------------------------------------------------------------------------- the tokenizer
 
 
 @pytest.mark.usefixtures("real_tokenizer_files")
-def test_the_tokenizer_is_tiktokens_own(tmp_path):
-    ours, theirs = load_gpt2_tokenizer(tmp_path), tiktoken.get_encoding("gpt2")
+def test_the_tokenizer_is_tiktokens_own_and_found_in_its_cache(folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ours, theirs = load_gpt2_tokenizer(folder), tiktoken.get_encoding("gpt2")
     assert ours._mergeable_ranks == theirs._mergeable_ranks
     assert ours._special_tokens == theirs._special_tokens
     assert ours.n_vocab == theirs.n_vocab == 50257
     for text in TEXTS:
-        assert ours.encode(text, allowed_special="all") == theirs.encode(
-            text, allowed_special="all"
-        )
+        tokens = ours.encode(text, allowed_special="all")
+        assert tokens == theirs.encode(text, allowed_special="all")
         assert ours.encode_ordinary(text) == theirs.encode_ordinary(text)
-        assert ours.decode(ours.encode_ordinary(text)) == text
-
-
-@pytest.mark.usefixtures("real_tokenizer_files")
-def test_the_tokenizer_is_found_in_tiktokens_cache_without_a_network(folder, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert load_gpt2_tokenizer(folder).n_vocab == 50257
+        assert ours.decode(tokens) == text
     assert not folder.exists()
 
 
+@pytest.fixture
+def tokenizer_files(real_data):
+    """Name on the hub, name in the book, and content of each of the tokenizer's files."""
+    cache = real_data / "tiktoken"
+    names = ((hub, book, name) for hub, (book, name, _) in TOKENIZER_FILES.items())
+    return [(hub, book, (cache / name).read_bytes()) for hub, book, name in names]
+
+
 @pytest.mark.parametrize(
-    "where", ["folder/124M", "folder/1558M", "folder/tokenizer", "tiktoken"], ids=str
-)
-def test_the_tokenizer_is_found_under_the_books_names(
-    where, real_data, folder, tmp_path, monkeypatch
+    ("where", "is_hub"),
+    [("folder/1558M", False), ("tiktoken", False),
+     ("folder/tokenizer", True), ("hub/models--gpt2/snapshots/any", True)],
+)  # fmt: skip
+def test_the_tokenizer_is_found_in_the_books_folders_and_in_caches(
+    where, is_hub, tokenizer_files, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for _, book_name, cached_name, *_ in TOKENIZER_FILES:
-        content = (real_data / "tiktoken" / cached_name).read_bytes()
-        place(tmp_path / where / book_name, content)
+    for hub_name, book_name, content in tokenizer_files:
+        place(tmp_path / where / (hub_name if is_hub else book_name), content)
+    assert missing_files(None, tokenizer=True, models_dir=folder) == []
     assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
 
 
-def test_the_tokenizer_is_found_in_the_hubs_cache_of_a_larger_model(
-    real_data, folder, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for name, _, cached_name, *_ in TOKENIZER_FILES:
-        content = (real_data / "tiktoken" / cached_name).read_bytes()
-        place(tmp_path / "hub" / "models--gpt2" / "snapshots" / "any" / name, content)
-    assert load_gpt2_tokenizer(folder).n_vocab == 50257
-
-
-def test_the_tokenizer_is_fetched_from_the_hub_or_its_mirror(
-    real_data, server, folder, monkeypatch
-):
-    repository, revision, *_ = CHECKPOINTS["124M"]
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setattr(downloads, "PIECE", 1 << 20)
-    for name, _, cached_name, *_ in TOKENIZER_FILES:
-        content = (real_data / "tiktoken" / cached_name).read_bytes()
-        server.serve(f"{repository}/resolve/{revision}/{name}", Answer(content))
-    assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
-    assert names_in(folder / "tokenizer") == {"vocab.json", "merges.txt"}
-    assert len(server.asked) == 2
-
-
-@pytest.mark.parametrize("cache", [None, "", "cache"])
-def test_tiktokens_cache_and_its_variable_stay_as_they_were(
-    cache, real_data, tmp_path, folder, monkeypatch
+@pytest.mark.parametrize("cache", [None, "cache"])
+def test_the_tokenizer_is_downloaded_without_touching_tiktokens_cache(
+    cache, tokenizer_files, server, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TIKTOKEN_CACHE_DIR")
     if cache is not None:
         monkeypatch.setenv("TIKTOKEN_CACHE_DIR", cache)
-    for name, _, cached_name, *_ in TOKENIZER_FILES:
-        place(folder / "tokenizer" / name, (real_data / "tiktoken" / cached_name).read_bytes())
-    load_gpt2_tokenizer(folder)
+    for name, _, content in tokenizer_files:
+        address = f"{GPT2['124M'].repository}/resolve/{GPT2['124M'].revision}/{name}"
+        server.serve(address, Answer(content))
+    monkeypatch.chdir(tmp_path)
+    assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
+    assert names_in(folder / "tokenizer") == {"vocab.json", "merges.txt"}
+    assert len(server.asked) == 2
     assert os.environ.get("TIKTOKEN_CACHE_DIR") == cache
     assert names_in(tmp_path) == {"folder"}
 
 
-def test_a_tokenizer_file_with_another_digest_is_refused(folder):
+def test_a_wrong_file_of_the_tokenizer_is_refused(folder):
     place(folder / "tokenizer" / "vocab.json", b"{}")
     with pytest.raises(ValueError, match=r"vocab\.json is not the expected file"):
         load_gpt2_tokenizer(folder)
 
 
-# -------------------------------------------------------------------------------- all together
+# ----------------------------------------------------------------------------------- the weights
 
 
 def test_an_unknown_model_size_is_refused(folder):
@@ -125,26 +109,52 @@ def test_an_unknown_model_size_is_refused(folder):
         download_and_load_gpt2("125M", folder)
 
 
-def test_a_model_is_downloaded_once_and_loaded(server, folder, monkeypatch):
+@pytest.fixture
+def tiny(server, monkeypatch):
+    """The tensors of a small model that the server has."""
     content = save(tensors := random_tensors(TINY))
-    published = ("someone/gpt2", "revision", sha256(content), len(content))
-    monkeypatch.setitem(CHECKPOINTS, "tiny", published)
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    published = Published("someone/gpt2", "revision", sha256(content), len(content))
+    monkeypatch.setitem(GPT2, "tiny", published)
     server.serve("someone/gpt2/resolve/revision/model.safetensors", Answer(content))
+    return tensors
+
+
+def test_a_model_is_downloaded_once_and_loaded(tiny, server, folder):
     for _ in range(2):
-        settings, params = download_and_load_gpt2("tiny", folder)
+        settings, params = download_and_load_gpt2("tiny", folder, verify=True)
         assert settings == TINY
-        np.testing.assert_array_equal(params["wte"], tensors["wte.weight"])
+        np.testing.assert_array_equal(params["wte"], tiny["wte.weight"])
     assert names_in(folder / "tiny") == {"model.safetensors"}
     assert len(server.asked) == 1
 
 
-def test_verify_reaches_the_weights(folder, monkeypatch):
+def test_verify_reaches_the_weights(tiny, folder, monkeypatch):
     asked = []
+    place(folder / "tiny" / "model.safetensors")
     monkeypatch.setattr(
-        gpt_download, "fetch_all", lambda needed, verify: asked.append(verify) or [folder]
+        "experiments.system.downloads.check_digest", lambda *arguments: asked.append(arguments[2])
     )
-    monkeypatch.setattr(gpt_download, "load_gpt2_checkpoint", lambda path: path)
     for verify in (True, False):
-        assert download_and_load_gpt2("124M", folder, verify=verify) == folder
+        fetch_weights("tiny", folder, verify)
     assert asked == [True, False]
+
+
+@pytest.mark.parametrize("size", GPT2)
+def test_the_weights_in_the_hubs_cache_are_found_with_and_without_the_owner(size, tmp_path):
+    repository, revision, digest, _ = GPT2[size]
+    names = {repository.replace("/", "--"), repository.partition("/")[2]}
+    cached = {
+        place(tmp_path / "hub" / f"models--{name}" / "snapshots" / "any" / "model.safetensors")
+        for name in names
+    }
+    assert cached <= set(hub_file(repository, revision, "model.safetensors", digest).copies)
+
+
+def test_missing_files_are_named_without_a_request(server, folder):
+    sentences = missing_files("124M", tokenizer=True, models_dir=folder)
+    paths = ("tokenizer/vocab.json", "tokenizer/merges.txt", "124M/model.safetensors")
+    for sentence, path in zip(sentences, paths, strict=True):
+        assert f" as {folder / path} (SHA-256 " in sentence
+    assert missing_files("1558M", tokenizer=False, models_dir=folder)[0].count("gpt2-xl") == 1
+    assert missing_files(None, tokenizer=False) == []
+    assert server.asked == []

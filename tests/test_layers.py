@@ -1,48 +1,45 @@
-"""Each layer by itself: attention by products or fused, LoRA's products, and bfloat16."""
+"""Each layer by itself: attention, LoRA's products, an embedding's gradient, and bfloat16."""
 
 from copy import deepcopy
 
 import pytest
 import torch
 import torch.nn.functional as F
+from designs import CONFIG, both_paths, classifier, datasets_of
 from helpers import assert_equal, randomise
-from test_shortcuts import CONFIG, classifier, datasets_of
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from experiments.data.datasets import Splits
-from experiments.model.lora import LinearWithLoRA
-from experiments.shortcuts import prefix as module
-from experiments.shortcuts.casts import with_cast_weights
-from experiments.shortcuts.layers import SHORT, apply_linear, attend, run_block
-from experiments.shortcuts.model import ShortcutClassifier
-from experiments.shortcuts.needed import distinct_messages
-from experiments.shortcuts.switch import take_shortcuts
-from previous_chapters import TransformerBlock
+from experiments.model.lora import LinearWithLoRA, LinearWithLoRAMerged
+from experiments.shortcuts import layers as module
+from experiments.shortcuts.layers import MAX_PLAIN_ATTENTION, OptimizedBlock, apply_linear, attend
+from experiments.shortcuts.model import OptimizedClassifier
+from experiments.shortcuts.prefix import cache_frozen_prefix
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 BF16 = torch.bfloat16
+PRODUCTS = ("mm", "addmm", "addmm_", "bmm", "baddbmm")
 
 
 class Seen(TorchDispatchMode):
-    """Notes the operations that are run, and the data types of what they take."""
+    """Records the operations that are run, and their operands."""
 
     def __init__(self):
         super().__init__()
         self.calls = []
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        tensors = [x for x in args if isinstance(x, torch.Tensor)]
-        self.calls.append((operation.overloadpacket.__name__, [x.dtype for x in tensors], tensors))
+        self.calls.append((operation.overloadpacket.__name__, args))
         return operation(*args, **(kwargs or {}))
 
-    def dtypes_of(self, *names):
-        return {dtype for name, dtypes, _ in self.calls if name in names for dtype in dtypes}
+    def operands_of(self, *names):
+        operands = [x for name, args in self.calls if name in names for x in args]
+        return [x for x in operands if isinstance(x, torch.Tensor)]
 
 
 def with_gradients(function, *inputs):
-    """What a function gives, and the gradients of a sum that weighs each number otherwise."""
+    """A function's result, and the gradients of a sum in which each number has its own weight."""
     inputs = [x.detach().requires_grad_() for x in inputs]
     found = function(*inputs)
     weights = torch.linspace(-1, 1, found.numel(), dtype=found.dtype).view_as(found)
@@ -50,36 +47,18 @@ def with_gradients(function, *inputs):
     return [found.detach(), *(x.grad for x in inputs)]
 
 
-# -------------------------------------------------------------------------------------- attention
-
-
-@pytest.mark.parametrize("T", [1, 5, SHORT, SHORT + 1])
+@pytest.mark.parametrize("T", [1, 5, MAX_PLAIN_ATTENTION, MAX_PLAIN_ATTENTION + 1])
 @pytest.mark.parametrize("is_causal", [True, False])
 @pytest.mark.usefixtures("float64")
-def test_attention_is_pytorchs_whatever_the_length(T, is_causal):
+def test_attention_is_pytorchs_and_fused_where_that_is_faster(T, is_causal):
     inputs = torch.randn(3, 2, 2, T, 8).unbind()
-    found = with_gradients(lambda q, k, v: attend(q, k, v, is_causal), *inputs)
+    with Seen() as seen:
+        found = with_gradients(lambda q, k, v: attend(q, k, v, is_causal), *inputs)
     expected = with_gradients(
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=is_causal), *inputs
     )
     assert_equal(found, expected)
-
-
-@pytest.mark.parametrize(("T", "is_fused"), [(SHORT, False), (SHORT + 1, True)])
-def test_attention_is_fused_from_where_that_is_faster(T, is_fused):
-    with Seen() as seen:
-        attend(*torch.randn(3, 1, 1, T, 8).unbind(), True)
-    assert any("attention" in name for name, *_ in seen.calls) == is_fused
-
-
-def test_the_softmax_of_attention_has_float32_whatever_the_products_have():
-    with Seen() as seen:
-        gathered = attend(*torch.randn(3, 1, 2, 9, 8, dtype=BF16).unbind(), True)
-    assert seen.dtypes_of("_softmax") == {torch.float32}
-    assert gathered.dtype == BF16
-
-
-# ------------------------------------------------------------------------------------------- LoRA
+    assert any("attention" in name for name, _ in seen.calls) == (T > MAX_PLAIN_ATTENTION)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -96,113 +75,91 @@ def test_loras_products_have_the_gradients_of_the_layer(bias, is_frozen):
     assert_equal(*found)
 
 
-def test_an_input_that_wants_no_gradient_costs_no_product():
+def test_an_input_without_gradient_costs_no_product():
     layer = LinearWithLoRA(nn.Linear(6, 5).requires_grad_(False), rank=2, alpha=1.5)
     x, counts = torch.randn(4, 6), []
-    for wants in (True, False):
+    for needs_gradient in (True, False):
         with Seen() as seen:
-            apply_linear(layer, x.detach().requires_grad_(wants)).sum().backward()
-        counts.append(sum(name in ("mm", "addmm", "addmm_") for name, *_ in seen.calls))
+            apply_linear(layer, x.detach().requires_grad_(needs_gradient)).sum().backward()
+        counts.append(sum(name in PRODUCTS for name, _ in seen.calls))
     assert counts == [8, 6]
+
+
+def test_lora_is_merged_by_the_reference_implementation_only(monkeypatch):
+    merged, forward = [], LinearWithLoRAMerged.forward
+    monkeypatch.setattr(
+        LinearWithLoRAMerged, "forward", lambda self, x: merged.append(x) or forward(self, x)
+    )
+    for model, loaders in both_paths("lora_alternative"):
+        model(*next(iter(loaders.test))[:2])
+        assert len(merged) == 19  # six layers in each of three blocks, and the head
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_a_reused_gradient_is_the_plain_one_step_after_step(set_to_none):
+    plain, short = (nn.Parameter(torch.randn(9, 4)) for _ in range(2))
+    gradient, buffers = module.ReusedGradient(short), set()
+    for tokens in torch.tensor([[[1, 2], [2, 2]], [[3, 1], [8, 0]], [[2, 7], [7, 7]]]):
+        factor = torch.randn(2, 2, 4)
+        for _ in range(2):  # accumulated
+            (factor * F.embedding(tokens, plain)).sum().backward()
+            (factor * gradient.look_up(tokens)).sum().backward()
+        assert_equal(short.grad, plain.grad, tolerance=1e-6)
+        buffers.add(short.grad.data_ptr())
+        for parameter in (plain, short):
+            parameter.grad = None if set_to_none else parameter.grad.zero_()
+    assert len(buffers) == 1
 
 
 # --------------------------------------------------------------------------------------- bfloat16
 
 
-def block_of(layers="all"):
-    model = classifier(layers, "last")
-    return model.trf_blocks[0]
-
-
 @pytest.mark.parametrize("layers", ["all", "lora", "last_layer"])
-def test_a_block_in_bfloat16_is_near_that_in_float32(layers):
-    block, x = block_of(layers), torch.randn(2, 7, CONFIG["emb_dim"])
-    exact, rounded = (
-        with_gradients(lambda x, dtype=dtype: run_block(block, x, dtype), x)
-        for dtype in (None, BF16)
-    )
-    for one, other in zip(exact, rounded, strict=True):
-        assert other.dtype == torch.float32
-        assert 1e-5 < (one - other).norm() / one.norm() < 2e-2
-
-
-@pytest.mark.parametrize("layers", ["all", "lora"])
-def test_only_products_have_bfloat16(layers):
-    block, x = block_of(layers), torch.randn(2, 7, CONFIG["emb_dim"])
+def test_only_products_are_in_bfloat16_and_results_are_close_to_those_in_float32(layers):
+    plain, x = classifier(layers).trf_blocks[0], torch.randn(2, 7, CONFIG["emb_dim"])
+    block, (y, gradient) = OptimizedBlock(plain, BF16), with_gradients(OptimizedBlock(plain), x)
     with Seen() as seen:
-        run_block(block, x, BF16)
-    assert seen.dtypes_of("mm", "addmm", "addmm_", "bmm") == {BF16}
-    assert seen.dtypes_of("native_layer_norm", "_softmax") == {torch.float32}
+        rounded = block(x.requires_grad_())
+    assert {x.dtype for x in seen.operands_of("mm", "addmm", "addmm_", "bmm")} == {BF16}
+    assert {x.dtype for x in seen.operands_of("native_layer_norm", "_softmax")} == {torch.float32}
+    for found, exact in zip(with_gradients(block, x), (y, gradient), strict=True):
+        assert found.dtype == torch.float32
+        assert 1e-5 < (found - exact).norm() / exact.norm() < 2e-2
+    rounded.sum().backward()
+    assert {p.grad.dtype for p in block.parameters() if p.requires_grad} <= {torch.float32}
 
 
-def test_trained_weights_have_gradients_in_float32():
-    block = block_of("all")
-    run_block(block, torch.randn(2, 7, CONFIG["emb_dim"]), BF16).sum().backward()
-    assert {p.grad.dtype for p in block.parameters()} == {torch.float32}
-
-
-def test_frozen_weights_are_cast_once_and_the_plain_model_stays():
-    plain = classifier("lora", "last")
+@pytest.mark.parametrize("cast_once", [True, False])
+@pytest.mark.parametrize("average", [True, False])
+def test_frozen_weights_are_cast_once_and_all_other_tensors_are_shared(cast_once, average):
+    plain = classifier("lora", average=average)
     before = deepcopy(plain.state_dict())
-    short = ShortcutClassifier(plain, depth=None, dtype=BF16)
-    frozen = [b.ff.layers[0].linear.weight for b in short.trf_blocks]
-    assert [weight.dtype for weight in frozen] == [BF16, BF16, torch.float32]  # the last: one query
+    short = OptimizedClassifier(plain, dtype=BF16, cast_once=cast_once)
+    is_cast = [True, True, average]  # the last block computes one query, in float32
+    for block, own, is_stored in zip(plain.trf_blocks, short.trf_blocks, is_cast, strict=True):
+        weight, cast = block.ff.layers[0].linear.weight, own.ff.layers[0].linear.weight
+        assert (cast is weight) != (is_stored and cast_once)
+        assert torch.equal(cast, weight.to(cast.dtype))
+        assert cast.dtype == (BF16 if is_stored and cast_once else torch.float32)
+        assert not cast.requires_grad
+        assert own.norm1.scale is block.norm1.scale
+        assert own.att.mask is block.att.mask
     trained = {name: p for name, p in plain.named_parameters() if p.requires_grad}
-    assert all(dict(short.named_parameters())[name] is p for name, p in trained.items())
+    assert all(short.get_parameter(name) is p for name, p in trained.items())
     tokens = datasets_of().train.tokens[:4]
     with Seen() as seen:
         short(tokens, torch.full((4,), tokens.shape[1])).sum().backward()
-    cast = [tensors[0] for name, _, tensors in seen.calls if name == "_to_copy"]
-    assert not [x for x in cast for p in short.parameters() if x is p and not p.requires_grad]
+    frozen = {id(p) for p in short.parameters() if not p.requires_grad}
+    assert cast_once == frozen.isdisjoint(map(id, seen.operands_of("_to_copy")))
     assert_equal(plain.state_dict(), before, tolerance=0)
-
-
-def test_a_last_block_of_which_every_position_counts_is_cast_too():
-    short = ShortcutClassifier(classifier("lora", "last", True), depth=None, dtype=BF16)
-    assert short.trf_blocks[-1].att.W_key.linear.weight.dtype == BF16
-
-
-def test_trained_blocks_are_shared_and_frozen_ones_are_as_their_casts():
-    blocks = nn.Sequential(*(TransformerBlock(CONFIG) for _ in range(2)))
-    blocks[0].requires_grad_(False)
-    cast = with_cast_weights(blocks, BF16, 2)
-    assert cast[0].ff.layers[0].weight.dtype == BF16
-    assert torch.equal(cast[0].ff.layers[0].weight, blocks[0].ff.layers[0].weight.to(BF16))
-    assert not any(p.requires_grad for p in cast[0].parameters())
-    assert cast[0].norm1.scale is blocks[0].norm1.scale
-    assert cast[0].att.mask is blocks[0].att.mask
-    assert all(map(torch.Tensor.is_set_to, cast[1].parameters(), blocks[1].parameters()))
-    assert blocks[0].ff.layers[0].weight.dtype == torch.float32
-
-
-@pytest.mark.parametrize("place", ["memory", "cache", "file"])
-def test_hidden_states_of_bfloat16_take_half_the_memory(place, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    if place == "file":
-        monkeypatch.setattr(module, "MEMORY_SHARE", 0)
-    cache = tmp_path / "cache" if place == "cache" else None
-    datasets = datasets_of()
-    lengths = Splits(*(dataset.lengths for dataset in datasets))
-    messages, _ = distinct_messages(lengths, datasets)
-    found = []
-    for dtype in (None, BF16, BF16):
-        short = ShortcutClassifier(classifier("last_block", "flexible"), 2, dtype=dtype)
-        found.append(module.compute_hidden_states(short, messages, 2, cache, str(dtype)))
-    exact, rounded, again = found
-    assert rounded.values.dtype == BF16
-    assert 2 * rounded.values.nbytes == exact.values.nbytes
-    assert torch.equal(rounded.values, again.values)
-    assert again.is_reused == (place == "cache")
-    assert 1e-5 < (rounded.values - exact.values).norm() / exact.values.norm() < 2e-2
 
 
 @pytest.mark.parametrize("layers", ["last_layer", "last_block", "last_two_blocks", "all", "lora"])
 @pytest.mark.parametrize("average", [False, True], ids=["", "average"])
-def test_logits_in_bfloat16_are_near_those_in_float32(layers, average):
+def test_logits_in_bfloat16_are_close_to_those_in_float32(layers, average):
     found = []
     for dtype in (None, BF16):
-        taken = take_shortcuts(classifier(layers, "last", average), datasets_of(), dtype=dtype)
-        *inputs, _ = taken.datasets.train.batch([0, 3, 5])
-        found.append(taken.model(*inputs))
+        short = cache_frozen_prefix(classifier(layers, "last", average), datasets_of(), dtype=dtype)
+        found.append(short.model(*short.datasets.train.batch([0, 3, 5])[:2]))
         assert found[-1].dtype == torch.float32
     assert 1e-6 < (found[0] - found[1]).abs().max() < 0.1 * found[0].abs().max()

@@ -1,116 +1,120 @@
 import re
 
 import pytest
-from records import make_record, make_stand_in, some_records
+from records import make_run, make_seeds, make_substitute, some_runs
 
-from experiments.comparison.groups import group_records
-from experiments.comparison.pairs import OF_BASELINES, QUESTIONS, compare_pair
+from experiments.comparison.groups import group_runs
+from experiments.comparison.pairs import QUESTIONS, QUESTIONS_OF_BASELINES, describe_pair
+from experiments.comparison.sentences import FIXED
 from experiments.config.rows import ROWS
 from experiments.config.settings import BASELINES
 
 
-def test_a_pair_shows_its_question_its_test_and_the_messages_that_differ():
-    groups = group_records(some_records())
-    texts = [f"text {i}" for i in range(12)]
-    text = compare_pair(groups["row 01"], groups["row 16"], 0.01, texts)
-    question, _, said, _, *runs = text.splitlines()
-    assert question == QUESTIONS[16]
-    assert said.startswith("Whether row 16 is better or worse than row 01 is not known")
-    assert [line.partition(" ")[0] for line in runs[:3]] == ["row", "row", "Only"]
-    assert runs[3] == ""
-    assert "row 16 minus row 01, a mean over 2 seeds:" in text
-    assert "\n\nTest messages on which they differ, at the first seed:\n" in text
-    assert "Only row 01 right: 2; only row 16 right: 1; exact McNemar p = 1" in text
-    assert "points -4.17" in text  # (9 - 10 + 11 - 11) / 24
-    listed = [line for line in text.splitlines() if "P(spam)" in line]
-    assert [line.split()[0] for line in listed] == ["1", "7", "8"]
-    assert "text 7" in listed[1]
+def pair_of(*runs, margin=0.01, texts=None):
+    groups = group_runs(runs)
+    return describe_pair(*groups.values(), margin, texts)
+
+
+def test_a_pair_has_its_question_its_tests_and_the_examples_that_differ():
+    texts = [f"text\r\n{i}" for i in range(12)]
+    runs = [run for run in some_runs() if run.row in (1, 16)]
+    lines = pair_of(*runs, texts=texts).splitlines()
+    assert lines[0] == QUESTIONS[16]
+    assert lines[2].startswith("The comparison of row 16 with row 01 is inconclusive: 2 seeds say")
+    assert lines[3:] == [
+        FIXED,
+        "",
+        "row 01 (gpt2-small (124M), pretrained weights), seed 123: 10 of 12, 83.33% (55.2 to 95.3)",
+        "row 16 (gpt2-small (124M), pretrained weights), seed 123: 9 of 12, 75.00% (46.8 to 91.1)",
+        "Only row 01 correct: 2; only row 16 correct: 1; exact McNemar p = 1, of this seed only",
+        "",
+        "row 16 minus row 01, mean over 2 seeds:",
+        "  test accuracy, points -4.17",
+        "  log loss              +0.0916",
+        "  Brier score           +0.0333",
+        "",
+        "Test examples on which they differ, at the first seed:",
+        "    1 spam P(spam) 0.100 and 0.900  text 1",
+        "    7 spam P(spam) 0.900 and 0.100  text 7",
+        "    8 ham  P(spam) 0.100 and 0.900  text 8",
+    ]
 
 
 def test_every_row_but_the_first_and_every_baseline_has_its_question():
     assert list(QUESTIONS) == [row for row in ROWS if row != 1]
     assert len(set(QUESTIONS.values())) == len(QUESTIONS)
-    assert list(OF_BASELINES) == [f"baseline {name}" for name in BASELINES]
+    assert list(QUESTIONS_OF_BASELINES) == [f"baseline {name}" for name in BASELINES]
 
 
-def pair_of(*records):
-    groups = group_records(records)
-    return compare_pair(*groups.values(), 0.01)
-
-
-def seeds(row, wrong_of_each, **more):
-    return [make_record(row, seed=i, wrong=wrong, **more) for i, wrong in enumerate(wrong_of_each)]
-
-
-def test_the_verdict_of_a_pair_is_over_all_seeds_whatever_the_first_one_says():
-    first, second = [range(10), *[range(3)] * 4], [[], *[range(15)] * 4]
-    text = pair_of(*seeds(1, first, total=300), *seeds(4, second, total=300))
-    assert "exact McNemar p = 0.00195, of this seed alone" in text
-    assert "Whether row 04 is better or worse than row 01 is not known: -2.53 points" in text
-    assert "row 04 is better than" not in text
-
-
-def test_a_pair_shows_accuracy_and_losses_and_where_the_spread_comes_from():
+def test_three_seeds_have_intervals_and_the_components_of_their_variance():
     first, second = [[1, 2, 3, 4, 5], [1], []], [[1, 2, 3], [], [1]]
-    text = pair_of(*seeds(1, first), *seeds(16, second))
-    assert "row 16 minus row 01, a mean over 3 seeds:" in text
+    text = pair_of(*make_seeds(1, first, 12), *make_seeds(16, second, 12))
     lines = {line[:23].strip(): line[24:] for line in text.splitlines() if line.startswith("  ")}
     assert lines["test accuracy, points"].startswith("+5.56 (")  # 2 of 36
     assert lines["log loss"].startswith("-0.1221 (")  # 2 / 36 ln(0.1 / 0.9)
     assert lines["Brier score"].startswith("-0.0444 (")  # 2 / 36 (0.9² - 0.1²)
-    shares = [int(n) for n in re.findall(r"(\d+) %", text.partition("variance of the mean")[2])]
-    assert sum(shares) in (99, 100, 101)
+    variance = text.partition("variance of the mean difference in accuracy: ")[2].partition("\n")[0]
+    names, shares = zip(*re.findall(r"(\w[\w ]*) (\d+) %", variance), strict=True)
+    assert names == ("seeds", "examples", "both together")
+    assert sum(map(int, shares)) in (99, 100, 101)
 
 
-def test_a_pair_of_one_seed_has_no_interval_of_other_seeds():
-    text = pair_of(make_record(1, wrong=[1]), make_record(16, wrong=[2, 3]))
-    assert "row 16 minus row 01, a mean over 1 seed:" in text
+def test_one_seed_has_no_interval_over_other_seeds():
+    text = pair_of(make_run(1, wrong=[1]), make_run(16, wrong=[2, 3]))
+    assert "row 16 minus row 01, mean over 1 seed:" in text
     assert "test accuracy, points -8.33\n" in text
     assert "variance of the mean" not in text
-    assert "Nothing is known of other seeds." in text
+    assert re.search(r"    3 spam P\(spam\) 0.900 and 0.100  in training$", text)
 
 
-def test_the_margin_is_of_the_pair():
-    records = [*seeds(1, [[1]] * 3, total=300), *seeds(16, [[1]] * 3, total=300)]
-    groups = group_records(records)
-    assert "is equivalent to row 01 within 1 point" in compare_pair(*groups.values(), 0.01)
-    assert "is not known" in compare_pair(*groups.values(), 0.009)
+def test_the_margin_is_that_of_the_pair():
+    runs = make_seeds(1, [[1]] * 3) + make_seeds(16, [[1]] * 3)
+    assert "is equivalent to row 01 within 1 point" in pair_of(*runs)
+    assert "is inconclusive" in pair_of(*runs, margin=0.009)
 
 
-def test_a_pair_needs_the_same_messages():
-    with pytest.raises(ValueError, match="other messages, 12 and 10 with 6 and 5 of them spam"):
-        pair_of(make_record(1), make_record(16, total=10, data="b" * 64))
+def test_a_pair_needs_a_shared_seed_and_the_same_examples():
+    with pytest.raises(ValueError, match="row 01 and row 04 share no seed"):
+        pair_of(make_run(1), make_run(4, seed=9))
+    with pytest.raises(ValueError, match=r"tested on different examples \(12 and 10\)"):
+        pair_of(make_run(1), make_run(16, total=10, data="b" * 64))
 
 
-def test_a_pair_of_one_design_names_what_differs():
-    text = pair_of(make_record(1, wrong=[1]), make_record(1, precision="bfloat16"))
+def test_a_pair_under_different_conditions_says_how_they_differ():
+    text = pair_of(make_run(1, wrong=[1]), make_run(1, precision="bfloat16"))
     assert text.startswith("row 01 (no flags) or row 01, bfloat16 (no flags)?")
-    assert "Only row 01 right: 0; only row 01, bfloat16 right: 1" in text
-    assert "They differ in precision, and not by their rows alone." in text
+    assert "Only row 01 correct: 0; only row 01, bfloat16 correct: 1" in text
+    assert "They differ in precision, not in their rows alone." in text
     assert "(gpt2-small (124M), pretrained weights, bfloat16), seed 123" in text
-
-
-def test_the_question_of_two_rows_is_asked_where_nothing_else_differs():
-    text = pair_of(make_record(1), make_record(16, precision="bfloat16"))
+    text = pair_of(make_run(1), make_run(16, precision="bfloat16"))
     assert text.startswith("row 01 (no flags) or row 16, bfloat16 (--trainable_token_pos")
 
 
-def test_a_pair_says_which_is_better():
-    text = pair_of(make_record(1, wrong=range(10), total=40), make_record(16, total=40))
-    assert "only row 16 right: 10; exact McNemar p = 0.00195" in text
-    assert "With seed 123 alone, row 16 is better than row 01: of 40 test messages, only" in text
-
-
-def test_a_pair_of_stand_ins_names_them_once_a_line():
+def test_a_pair_of_substitutes_names_them_once_a_line():
     a = "1a2b3c4d".ljust(64, "0")
-    text = pair_of(make_stand_in(1, a), make_stand_in(16, a, wrong=[1]))
+    text = pair_of(make_substitute(1, a), make_substitute(16, a, wrong=[1]))
     assert text.startswith(QUESTIONS[16])
     assert "row 01 (checkpoint tiny.safetensors 1a2b3c4d), seed 123: 12 of 12" in text
-    assert "Only row 01 right: 1; only row 16 right: 0" in text
+    assert "Only row 01 correct: 1; only row 16 correct: 0" in text
     assert "differ in" not in text
 
 
-def test_a_pair_across_devices_says_so():
-    cuda = make_record(16, environment={"device": "NVIDIA A100", "device_type": "cuda"})
-    assert "They were run on cpu and cuda" in pair_of(make_record(1), cuda)
-    assert "They were run on" not in pair_of(make_record(1), make_record(16))
+def test_a_pair_with_several_classes_has_the_probability_of_the_correct_one():
+    predictions = [[0, 1, 2], [1, 1, 2]]
+    tests = [
+        {"labels": [0, 1, 2], "predictions": p, "in_training": [False] * 3,
+         "probabilities": [[0.8 if k == i else 0.1 for k in range(3)] for i in p]}
+        for p in predictions
+    ]  # fmt: skip
+    runs = [
+        make_run(row, test=t, classes=["a", "bb", "c"])
+        for row, t in zip((1, 4), tests, strict=True)
+    ]
+    assert pair_of(*runs).splitlines()[-1] == "    0 a  P(a) 0.800 and 0.100"
+
+
+def test_a_pair_on_several_devices_says_so():
+    cuda = make_run(16, environment={"device": "NVIDIA A100", "device_type": "cuda"})
+    words = "They were run on cpu and cuda, which round differently."
+    assert words in pair_of(make_run(1), cuda)
+    assert words not in pair_of(make_run(1), make_run(16))

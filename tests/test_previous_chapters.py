@@ -1,22 +1,23 @@
+"""The GPT of the book: equal to PyTorch's layers and transformers' GPT-2, filled by copies."""
+
 from functools import reduce
 from operator import getitem
 
 import pytest
 import torch
-import torch.nn.functional as F
 from checkpoints import write_checkpoint
 from helpers import assert_equal, randomise
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from experiments.checkpoints.weights import load_gpt2_checkpoint
-from previous_chapters import GELU, GPTModel, LayerNorm, MultiHeadAttention, load_weights_into_gpt
+from previous_chapters import GPTModel, MultiHeadAttention, load_weights_into_gpt
 
 LINEARS = ["att.W_query", "att.W_key", "att.W_value", "att.out_proj", "ff.layers.0", "ff.layers.2"]
 
 
-def draw_tokens(cfg, messages=3):
-    return torch.randint(cfg["vocab_size"], (messages, cfg["context_length"]))
+def draw_tokens(cfg):
+    return torch.randint(cfg["vocab_size"], (3, cfg["context_length"]))
 
 
 @pytest.fixture
@@ -29,22 +30,11 @@ def params(small_config, tmp_path):
         "n_embd": cfg["emb_dim"],
         "n_layer": cfg["n_layers"],
     }
-    return load_gpt2_checkpoint(write_checkpoint(tmp_path / "small.safetensors", settings))[1]
+    params = load_gpt2_checkpoint(write_checkpoint(tmp_path / "small.safetensors", settings))[1]
+    return params | {"blocks": list(params["blocks"])}
 
 
 # ------------------------------------------------------------------------------- layers
-
-
-@pytest.mark.usefixtures("float64")
-def test_layer_norm_equals_the_one_of_torch():
-    norm, x = randomise(LayerNorm(48)), 0.2 * torch.randn(3, 5, 48)
-    assert_equal(norm(x), F.layer_norm(x, (48,), norm.scale, norm.shift, eps=1e-5))
-
-
-@pytest.mark.usefixtures("float64")
-def test_gelu_equals_the_tanh_one_of_torch():
-    x = torch.linspace(-8, 8, 1001)
-    assert_equal(GELU()(x), F.gelu(x, approximate="tanh"))
 
 
 @pytest.mark.parametrize("qkv_bias", [True, False])
@@ -75,7 +65,9 @@ def test_heads_that_do_not_divide_the_width_are_refused(small_config):
 
 @pytest.mark.parametrize("drop_rate", [0.0, 0.1])  # the dropouts draw in the same order too
 @pytest.mark.usefixtures("float64")
-def test_a_filled_gpt_equals_the_one_of_transformers(drop_rate, small_config, tmp_path):
+def test_a_gpt_with_loaded_weights_equals_the_one_of_transformers(
+    drop_rate, small_config, tmp_path
+):
     cfg = small_config | {"drop_rate": drop_rate}
     oracle = GPT2LMHeadModel(
         GPT2Config(
@@ -100,23 +92,23 @@ def test_a_filled_gpt_equals_the_one_of_transformers(drop_rate, small_config, tm
     assert_equal(gpt.double()(tokens), expected)
 
 
-def logits_before_and_after_a_new_last_token(cfg, **options):
-    gpt, tokens = randomise(GPTModel(cfg, **options)), draw_tokens(cfg)
+def logits_before_and_after_a_new_last_token(cfg, disable_causal_mask):
+    gpt, tokens = randomise(GPTModel(cfg, disable_causal_mask)), draw_tokens(cfg)
     changed = tokens.clone()
     changed[:, -1] = (tokens[:, -1] + 1) % cfg["vocab_size"]
     return gpt(tokens), gpt(changed)
 
 
+@pytest.mark.parametrize("disable_causal_mask", [True, False])
 @pytest.mark.usefixtures("float64")
-def test_a_later_token_does_not_change_earlier_logits(small_config):
-    before, after = logits_before_and_after_a_new_last_token(small_config)
-    assert_equal(after[:, :-1], before[:, :-1])
-
-
-@pytest.mark.usefixtures("float64")
-def test_without_the_causal_mask_a_later_token_changes_all_earlier_logits(small_config):
-    before, after = logits_before_and_after_a_new_last_token(small_config, disable_causal_mask=True)
-    assert ((after - before).abs().amax(dim=2) > 1e-3).all()
+def test_a_later_token_changes_earlier_logits_only_without_the_mask(
+    disable_causal_mask, small_config
+):
+    before, after = logits_before_and_after_a_new_last_token(small_config, disable_causal_mask)
+    if disable_causal_mask:
+        assert ((after - before).abs().amax(dim=2) > 1e-3).all()
+    else:
+        assert_equal(after[:, :-1], before[:, :-1])
 
 
 @pytest.mark.parametrize("disable_causal_mask", [True, False])
@@ -161,7 +153,7 @@ def test_a_new_gpt_draws_embeddings_then_blocks_then_the_head(small_config):
             assert torch.equal(drawn, values), name
 
 
-def test_a_message_longer_than_the_context_is_refused(small_config):
+def test_a_sequence_longer_than_the_context_is_refused(small_config):
     with pytest.raises(ValueError, match="context is 24 tokens, got 25"):
         GPTModel(small_config)(torch.zeros(1, 25, dtype=torch.long))
 
@@ -170,7 +162,7 @@ def test_a_message_longer_than_the_context_is_refused(small_config):
 
 
 @pytest.mark.parametrize("disable_causal_mask", [True, False])
-def test_a_model_on_the_meta_device_is_filled_like_a_real_one(
+def test_a_model_on_the_meta_device_gets_the_same_weights(
     disable_causal_mask, small_config, params
 ):
     with torch.device("meta"):
@@ -184,34 +176,21 @@ def test_a_model_on_the_meta_device_is_filled_like_a_real_one(
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_filling_a_model_keeps_what_is_frozen_and_what_is_not(device, small_config, params):
+def test_weights_are_copied_and_what_is_frozen_stays_frozen(device, small_config, params):
     with torch.device(device):
-        gpt = GPTModel(small_config).requires_grad_(False)
+        gpt, other = GPTModel(small_config).requires_grad_(False), GPTModel(small_config)
     gpt.trf_blocks[-1].requires_grad_(True)
-    before = {name: values.requires_grad for name, values in gpt.named_parameters()}
-    load_weights_into_gpt(gpt, params)
-    assert {name: values.requires_grad for name, values in gpt.named_parameters()} == before
-
-
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_a_filled_model_holds_copies_of_the_weights(device, small_config, params):
-    with torch.device(device):
-        gpt, other = GPTModel(small_config), GPTModel(small_config)
-    load_weights_into_gpt(gpt, params)
-    untouched = {name: values.clone() for name, values in gpt.state_dict().items()}
-    for name in untouched:
-        values = gpt.state_dict()[name]
-        assert torch.equal(values, untouched[name]), f"{name} shares memory with another"
-        values.zero_()
-    load_weights_into_gpt(other, params)
-    assert all(torch.equal(values, untouched[name]) for name, values in other.state_dict().items())
-
-
-def test_a_real_model_is_filled_in_place(small_config, params):
-    gpt = GPTModel(small_config)
     before = dict(gpt.named_parameters())
     load_weights_into_gpt(gpt, params)
-    assert all(values is before[name] for name, values in gpt.named_parameters())
+    for name, values in gpt.named_parameters():
+        assert values.requires_grad == before[name].requires_grad
+        assert (values is before[name]) == (device == "cpu")
+    original = {name: values.clone() for name, values in gpt.state_dict().items()}
+    for name, values in gpt.state_dict().items():
+        assert torch.equal(values, original[name]), f"{name} shares memory with another"
+        values.zero_()
+    load_weights_into_gpt(other, params)
+    assert all(torch.equal(values, original[name]) for name, values in other.state_dict().items())
 
 
 def test_another_number_of_blocks_is_refused(small_config, params):

@@ -1,68 +1,99 @@
-"""What the documentation says is what the code and the records say.
+"""Commands, links and tables of the documentation agree with the code and the records.
 
-PYTHONPATH=. python tests/test_readme.py     # writes its tables and docs/faults.md again
+PYTHONPATH=. python tests/test_readme.py     # updates the tables
 """
 
-import contextlib
 import importlib.util
-import io
-import json
 import re
 import shlex
 import subprocess
+from dataclasses import fields
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from faults import faults_table
+from checkpoints import write_checkpoint
+from runs import SMALL, use_demo_data
+from three_classes import write_three_classes
 
+import classify
 import compare_experiments
-from experiments.comparison import flags as comparison_flags
-from experiments.comparison.groups import group_records
-from experiments.comparison.summaries import summarise
-from experiments.config.flags import parse_args, parse_rows
-from experiments.config.parser import build_parser
-from experiments.config.rows import ROWS, SIZES, published_count
-from experiments.runs.records import read_records
-from experiments.training.memory_estimate import Need
-from experiments.training.memory_workload import Place, known_messages
+from experiments.comparison import groups, summaries, tables
+from experiments.comparison.pairs import QUESTIONS
+from experiments.config import parsing
+from experiments.config.rows import DATA_SHA256, LONGEST_EXAMPLE, ROWS
+from experiments.data.demo import demo_tokenizer
+from experiments.runs.printing import describe_result
+from experiments.runs.records import Run, read_run, read_runs
+from experiments.training import memory
 
 ROOT = Path(__file__).parents[1]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
-FAULTS, RECORDS = DOCS / "faults.md", DOCS / "records"
 PAGES = [README, *sorted(DOCS.glob("*.md")), ROOT / "tests" / "golden_trajectories.md"]
-TRAJECTORIES = (1, 2, 3, 4, 5, 10, 11, 13, 14, 15, 16, 17, 18, 19)  # as in test_golden.py
-MOST_LINES = 200  # of the README, which is for strangers
+SCRIPTS = {
+    "additional_experiments.py": parsing.build_parser,
+    "compare_experiments.py": compare_experiments.build_parser,
+    "classify.py": classify.build_parser,
+}
+GIB = 2**30
+DISTINCT_MESSAGES, THEIR_TOKENS = 1388, 41_358  # of the published data
 
 
-def read(path):
-    return path.read_text(encoding="utf-8")
+def read(page):
+    return page.read_text(encoding="utf-8")
 
 
-def words(path):
-    """A page's text with its lines joined, so that a sentence is found wherever it breaks."""
-    return " ".join(read(path).split())
+# ------------------------------------------------------------------------------------------ tables
 
 
-# ---------------------------------------------------------------------------------------- tables
+def result():
+    """What row 10 prints at its end, from the record of its first seed."""
+    (path,) = DOCS.glob("records/row_10_seed_123_*.json")
+    run, corpus = read_run(path), SimpleNamespace(digest=DATA_SHA256)
+    found = SimpleNamespace(correct=run.correct, peak_memory_mib=run.peak_memory_mib, corpus=corpus)
+    lines = describe_result(found, parsing.parse_args(["--row", "10"])).splitlines()
+    return "\n    ".join(["    $ python additional_experiments.py --row 10", *lines])
+
+
+def markdown(*rows):
+    alignment = "| " + " | ".join("---" for _ in rows[0]) + " |"
+    first, *others = (f"| {' | '.join(map(str, row))} |" for row in rows)
+    return "\n".join([first, alignment, *others])
+
+
+def rows_table():
+    first = "The design of the chapter: the last block is trained, the last token classified"
+    lines = [
+        (n, f"`{row.flags}`" if row.flags else "", f"{row.test_accuracy:.2f}", question)
+        for n, row in ROWS.items()
+        for question in [QUESTIONS.get(n, first)]
+    ]
+    return markdown(("row", "flags", "test, %", "question"), *lines)
 
 
 def published_table():
+    lines = [(n, *(f"{x:.2f}" for x in row[1:5])) for n, row in ROWS.items()]
+    return markdown(("row", "training", "validation", "test", "minutes"), *lines)
+
+
+def flags_table(script):
+    """The flags of a script, with the help of its parser."""
     lines = [
-        "| row | command: `python additional_experiments.py` … | training | validation | test "
-        "| A100, minutes | measured here |",
-        "| ---: | --- | ---: | ---: | ---: | ---: | --- |",
+        (f"`{action.option_strings[0]}{value and ' ' + value}`", action.help.replace("%%", "%"))
+        for action in SCRIPTS[script]()._actions
+        if action.option_strings and action.dest != "help"
+        for value in ["" if action.nargs == 0 else action.metavar or "/".join(action.choices)]
     ]
-    for number, row in ROWS.items():
-        measured = "trajectory" if number in TRAJECTORIES else "smoke run"
-        if number == 10:
-            measured += ", full size"
-        flags = f"`{row.flags}`" if row.flags else "(no flags)"
-        lines.append(
-            f"| {number} | {flags} | {row.train_accuracy:.2f} | {row.validation_accuracy:.2f} "
-            f"| {row.test_accuracy:.2f} | {row.train_minutes:.2f} | {measured} |"
-        )
-    return "\n".join(lines) + "\n"
+    return markdown(("flag", "effect"), *lines)
+
+
+def records_table():
+    runs, problems = read_runs(DOCS / "records")
+    assert not problems
+    found = summaries.summarise(groups.group_runs(runs), margin=0.01)
+    return tables.markdown(tables.summary_rows(found))
 
 
 def load_benchmark(name):
@@ -72,273 +103,205 @@ def load_benchmark(name):
     return module
 
 
-def benchmark_table(name, folder="."):
-    """The table of a benchmark's records."""
+def benchmark_table(name, folder=".", left_out=None):
+    """The table of a benchmark's records, except the rows that another folder has."""
     module = load_benchmark(name)
-    return module.table(module.load_records(module.RECORDS / folder)) + "\n"
+
+    def key(record):
+        return record["row"], record.get("precision")
+
+    others = module.load_records(module.RECORDS / left_out) if left_out else []
+    known = set(map(key, others))
+    records = module.load_records(module.RECORDS / folder)
+    return module.table([record for record in records if key(record) not in known])
 
 
-def growth_table():
-    module = load_benchmark("growth.py")
-    return module.table(json.loads(read(module.RECORD))) + "\n"
-
-
-MEMORIES = (8, 16, 24, 40, 80)  # GB
-GIB = 2**30
-FREE = 0.9  # of a machine's memory; the system has the rest
-
-
-def needs(row, memory):
-    """What a row needs on a machine of so many GB."""
-    settings = parse_args(["--row", str(row), "--weights", "random", "--device", "cpu"])
-    messages = known_messages(settings.reading, settings.network.config["context_length"])
-    place = Place(total=memory * GIB)
-    return Need(settings.network, settings.training, settings.machine, messages, place)
-
-
-def fits(row, memory):
-    return needs(row, memory).peak <= FREE * memory * GIB
-
-
-def smallest_memory(row):
-    return next(memory for memory in MEMORIES if fits(row, memory))
+def estimates():
+    """How far estimates are from measured peaks."""
+    lines = benchmark_table("memory.py").splitlines()[2:]
+    differences = [int(line.strip("| ").rpartition(" ")[2].rstrip("%")) for line in lines]
+    return f"{len(lines)} runs: {min(differences):+d} % to {max(differences):+d} %."
 
 
 def memory_table():
-    sizes = " | ".join(f"{memory} GB" for memory in MEMORIES)
-    lines = [
-        "| row | weights | gradients | optimiser | activations | hidden states | at the peak, GiB "
-        f"| {sizes} |",
-        "| ---: " * 7 + "| :---: " * len(MEMORIES) + "|",
-    ]
+    """The rows by the smallest machine on which a tenth of the memory stays free."""
+    machines = {size: [] for size in (8, 16, 24, 40, 80)}  # GB
     for row in ROWS:
-        need = needs(row, smallest_memory(row))
-        parts = (need.weights, need.gradients, need.optimiser, need.activations, need.hidden_states)
-        cells = " | ".join(f"{part / GIB:.2f}" for part in (*parts, need.peak))
-        yes = " | ".join("yes" if fits(row, memory) else "" for memory in MEMORIES)
-        lines.append(f"| {row} | {cells} | {yes} |")
-    return "\n".join(lines) + "\n"
-
-
-def spans(rows):
-    """Numbers in words: 1 to 7, 10, 11."""
-    words = []
-    for row in rows:
-        if words and row == words[-1][1] + 1:
-            words[-1][1] = row
-        else:
-            words.append([row, row])
-    return ", ".join(
-        f"{a} to {b}" if b > a + 1 else f"{a}, {b}" if b > a else f"{a}" for a, b in words
-    )
-
-
-def short_memory_table():
-    lines = ["| a machine with | fits rows | which need, GiB |", "| ---: | --- | --- |"]
-    for memory in MEMORIES:
-        if rows := [row for row in ROWS if smallest_memory(row) == memory]:
-            peaks = sorted(needs(row, memory).peak / GIB for row in rows)
-            span = f"{peaks[0]:.1f}" + (f" to {peaks[-1]:.1f}" if len(rows) > 1 else "")
-            lines.append(f"| {memory} GB | {spans(rows)} | {span} |")
-    return "\n".join(lines) + "\n"
-
-
-def records_table():
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        compare_experiments.main(["--results", str(RECORDS)])
-    return printed.getvalue()
-
-
-MADE_BY = "made by PYTHONPATH=. python tests/test_readme.py from"
-PRINTED_BY = "printed by python compare_experiments.py --results docs/records"
-TABLES = {  # by page: the comment before each table, and what makes it
-    README: {
-        f"<!-- table: {MADE_BY} the published rows -->\n": published_table,
-        f"<!-- memory: {MADE_BY} experiments/memory -->\n": short_memory_table,
-    },
-    DOCS / "measured.md": {f"<!-- records: {PRINTED_BY} -->\n": records_table},
-    DOCS / "speed.md": {
-        **{
-            f"<!-- benchmark: {MADE_BY} benchmarks/records/{machine} -->\n": partial(
-                benchmark_table, "shortcuts.py", machine
-            )
-            for machine in ("amd_epyc", "intel_xeon")
-        },
-        f"<!-- benchmark: {MADE_BY} benchmarks/peers -->\n": partial(benchmark_table, "peers.py"),
-        f"<!-- benchmark: {MADE_BY} benchmarks/growth.json -->\n": growth_table,
-    },
-    DOCS / "own_data.md": {
-        f"<!-- benchmark: {MADE_BY} benchmarks/classifying -->\n": partial(
-            benchmark_table, "classifying.py"
+        peaks = {size: estimate_row(row, size * GIB).peak / GIB for size in machines}
+        size = next(size for size, peak in peaks.items() if peak <= 0.9 * size)
+        machines[size].append((row, peaks[size]))
+    lines = [
+        (
+            f"{size} GB",
+            ", ".join(str(row) for row, _ in found),
+            " to ".join(dict.fromkeys(f"{f(peak for _, peak in found):.1f}" for f in (min, max))),
         )
+        for size, found in machines.items()
+        if found
+    ]
+    return markdown(("machine", "rows", "estimated peaks, GiB"), *lines)
+
+
+def estimate_row(row, size):
+    settings = parsing.parse_args(["--row", str(row), "--weights", "random", "--device", "cpu"])
+    needed, data = settings.design.needed_tokens(settings.data.no_padding), settings.data
+    length = 1024 if data.context_length == "model_context_length" else LONGEST_EXAMPLE
+    tokens = {"first": DISTINCT_MESSAGES, "real": THEIR_TOKENS, "all": DISTINCT_MESSAGES * length}
+    length = 1 if needed == "first" else length
+    examples = memory.Examples(length, tokens[needed], 2)
+    return memory.estimate_memory(settings, examples, memory.Hardware(size, size))
+
+
+TABLES = {
+    README: {"result": result, "rows": rows_table},
+    DOCS / "experiments.md": {"published": published_table, "records": records_table},
+    DOCS / "usage.md": {
+        "flags": partial(flags_table, "additional_experiments.py"),
+        "comparison": partial(flags_table, "compare_experiments.py"),
+        "classify": partial(flags_table, "classify.py"),
     },
-    DOCS / "memory.md": {
-        f"<!-- rows: {MADE_BY} experiments/memory -->\n": memory_table,
-        f"<!-- benchmark: {MADE_BY} benchmarks/memory -->\n": partial(benchmark_table, "memory.py"),
+    DOCS / "custom_data.md": {"classifying": partial(benchmark_table, "classifying.py")},
+    DOCS / "performance.md": {
+        "amd_epyc": partial(benchmark_table, "shortcuts.py", "amd_epyc"),
+        "intel_xeon": partial(benchmark_table, "shortcuts.py", "intel_xeon", "amd_epyc"),
+        "peers": partial(benchmark_table, "peers.py"),
+        "memory": memory_table,
+        "estimates": estimates,
     },
 }
 
 
-def replace_tables(text, tables):
-    """The page with its tables made anew; each ends before the next comment."""
-    for start, make in tables.items():
-        before, rest = text.split(start)
-        text = before + start + make() + rest[rest.index("<!--") :]
+def with_tables(page):
+    """The text of a page with its tables made again; each ends at an empty line."""
+    text = read(page)
+    for name, make in TABLES[page].items():
+        marker = f"<!-- {name}: made by tests/test_readme.py -->\n"
+        assert text.count(marker) == 1, f"{page.name} needs one marker for {name}"
+        text = re.sub(rf"(?<={marker})(.+\n)*", lambda _, make=make: f"{make()}\n", text)
     return text
 
 
-@pytest.mark.parametrize("page", TABLES, ids=lambda page: page.name)
-def test_the_tables_of_a_page_are_what_the_rows_and_the_records_make(page):
-    assert read(page) == replace_tables(read(page), TABLES[page])
+@pytest.mark.parametrize("page", TABLES, ids=lambda page: page.stem)
+def test_the_tables_of_a_page_are_those_of_the_code_and_the_records(page):
+    assert read(page) == with_tables(page)
 
 
-def test_the_rows_said_to_follow_their_trajectory_are_those_that_are_tested():
-    from test_golden import GOLDEN
-
-    assert tuple(int(row) for row in GOLDEN) == TRAJECTORIES
-
-
-# --------------------------------------------------------------------------------------- figures
+def test_the_reference_names_every_field_of_a_record():
+    text = read(DOCS / "reference.md")
+    (path,) = DOCS.glob("records/row_10_seed_123_*.json")
+    names = {f.name for f in fields(Run)} | set(read_run(path).test) | {"same_text", "metrics"}
+    assert not {name for name in names if f"`{name}`" not in text}
 
 
-def test_what_is_said_of_row_10_is_what_its_records_hold():
-    runs = group_records(read_records(RECORDS)[0])["row 10"]
-    (s,) = summarise({"row 10": runs})
-    published = published_count(s.published_percent, s.total) / s.total
-    assert s.seeds == 3
-    assert all(run["model"] == "gpt2-small (124M), random weights" for run in runs)
-    within = "lies within" if s.lowest <= published <= s.highest else "lies outside"
-    assert (
-        f"the published {s.published_percent:.2f} {within} what three seeds found, "
-        f"{100 * s.lowest:.2f} to {100 * s.highest:.2f}" in words(README)
-    )
-    for (split, published), in_words in zip(
-        zip(SIZES, ROWS[10][1:4], strict=True), ("training", "validation", "test"), strict=True
-    ):
-        right, total = runs[0]["correct"][split]
-        counts = f"{in_words} {right:,} of {total:,} ({published_count(published, total):,})"
-        assert counts in words(DOCS / "measured.md")
-
-
-def test_what_is_said_of_row_10_on_the_plain_path_is_what_the_run_printed():
-    printed = read(DOCS / "row_10_full_size.txt")
-    final = printed[printed.index("Training completed") :]
-    minutes = re.search(r"in (\d+\.\d)\d minutes", final)[1]
-    counts = [re.search(rf"{split} .*\(([\d,]+) of [\d,]+\)$", final, re.MULTILINE)[1] for split in
-              ("Training", "Validation", "Test")]  # fmt: skip
-    line = f"{counts[0]}, {counts[1]} and {counts[2]} in {minutes} minutes"
-    assert line in words(DOCS / "measured.md")
-
-
-def test_how_long_row_1_is_said_to_train_is_what_its_benchmark_found():
-    folder = ROOT / "benchmarks" / "records" / "amd_epyc"
-    record = json.loads(read(folder / "row_01_float32.json"))
-    plain, fast = record["plain_seconds"][1], record["fast_seconds"][1]  # medians
-    assert record["machine"] == "cpu, AMD EPYC, 2 threads"
-    assert (
-        f"trains in {fast:.0f} s on two cores of an AMD EPYC, and in {plain:,.0f} s without"
-        in words(README)
-    )
-
-
-def test_what_is_said_of_other_tools_is_what_was_measured_beside_them():
-    module = load_benchmark("peers.py")
-    lines = module.table(module.load_records(module.RECORDS)).splitlines()[2:]
-    ratios = [line.strip("| ").rpartition(" ")[2] for line in lines]
-    assert (
-        f"takes {ratios[0]} times as long for its steps, {ratios[1]} times for row 5's, and with "
-        f"PEFT {ratios[2]} times for row 11's"
-    ) in words(README)
-
-
-def test_row_11_under_the_later_scaling_is_row_11_as_the_procedure_says():
-    flags = "--row 11 --lora_alpha 256"
-    assert f"`{flags}`, alpha times the rank, is row 11 again" in words(DOCS / "procedure.md")
-    later = parse_args([*flags.split(), "--lora_scaling", "alpha_over_rank"]).network
-    assert later.scaling == parse_args(["--row", "11"]).network.scaling
-
-
-# ----------------------------------------------------------------------------- commands and links
-
-
-def test_a_stranger_has_no_more_to_read_than_fits():
-    assert len(read(README).splitlines()) <= MOST_LINES
+# -------------------------------------------------------------------------------------- commands
 
 
 def blocks(page):
-    """The page's fenced blocks of shell commands."""
+    """The fenced blocks of shell commands of a page."""
     return re.findall(r"^```bash\n(.*?)^```", read(page), flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_first_two_blocks_are_one_line_each_that_sets_up_and_runs():
-    demo, tests, *_ = blocks(README)
-    for block, last in ((demo, "python additional_experiments.py --demo"), (tests, "pytest")):
-        assert block.count("\n") == 1
-        steps = block.strip().split(" && ")
-        assert steps[:2] == ["python3 -m venv .venv", ". .venv/bin/activate"]
-        assert steps[-1] == last
+def commands(page, scripts=r"\w+\.py"):
+    """The words of each command that runs a script, from its name on."""
+    pattern = re.compile(rf"(?:python|torchrun) [^|]*?({scripts}(?: [^|&>]*)?)")
+    found = map(pattern.search, "".join(blocks(page)).splitlines())
+    return [shlex.split(match[1], comments=True) for match in found if match]
 
 
-def test_ci_runs_the_test_command_of_the_readme_as_it_is():
-    program = re.search(r"awk '(.*?)' README.md", read(ROOT / ".ci" / "run"))[1]
-    command = ["awk", program, README]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert run.stdout == blocks(README)[1]
-
-
-def commands(script):
-    """The flags of each line that runs a script, up to what the shell does with its status."""
-    runs = rf"python {script}\.py([^|&\n]*)"
+def params(*folders):
+    scripts = "|".join(rf"{folder}\w+\.py" for folder in folders)
     return [
-        pytest.param(flags, id=f"{page.stem}:{flags.partition('#')[0].rstrip()}")
+        pytest.param(words, id=f"{page.stem}: {' '.join(words)}")
         for page in PAGES
-        for flags in re.findall(runs, "".join(blocks(page)))
+        for words in commands(page, scripts)
     ]
 
 
-@pytest.mark.parametrize("flags", commands("additional_experiments"))
-def test_every_command_of_the_documentation_parses(flags, tmp_path, monkeypatch, miniature):
+@pytest.mark.parametrize("words", params(r"(?<![/\w])"))
+def test_the_flags_of_a_command_are_accepted(words, tmp_path, monkeypatch, miniature):
+    script, *flags = words
     monkeypatch.chdir(tmp_path)
-    Path("tiny.safetensors").symlink_to(miniature)  # as docs/comparison.md has it made
-    flags = re.sub(r"\$row|\$SLURM_ARRAY_TASK_ID|{}", "1", flags)
-    parse_rows(shlex.split(flags, comments=True))
+    Path("tiny.safetensors").symlink_to(miniature)
+    for name in (
+        "questions.csv",
+        "questions.jsonl",
+        "questions.safetensors",
+        "questions_123.safetensors",
+    ):
+        Path(name).touch()
+    if "shard" in flags:  # which needs several processes
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    flags = ["1" if word in ("{}", "$SLURM_ARRAY_TASK_ID") else word for word in flags]
+    module = {"additional_experiments.py": parsing}.get(script) or import_module(script[:-3])
+    module.parse_args(flags)
 
 
-@pytest.mark.parametrize("flags", commands("compare_experiments"))
-def test_every_comparison_of_the_documentation_parses(flags):
-    comparison_flags.parse_args(shlex.split(flags, comments=True))
+@pytest.mark.parametrize("words", params("benchmarks/", "tests/"))
+def test_the_flags_of_a_benchmark_are_its_own_or_those_of_a_run(words):
+    script, *flags = words
+    known = read(ROOT / script) + parsing.build_parser().format_help()
+    assert not [word for word in flags if word.startswith("--") and word.split("=")[0] not in known]
 
 
-def test_every_flag_is_in_the_readme_or_the_table():
-    ordinary = {"--help", "-h", "--num_epochs", "--lora_rank", "--lora_alpha"}
-    flags = {flag for action in build_parser()._actions for flag in action.option_strings}
-    text = "".join(map(read, (README, DOCS / "own_data.md", DOCS / "memory.md")))
-    assert not {flag for flag in flags - ordinary if flag not in text}
+def test_the_first_two_blocks_are_one_line_each_and_ci_runs_the_second():
+    demo, tests, *_ = blocks(README)
+    start = "python3 -m venv .venv && . .venv/bin/activate && pip install -r requirements.txt"
+    assert demo == f"{start} && python additional_experiments.py --demo\n"
+    assert tests.startswith(start)
+    assert re.search(r" && pytest( -n 2)?\n$", tests)
+    program = re.search(r"awk '(.*?)' README.md", read(ROOT / ".ci" / "run"))[1]
+    command = ["awk", program, README]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout == tests
 
 
-def headings(path):
-    """The anchors that a page's headings have on the web."""
-    titles = re.findall(r"^#+ (.*)$", read(path), flags=re.MULTILINE)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [README, DOCS / "custom_data.md"], ids=lambda page: page.stem)
+def test_the_commands_for_custom_data_run(page, tmp_path, monkeypatch, capsys):
+    use_demo_data(monkeypatch)
+    monkeypatch.setattr("gpt_download.load_gpt2_tokenizer", demo_tokenizer)
+    monkeypatch.chdir(tmp_path)
+    small = write_checkpoint(tmp_path / "small.safetensors", SMALL)
+    write_three_classes(tmp_path)
+    for script, *flags in commands(page):
+        if "questions" in str(flags) or "--metrics" in flags:
+            is_run = script == "additional_experiments.py"
+            first = ["--weights", str(small), "--num_epochs", "1"] if is_run else []
+            import_module(script[:-3]).main(first + flags)
+    printed = capsys.readouterr().out
+    assert "| row 16, " in printed
+    assert "label\tP(order)\tP(other)\tP(return)\ttext\n" in printed
+    assert "I would like to order two lamps\n" in printed
+    assert (tmp_path / "figures" / "calibration.png").is_file()
+
+
+# ----------------------------------------------------------------------------------------- links
+
+
+def anchors(page):
+    titles = re.findall(r"^#+ (.*)$", read(page), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_leads_to_an_existing_file_and_heading(page):
     for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", read(page)):
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
         assert target.exists(), link
-        assert not anchor or anchor in headings(target), link
+        assert not anchor or anchor in anchors(target), link
 
 
-def test_the_readme_leads_to_every_page():
-    linked = re.findall(r"\]\((docs/\w+\.md)\)", read(README))
-    assert {README.parent / link for link in linked} == set(DOCS.glob("*.md"))
+def test_the_readme_is_short_and_links_to_every_page_and_every_picture_is_shown():
+    assert len(read(README).splitlines()) <= 130
+    assert {ROOT / link for link in re.findall(r"\]\((docs/\w+\.md)", read(README))} == set(
+        DOCS.glob("*.md")
+    )
+    shown = "".join(map(read, PAGES))
+    assert all(path.name in shown for path in DOCS.glob("*.png"))
 
 
 if __name__ == "__main__":
-    for page, tables in TABLES.items():
-        page.write_text(replace_tables(read(page), tables), encoding="utf-8")
-    before, _, _ = read(FAULTS).partition("| fault |")
-    FAULTS.write_text(before + faults_table(), encoding="utf-8")
+    for page in TABLES:
+        page.write_text(with_tables(page), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Starts the tests of `on_second_device.py` in a process apart, which keeps the device."""
+"""Starts the tests of `on_second_device.py` in a separate process, which keeps the device."""
 
 import os
 import subprocess
@@ -10,15 +10,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("marker", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
-def test_what_is_computed_on_a_second_device_is_the_cpus(marker):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marker]
+@pytest.mark.process
+@pytest.mark.slow
+def test_results_on_a_second_device_are_those_of_the_cpu():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, "tests/on_second_device.py"],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
         check=False,
-    )
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout

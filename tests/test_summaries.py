@@ -1,113 +1,156 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from records import make_record, make_stand_in, some_records
+from records import make_baseline, make_run, make_seeds, make_substitute, some_runs
+from scipy import stats
 
-from experiments.comparison.groups import group_records
+from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.comparison.groups import group_runs
 from experiments.comparison.statistics import wilson_interval
-from experiments.comparison.summaries import summarise
-from experiments.config.published import CHECKPOINT_SHA256
+from experiments.comparison.summaries import compare_over_splits, summarise
 
 
-def by_name(records):
-    return {s.name: s for s in summarise(group_records(records))}
+def by_name(runs, margin=0.01):
+    return {s.name: s for s in summarise(group_runs(runs), margin)}
 
 
 def test_a_summary_is_of_the_first_seed_and_of_all():
-    s = by_name(some_records())["row 16"]
-    assert (s.right, s.total, s.seeds, s.seed) == (9, 12, 2, 123)
+    s = by_name(some_runs())["row 16"]
+    assert (s.right, s.total, s.seeds, s.seed, s.row) == (9, 12, 2, 123, 16)
     assert s.mean == pytest.approx((9 + 11) / 24)
     assert s.deviation == pytest.approx(np.std([9 / 12, 11 / 12], ddof=1))
     assert (s.lowest, s.highest) == (9 / 12, 11 / 12)
-    assert s.unseen_accuracy == pytest.approx(7 / 10)  # 0 and 3 occur in training
-    assert s.train_seconds == 1 + 2 + 16
+    assert s.accuracy_without_duplicates == pytest.approx(7 / 10)  # 0 and 3 are in training
     assert s.interval == wilson_interval(9, 12)
+    assert s.published_percent == 98.33
 
 
-def test_each_row_is_held_against_row_1():
-    found = by_name(some_records())
+def test_metrics_are_means_over_seeds():
+    runs = [make_run(4, seed=seed, wrong=range(seed)) for seed in (1, 2)]
+    s = by_name(runs)["row 04"]
+    for name in ("macro_f1", "auroc", "log_loss", "brier_score", "calibration_error"):
+        expected = np.mean([getattr(run.metrics, name) for run in runs])
+        assert getattr(s, name) == pytest.approx(expected)
+
+
+def test_what_is_not_defined_is_none_or_nan():
+    test = {"labels": [0] * 12, "predictions": [0] * 12, "probabilities": [[0.9, 0.1]] * 12,
+            "in_training": [True] * 12}  # fmt: skip
+    (s,) = summarise(group_runs([make_run(1, test=test, data="a" * 64)]), 0.01)
+    assert (s.auroc, s.published_percent) == (None, None)
+    assert math.isnan(s.accuracy_without_duplicates)
+    assert math.isnan(s.deviation)
+
+
+def test_each_row_is_compared_with_row_1():
+    found = by_name(some_runs())
     row_1, row_16 = found["row 01"], found["row 16"]
     assert (row_1.evidence, row_1.verdict, row_1.sentence) == (None, "", "")
     assert (row_16.evidence.only_first, row_16.evidence.only_second) == (2, 1)
     assert row_16.evidence.seeds == [123, 124]
-    assert (row_16.verdict, row_16.evidence.p_value) == ("not known", None)
+    assert row_16.verdict == "inconclusive"
+    assert row_16.sentence.startswith("The comparison of row 16 with row 01 is inconclusive")
 
 
-def test_a_difference_of_one_seed_that_holds_is_put_in_words():
-    records = [make_record(1, wrong=range(10), total=40), make_record(4, total=40)]
-    assert by_name(records)["row 04"].verdict == "better"
-    records = [make_record(1, total=40), make_record(4, wrong=range(10), total=40)]
-    assert by_name(records)["row 04"].verdict == "worse"
-
-
-def test_the_verdict_is_that_of_the_p_value_corrected_over_the_rows_shown():
-    base = make_record(1, total=40)
-    row_4 = make_record(4, wrong=range(6), total=40)  # p = 1/32
+def test_the_verdict_is_that_of_the_p_value_corrected_over_the_rows():
+    base, row_4 = make_run(1, total=40), make_run(4, wrong=range(6), total=40)  # p = 1/32
     assert by_name([base, row_4])["row 04"].verdict == "worse"
-    row_4 = by_name([base, row_4, make_record(16, total=40)])["row 04"]
-    assert row_4.evidence.p_value == 2 / 2**6
-    assert row_4.evidence.corrected_p_value == 4 / 2**6
-    assert row_4.evidence.compared == 2
-    assert row_4.verdict == "not known"
-
-
-def test_a_row_of_two_seeds_has_no_part_in_the_correction():
-    records = [make_record(1, total=40), make_record(1, seed=124, total=40)]
-    records += [make_record(4, wrong=range(6), total=40), make_record(16, total=40)]
-    records += [make_record(16, seed=124, total=40)]
-    found = by_name(records)
-    assert found["row 04"].evidence.corrected_p_value == 2 / 2**6
-    assert found["row 16"].evidence.corrected_p_value is None
+    evidence = by_name([base, row_4, make_run(16, total=40)])["row 04"].evidence
+    assert (evidence.p_value, evidence.corrected_p_value) == (2 / 2**6, 4 / 2**6)
+    assert (evidence.compared, evidence.verdict) == (2, "inconclusive")
+    two_seeds = [make_run(row, seed=seed, total=40) for row in (1, 16) for seed in (123, 124)]
+    assert by_name([*two_seeds, row_4])["row 04"].evidence.corrected_p_value == 2 / 2**6
 
 
 def test_the_margin_is_the_one_asked_for():
-    records = [make_record(row, seed=seed, total=300) for row in (1, 18) for seed in range(3)]
-    groups = group_records(records)
-    assert [summarise(groups, margin)[1].verdict for margin in (0.01, 0.005)] == [
-        "equivalent",
-        "not known",
-    ]
+    runs = make_seeds(1, [[]] * 3) + make_seeds(18, [[]] * 3)
+    verdicts = [by_name(runs, margin)["row 18"].verdict for margin in (0.01, 0.005)]
+    assert verdicts == ["equivalent", "inconclusive"]
 
 
-def test_each_weights_have_their_own_row_1():
+def test_each_model_has_its_own_row_1():
     a, b = "a" * 64, "b" * 64
     found = by_name([
-        make_stand_in(1, a, wrong=[1]),
-        make_stand_in(2, b, wrong=[2, 3]),
-        make_record(1, wrong=[4]),
-        make_record(6, wrong=[5, 6, 7], weights=CHECKPOINT_SHA256["355M"]),
+        make_substitute(1, a, wrong=[1]),
+        make_substitute(2, b, wrong=[2, 3]),
+        make_run(1, wrong=[4]),
+        make_run(6, wrong=[5, 6, 7], weights=CHECKPOINT_SHA256["355M"]),
     ])  # fmt: skip
-    held = {name: s.evidence for name, s in found.items() if s.evidence}
-    tested = {name: (e.only_first, e.only_second) for name, e in held.items()}
-    assert tested == {"row 06": (3, 1)}
+    compared = {name: s.evidence for name, s in found.items() if s.evidence}
+    assert {n: (e.only_first, e.only_second) for n, e in compared.items()} == {"row 06": (3, 1)}
     row_2 = found["row 02, checkpoint tiny.safetensors bbbbbbbb"]
     assert (row_2.seeds, row_2.verdict, row_2.weights) == (1, "", b)
-    assert row_2.stand_in == "checkpoint tiny.safetensors bbbbbbbb"
-    assert found["row 06"].stand_in is None
+    assert row_2.substitute == "checkpoint tiny.safetensors bbbbbbbb"
+    assert found["row 06"].substitute is None
 
 
-def test_a_baseline_is_held_against_row_1_where_there_is_one_alone():
-    majority = make_record(None, wrong=[0, 2], name="baseline majority")
-    assert by_name([make_record(1), majority])["baseline majority"].evidence.only_first == 2
-    bases = [make_record(1), make_record(1, precision="bfloat16")]
-    assert by_name([*bases, majority])["baseline majority"].evidence is None
+def test_a_baseline_is_compared_with_row_1_if_there_is_only_one():
+    runs = [make_run(1), make_baseline(wrong=[0, 2])]
+    assert by_name(runs)["baseline majority"].evidence.only_first == 2
+    runs.append(make_run(1, precision="bfloat16"))
+    assert by_name(runs)["baseline majority"].evidence is None
 
 
-def test_every_device_of_a_group_is_named_once():
+def test_devices_are_named_once_and_times_are_medians():
     cuda = {"device": "NVIDIA A100", "device_type": "cuda"}
-    records = [make_record(seed=seed, environment=cuda) for seed in (2, 3)]
-    assert by_name([make_record(seed=1), *records])["row 01"].device == "cpu; NVIDIA A100"
+    runs = [make_run(seed=seed, seconds={"train": seed}, environment=cuda) for seed in (2, 9)]
+    s = by_name([make_run(seed=1, seconds={"prefix": 2.0, "train": 3.0}), *runs])["row 01"]
+    assert (s.device, s.train_seconds) == ("cpu; NVIDIA A100", 5)
 
 
-def test_a_reused_prefix_counts_as_if_it_had_been_computed():
-    reused = make_record(1, prefix_reused=True, seconds={"prefix": 30.0, "train": 2.0})
-    assert by_name([reused])["row 01"].train_seconds == 32
-    others = [make_record(1, seed=seed, seconds={"train": seed}) for seed in (124, 500)]
-    assert by_name([reused, *others])["row 01"].train_seconds == 124  # the median
+# ------------------------------------------------------------------------------------------ splits
 
 
-def test_where_training_holds_every_test_message_nothing_is_unseen():
-    record = make_record(1)
-    record["test"]["in_training"] = [True] * 12
-    assert math.isnan(by_name([record])["row 01"].unseen_accuracy)
+def over_splits(runs):
+    groups = group_runs(runs)
+    return compare_over_splits(groups, summarise(groups, 0.01))
+
+
+def some_splits(count=3):
+    """Three seeds of rows 1 and 4 on each split; row 4 misclassifies 1, 2, 3, ... examples."""
+    return [
+        make_run(
+            row, seed=seed, wrong=wrong, total=40, data=str(number) * 64,
+            split={"of": "f" * 64, "seed": number},
+            correct={"train": [90, 100], "validation": [1, 2], "test": [1, 2]},
+        )
+        for number in range(1, count + 1)
+        for seed in (1, 2, 3)
+        for row, wrong in ((1, range(8)), (4, range(number)))
+    ]  # fmt: skip
+
+
+def test_three_splits_have_an_interval_over_other_splits():
+    (text,) = over_splits(some_splits())
+    mean = np.mean([7, 6, 5]) / 40
+    half = stats.t.ppf(0.975, 2) / 40 * math.sqrt(1 / 3 + 40 / 100)
+    assert text == (
+        "Over 3 splits of the same examples (--split_seed 1, 2, 3), row 04 minus row 01: "
+        f"{100 * mean:+.2f} points of test accuracy, 95 % confidence interval "
+        f"{100 * (mean - half):+.2f} to {100 * (mean + half):+.2f}, over other splits."
+    )
+    assert over_splits(some_splits(2)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"split": {"of": "e" * 64, "seed": 3}}, {"split": None}, {"weights": "a" * 64},
+     {"precision": "bfloat16"}, {"name": "row 05", "row": 5}],
+)  # fmt: skip
+def test_splits_of_other_examples_or_designs_are_not_combined(change):
+    runs = some_splits()
+    changed = [
+        replace(run, **change)
+        if run.data[0] == "3" and (run.row == 4 or "row" not in change)
+        else run
+        for run in runs
+    ]
+    assert over_splits(changed) == []
+
+
+def test_splits_that_do_not_differ_have_no_interval():
+    bases = [run for run in some_splits() if run.row == 1]
+    (text,) = over_splits([*bases, *(replace(run, row=18, name="row 18") for run in bases)])
+    assert "row 18 minus row 01: +0.00 points of test accuracy, over other splits." in text

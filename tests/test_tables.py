@@ -1,48 +1,45 @@
-import pytest
-from records import make_old_record, make_record, make_stand_in, some_records
+import csv
+import json
 
-from experiments.comparison.groups import group_records
+import pytest
+from records import make_run, make_seeds, make_substitute
+
+from experiments.comparison.groups import group_runs
 from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import (
     losses_table,
+    markdown,
     metrics_of_summaries,
     metrics_table,
-    notes,
     published_table,
     published_verdicts,
-    summary_table,
+    summary_rows,
     with_interval,
+    write_summaries,
 )
 from experiments.config.rows import ROWS
-from experiments.runs.records import upgrade
 
-A = "a" * 64
-
-
-def test_columns_that_no_run_fills_are_left_out():
-    whole = summary_table(summarise(group_records(some_records())))
-    alone = summary_table(summarise(group_records([make_record(4)])))
-    heads = [
-        [cell.strip() for cell in table.splitlines()[0].strip("|").split("|")]
-        for table in (whole, alone)
-    ]
-    gone = ["mean ± sd, %", "range, %", "only row 1 right", "only this right",
-            "difference, points", "p", "p (Holm)", "against row 1", "could be seen, points",
-            "to settle"]  # fmt: skip
-    assert [head for head in heads[0] if head not in gone] == heads[1]
-    assert "11 of 12" not in alone
-    assert "12 of 12" in alone
+METRICS = ["run", "accuracy, %", "macro F1", "AUROC", "log loss", "Brier", "calibration error"]
+LOSSES = ["log loss compared with row 1", "Brier score compared with row 1"]
+HEADING = [
+    "run", "published, %", "first seed, %", "correct", "95 % interval",
+    "without duplicates of training examples, %", "seeds", "mean ± sd, %", "range, %",
+    "only row 1 correct", "only this correct", "difference, points", "p", "p (Holm)",
+    "compared with row 1", "minimum detectable difference, points", "seeds or examples needed",
+    "training, s", "device",
+]  # fmt: skip
 
 
-def few_records():
-    """A single seed of row 1; row 4 with another seed, row 8 with no common one; row 16 errs."""
-    return [
-        make_record(1, wrong=[1, 2], total=40),
-        make_record(4, total=40),
-        make_record(4, seed=124, wrong=[3], total=40),
-        make_record(8, seed=7, wrong=[5], total=40),
-        make_record(16, wrong=range(12), total=40),
-    ]
+@pytest.fixture(scope="module")
+def few():
+    """One seed of row 1, two of row 4, row 8 with another seed, and row 16 with errors."""
+    return group_runs([
+        make_run(1, wrong=[1, 2], total=40),
+        make_run(4, total=40),
+        make_run(4, seed=124, wrong=[3], total=40),
+        make_run(8, seed=7, wrong=[5], total=40),
+        make_run(16, wrong=range(12), total=40),
+    ])  # fmt: skip
 
 
 def cells_of(table):
@@ -53,17 +50,21 @@ def cells_of(table):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:1] + lines[2:]]
 
 
-def test_the_table_of_few_records():
-    assert cells_of(summary_table(summarise(group_records(few_records())))) == [
-        ["run", "published, %", "first seed, %", "right", "95 % interval", "unseen, %", "seeds",
-         "mean ± sd, %", "range, %", "only row 1 right", "only this right", "difference, points",
-         "p", "p (Holm)", "against row 1", "could be seen, points", "to settle", "training, s",
-         "device"],
+def rows_of(runs):
+    heading, *rows = summary_rows(summarise(group_runs(runs), 0.01))
+    return [dict(zip(heading, row, strict=True)) for row in rows]
+
+
+def test_the_table_of_summaries(few):
+    rows = summary_rows(summarise(few, 0.01))
+    assert cells_of(markdown(rows)) == rows
+    assert rows == [
+        HEADING,
         ["row 01", "95.00 (91.9 to 96.9)", "95.00", "38 of 40", "83.5 to 98.6", "94.74", "1",
          *[""] * 10, "4.0", "cpu"],
         ["row 04", "98.33 (96.2 to 99.3)", "100.00", "40 of 40", "91.2 to 100.0", "100.00", "2",
-         "98.75 ± 1.77", "97.50 to 100.00", "0", "2", "+5.00", "0.5", "0.5", "not known", "10.0",
-         "155 messages", "7.0", "cpu"],
+         "98.75 ± 1.77", "97.50 to 100.00", "0", "2", "+5.00", "0.5", "0.5", "inconclusive", "10.0",
+         "155 examples", "7.0", "cpu"],
         ["row 08", "98.33 (96.2 to 99.3)", "97.50", "39 of 40", "87.1 to 99.6", "97.37", "1",
          *[""] * 10, "11.0", "cpu"],
         ["row 16", "98.33 (96.2 to 99.3)", "70.00", "28 of 40", "54.6 to 81.9", "73.68", "1",
@@ -71,9 +72,28 @@ def test_the_table_of_few_records():
     ]  # fmt: skip
 
 
-def test_the_metrics_of_few_records():
-    groups = group_records(few_records())
-    heading = ["run", "accuracy, %", "macro F1", "AUROC", "log loss", "Brier", "calibration error"]
+def test_empty_columns_are_left_out():
+    (row,) = rows_of([make_run(4, test={"in_training": [True] * 12})])
+    assert list(row) == [*HEADING[:5], "seeds", "training, s", "device"]
+    (row,) = rows_of([make_run(4, data="a" * 64)])
+    assert "published, %" not in row
+
+
+def test_an_inconclusive_row_has_what_is_detectable_and_needed():
+    _, row_2, row_4 = rows_of([
+        *make_seeds(1, [range(10), *[range(3)] * 4]),
+        *make_seeds(2, [range(200)] * 5),
+        *make_seeds(4, [[], *[range(15)] * 4]),
+    ])  # fmt: skip
+    detectable, needed = HEADING[15:17]
+    assert row_4["compared with row 1"] == "inconclusive"
+    assert row_4["difference, points"] == "-2.53 (-6.51 to +1.44)"
+    assert (row_4[detectable], row_4[needed]) == ("5.4", "33 seeds")
+    assert row_2["compared with row 1"] == "worse"
+    assert (row_2[detectable], row_2[needed]) == ("", "")
+
+
+def test_the_tables_of_metrics(few):
     of_each = {
         "row 01": ["95.00", "0.9500", "0.9500", "0.2152", "0.0500", "0.0500"],
         "row 04": ["100.00", "1.0000", "1.0000", "0.1054", "0.0100", "0.1000"],
@@ -90,166 +110,125 @@ def test_the_metrics_of_few_records():
     for name, found in of_each.items():
         ham, spam = of_classes[name]
         lines += [[name, *found, "ham", *ham], [*[""] * 7, "spam", *spam]]
-    assert cells_of(metrics_table(groups)) == [
-        [*heading, "class", "precision", "recall", "told as"], *lines
-    ]  # fmt: skip
+    heading = [*METRICS, "class", "precision", "recall", "predicted as"]
+    assert cells_of(metrics_table(few)) == [heading, *lines]
 
     means = of_each | {"row 04": ["98.75", "0.9875", "0.9875", "0.1328", "0.0200", "0.0875"]}
-    against = {"row 04": ["-0.1099", "-0.0400"], "row 16": ["+0.5493", "+0.2000"]}
-    assert metrics_of_summaries(summarise(groups)) == [
-        [*heading, "log loss against row 1", "Brier score against row 1"],
-        *([name, *found, *against.get(name, ["", ""])] for name, found in means.items()),
+    compared = {"row 04": ["-0.1099", "-0.0400"], "row 16": ["+0.5493", "+0.2000"]}
+    assert metrics_of_summaries(summarise(few, 0.01)) == [
+        [*METRICS, *LOSSES],
+        *([name, *found, *compared.get(name, ["", ""])] for name, found in means.items()),
     ]
 
 
-def test_the_notes_of_few_records():
-    text = said_of(*few_records())
-    for words in (
-        "Row 8's published validation accuracy, 99.81 %, is no count of 149 messages.\n",
-        "Unseen: without the 2 test messages that are exact copies of training messages. ",
-        "Of 40 test messages one is 2.50 points; two single runs can be told apart if just one of "
-        "them is right on 6 or more, 15.0 points.\n",
-        "Against row 1 of the same weights, data and precision: over all seeds that both have, ",
-        "Held against nothing, for no seed that row 1 has: row 08.\n",
-        "each counts as one of its own: row 04; row 16.",
-    ):
-        assert words in text
-    assert "Row 8" not in said_of(make_record(1), make_record(9))
+def test_an_undefined_metric_is_a_dash():
+    test = {"labels": [0] * 12, "predictions": [0] * 12, "probabilities": [[0.9, 0.1]] * 12}
+    groups = group_runs([make_run(1, test=test)])
+    assert metrics_of_summaries(summarise(groups, 0.01))[1][3] == "-"
+    assert [row[8] for row in cells_of(metrics_table(groups))] == ["precision", "1.0000", "-"]
 
 
-def test_without_an_auroc_there_is_none():
-    record = make_record(1)
-    record["test"]["labels"] = record["test"]["predictions"] = [0] * 12
-    (summary,) = summarise(group_records([record]))
-    assert summary.auroc is None
-    assert metrics_of_summaries([summary])[1][3] == "-"
+def test_losses_are_compared_with_row_1_with_their_intervals():
+    runs = make_seeds(1, [[1, 2], [1], []] * 2, 12) + make_seeds(4, [[3], [3, 1], []] * 2, 12)
+    table = losses_table(summaries := summarise(group_runs(runs), 0.01))
+    cells = [
+        with_interval(getattr(summaries[1].evidence, n), 1) for n in ("log_loss", "brier_score")
+    ]
+    assert cells_of(table) == [["run", "seeds", *LOSSES], ["row 04", "6", *cells]]
+    assert cells[0].startswith("+0.0000 (")  # as many errors
+    assert losses_table(summarise(group_runs([make_run(1)]), 0.01)) == ""
+
+
+# ------------------------------------------------------------------------------------- CSV and JSON
+
+
+def written(runs, folder, margin=0.02):
+    summaries = summarise(group_runs(runs), margin)
+    write_summaries(summaries, folder / "t.csv", folder / "t.json")
+    return summaries, json.loads((folder / "t.json").read_text())
+
+
+def test_csv_and_json_have_the_same_columns_and_values(few, tmp_path):
+    _, rows = written([run for group in few.values() for run in group], tmp_path)
+    with (tmp_path / "t.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == list(few)
+    for row, line in zip(rows, table, strict=True):
+        assert list(row) == list(line)
+        assert {k: "" if v is None else str(v) for k, v in row.items()} == line
+
+
+def test_json_has_the_comparison_with_row_1(tmp_path):
+    test = {"same_text": [0, *range(11)]}
+    runs = make_seeds(1, [[1, 2], [1], [5]], 12, test=test)
+    runs += make_seeds(4, [[3], [3, 1, 7], []], 12, test=test)
+    (_, summary), (base, row) = written(runs, tmp_path)
+    evidence, crossed = summary.evidence, summary.evidence.accuracy.crossed
+    expected = {
+        "verdict": summary.verdict,
+        "sentence": summary.sentence,
+        "shared_seeds": 3,
+        "distinct_examples": 11,
+        "only_base": 1,
+        "only_this": 2,
+        "margin": 0.02,
+        "p_value": crossed.p_value,
+        "corrected_p_value": crossed.p_value,
+        "difference": evidence.accuracy.mean,
+        "difference_low": crossed.interval.low,
+        "difference_high": crossed.interval.high,
+        "equivalence_low": crossed.equivalence.low,
+        "equivalence_high": crossed.equivalence.high,
+        "variance_seeds": crossed.components.seeds,
+        "variance_examples": crossed.components.examples,
+        "variance_rest": crossed.components.rest,
+        "minimum_detectable_difference": evidence.power.detectable,
+        "seeds_needed": evidence.power.seeds,
+        "examples_needed": evidence.power.examples,
+        "log_loss_difference": evidence.log_loss.mean,
+        "log_loss_difference_low": evidence.log_loss.crossed.interval.low,
+        "log_loss_difference_high": evidence.log_loss.crossed.interval.high,
+        "brier_score_difference": evidence.brier_score.mean,
+        "brier_score_difference_low": evidence.brier_score.crossed.interval.low,
+        "brier_score_difference_high": evidence.brier_score.crossed.interval.high,
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert {base[name] for name in list(expected)[2:]} == {None}
+    assert (row["low"], row["high"]) == summary.interval
+
+
+def test_json_has_weights_data_and_precision(tmp_path):
+    run = make_substitute(1, "a" * 64, precision="bfloat16", data="b" * 64)
+    _, (row,) = written([run], tmp_path)
+    substitute = "checkpoint tiny.safetensors aaaaaaaa"
+    assert row["name"] == f"row 01, {substitute}, data bbbbbbbb, bfloat16"
+    columns = ("weights", "data", "precision", "substitute", "published_percent", "deviation")
+    expected = ["a" * 64, "b" * 64, "bfloat16", substitute, None, None]
+    assert [row[column] for column in columns] == expected
+
+
+# ---------------------------------------------------------------------------- the published figures
 
 
 def test_the_published_table_has_every_row_and_its_note():
     table, _, notes = published_table().partition("\n\n")
     heading, first, *others = cells_of(table)
-    assert heading == ["row", "flags", "test, %", "right of 300", "95 % interval", "against row 1"]
+    assert heading == [
+        "row", "flags", "test, %", "correct of 300", "95 % interval", "compared with row 1"
+    ]  # fmt: skip
     assert first == ["1", "(none)", "95.00", "285", "91.9 to 96.9", ""]
     assert [line[:2] for line in others] == [[str(n), ROWS[n].flags] for n in ROWS if n > 1]
-    assert notes == "Row 8's validation accuracy, 99.81 %, is no count of 149 messages."
+    assert [line[5] for line in others] == list(published_verdicts().values())
+    assert notes == "Row 8's validation accuracy, 99.81 %, is not a count of 149 examples."
 
 
-def said_of(*records):
-    groups = group_records(records)
-    return "\n".join(notes(groups, summarise(groups)))
-
-
-def test_stand_ins_and_a_missing_row_1_are_said():
-    text = said_of(make_stand_in(4, A), make_record(16))
-    assert "Stand-ins, no runs of the published models: checkpoint tiny.safetensors aaaaaa" in text
-    assert "Row 1 is not among the records, so nothing is held against it." in text
-    assert "Stand-ins" not in said_of(make_record(4))
-
-
-def test_what_is_held_against_nothing_is_said_with_the_reason():
-    text = said_of(
-        make_record(1),
-        make_record(1, precision="bfloat16"),
-        make_record(4),
-        make_record(16, seed=9),
-        make_stand_in(16, A),
-        make_record(None, name="baseline majority"),
-    )
-    assert "Held against nothing, for no seed that row 1 has: row 16." in text
-    assert "for no row 1 like them: row 16, checkpoint tiny.safetensors aaaaaaaa." in text
-    assert "for more than one row 1: baseline majority." in text
-    assert "Held against nothing" not in said_of(*some_records())
-
-
-def test_devices_that_stand_together_are_said():
-    cuda = {"device": "NVIDIA A100", "device_type": "cuda"}
-    assert "Runs on cpu and cuda stand together" in said_of(
-        make_record(1), make_record(4, environment=cuda)
-    )
-    baseline = make_record(None, name="baseline majority")
-    assert "stand together" not in said_of(make_record(1, environment=cuda), baseline)
-
-
-@pytest.mark.parametrize(
-    ("layers", "prefix", "said"),
-    [("last_block", 0.01, True), ("last_block", 2.0, False), ("all", 0.01, False)],
-)
-def test_times_of_version_1_without_what_the_prefix_cost_are_said(layers, prefix, said):
-    old = make_old_record(seconds={"prefix": prefix, "train": 3.0})
-    new = upgrade(old | {"settings": {"trainable_layers": layers}})
-    assert ("depend on who paid" in said_of(new)) == said
-    assert "depend on who paid" not in said_of(new | {"prefix_reused": True})
-
-
-def test_the_published_figures_carry_four_differences_and_exclude_seven():
+def test_four_published_differences_are_significant_and_seven_are_not():
     verdicts = published_verdicts()
     rows = {
-        words: {row for row, found in verdicts.items() if words in found}
-        for words in ("worse, whatever", "better, whatever", "not distinguishable", "depends")
+        words: {row for row in verdicts if verdicts[row] == words} for words in {*verdicts.values()}
     }
     assert rows == {
-        "worse, whatever": {2, 3, 6, 13},
-        "better, whatever": set(),
-        "not distinguishable": {5, 7, 10, 11, 17, 18, 19},
-        "depends": {4, 8, 9, 12, 14, 15, 16},
+        "worse, for every pairing": {2, 3, 6, 13},
+        "inconclusive, for every pairing": {5, 7, 10, 11, 17, 18, 19},
+        "depends on the pairing, which was not published": {4, 8, 9, 12, 14, 15, 16},
     }
-
-
-def test_what_is_not_known_is_an_empty_cell():
-    record = make_record(1)
-    record["test"]["in_training"] = [True] * 12
-    table = summary_table(summarise(group_records([record])))
-    assert "nan" not in table
-    assert "unseen" not in table
-
-
-def five_seeds(row, wrong_of_each, **more):
-    return [
-        make_record(row, seed=seed, wrong=wrong, total=300, **more)
-        for seed, wrong in enumerate(wrong_of_each)
-    ]
-
-
-def cells(records, name):
-    table = summary_table(summarise(group_records(records))).splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    return dict(zip(rows[0], next(row for row in rows if row[0] == name), strict=True))
-
-
-def test_beside_what_is_not_known_stands_what_could_be_seen_and_what_settles_it():
-    records = [
-        *five_seeds(1, [range(10), *[range(3)] * 4]),
-        *five_seeds(4, [[], *[range(15)] * 4]),
-        *five_seeds(2, [range(200)] * 5),
-    ]
-    found = cells(records, "row 04")
-    assert found["against row 1"] == "not known"
-    assert found["difference, points"] == "-2.53 (-6.51 to +1.44)"
-    assert (found["could be seen, points"], found["to settle"]) == ("5.4", "33 seeds")
-    found = cells(records, "row 02")
-    assert found["against row 1"] == "worse"
-    assert (found["could be seen, points"], found["to settle"]) == ("", "")
-
-
-def test_a_sentence_for_each_row_is_among_the_notes():
-    records = some_records()
-    sentences = [s.sentence for s in summarise(group_records(records)) if s.evidence]
-    assert len(sentences) == 3
-    assert said_of(*records).startswith("\n".join(sentences))
-
-
-def test_records_that_do_not_tell_messages_of_one_text_are_named():
-    words = "do not tell which test messages have the very same text"
-    assert f"{words}, and each counts as one of its own: row 04; row 16" in said_of(*some_records())
-    records = [make_record(1), make_record(4), make_record(16)]
-    records[0]["test"]["same_text"] = list(range(12))
-    assert words not in said_of(*records)
-
-
-def test_losses_stand_against_row_1_with_the_same_interval():
-    records = [*five_seeds(1, [[1, 2], [1], []] * 2), *five_seeds(4, [[3], [3, 1], []] * 2)]
-    table = losses_table(summaries := summarise(group_records(records)))
-    log_loss, brier = summaries[1].evidence.log_loss, summaries[1].evidence.brier_score
-    assert f"| {with_interval(log_loss, 1)} | {with_interval(brier, 1)}" in table
-    assert with_interval(log_loss, 1).startswith("+0.0000 (")  # as many errors
-    assert losses_table(summarise(group_records([make_record(1)]))) == ""

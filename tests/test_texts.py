@@ -1,71 +1,76 @@
-import re
+import json
 
 import pytest
-from records import make_record
+from records import make_run
 from three_classes import write_three_classes
 
-from experiments.comparison.pairs import compare_pair
 from experiments.comparison.texts import find_texts
-from experiments.config.flags import parse_args
-from experiments.data.custom import load_own
-from experiments.runs.results import describe_split
+from experiments.config.parsing import parse_args
+from experiments.data.corpus import load_corpus
+
+FLAGS = ["--split", "60/20/20", "--split_seed", "5", "--balance", "--train_size", "60"]
 
 
 @pytest.fixture
-def mine(tmp_path):
+def file(tmp_path):
     return write_three_classes(tmp_path)["csv"]
 
 
-def record_of(*flags, row=1, **more):
-    """A record of a run on one's own messages that these flags name."""
-    own = parse_args(["--data", *map(str, flags)]).own
-    corpus = load_own(own)
-    split = describe_split(own, corpus)
-    record = make_record(row, data=corpus.digest, split=split, total=len(corpus.splits["test"]))
-    return record | more, corpus.splits["test"]["Text"].tolist()
+def run_on(file, *flags, words=None):
+    """A run on custom data that these flags name, and the texts of its test examples.
+
+    With `words`, its record has the words of its command line, as earlier ones do.
+    """
+    settings = parse_args(["--data", str(file), *flags])
+    corpus = load_corpus(settings.data, settings.custom)
+    split = {"of": corpus.whole, "seed": settings.custom.split_seed}
+    split |= {"flags": words} if words else {"custom": settings.custom_values}
+    texts = corpus.splits["test"]["Text"].tolist()
+    split = json.loads(json.dumps(split))
+    return make_run(1, data=corpus.digest, split=split, total=len(texts)), texts
 
 
-def test_own_texts_are_read_again_with_the_split_of_the_record(mine, tmp_path):
-    flags = [mine, "--split", "60/20/20", "--split_seed", "5", "--balance", "--train_size", "60"]
-    first, texts = record_of(*flags)
-    other, others = record_of(mine)
-    assert texts != others
-    found = find_texts([first, other], tmp_path / "none.csv")
-    assert found == {first["data"]: texts, other["data"]: others}
+@pytest.mark.parametrize("flags", [[], FLAGS, ["--text_column", "question", "--split", "80/10/10"]])
+def test_custom_texts_are_read_again_with_the_split_of_the_record(file, flags, tmp_path):
+    run, texts = run_on(file, *flags)
+    earlier, _ = run_on(file, *flags, words=["--data", str(file), *flags])
+    for each in (run, earlier):
+        assert find_texts([each], tmp_path / "none.csv") == {run.data: texts}
 
 
-def test_a_pair_shows_a_text_on_one_line(mine):
-    first, texts = record_of(mine)
-    texts[0] = "two\r\nlines"
-    pair = [first], [record_of(mine, row=16)[0]]
-    pair[1][0]["test"]["predictions"][0] ^= 1
-    assert re.search(r" and 0\.100  in training  two lines$", compare_pair(*pair, 0.01, texts))
+@pytest.mark.parametrize(
+    ("split", "problem"),
+    [
+        ({"custom": {"data": "-"}}, "standard input, which cannot be read again"),
+        ({"custom": {}}, "cannot be read again"),
+        ({"custom": {"data": "nowhere.csv"}}, "nowhere.csv"),
+        ({"custom": {"data": "{file}"}}, "contains other examples than at the time of training"),
+        ({"custom": {"data": "{file}", "other": 1}}, "other"),
+        ({"custom": {"data": "{file}", "split": 5}}, "not iterable"),
+        ({"flags": ["--data", "{file}", "--split_seed", "x"]}, "'x'"),
+        ({"flags": ["--data", "{file}", "--split"]}, "invalid literal"),
+        ({"flags": ["--data", "-"]}, "standard input"),
+    ],
+)
+def test_texts_that_are_not_available_are_reported(split, problem, file, tmp_path, capsys):
+    split = json.loads(json.dumps(split).replace("{file}", str(file)))
+    run = make_run(1, data="a" * 64, split={"of": "b" * 64, "seed": 5} | split)
+    assert find_texts([run], tmp_path / "none.csv") == {}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Texts are not available: ")
+    assert problem in line
 
 
-def test_texts_that_are_no_longer_there_are_not_shown_and_told(mine, tmp_path, capsys):
-    record, _ = record_of(mine)
-    unread = record | {"split": record["split"] | {"flags": ["--data", "-"]}, "data": "b" * 64}
-    mine.write_text(mine.read_text(encoding="utf-8") + "300,one more,order\r\n", encoding="utf-8")
-    assert find_texts([record, unread], tmp_path / "none.csv") == {}
-    told = capsys.readouterr().err.splitlines()
-    assert f"{mine} holds other messages than when it was trained on" in told[0]
-    assert "standard input, which cannot be read again" in told[1]
-    mine.unlink()
-    assert find_texts([record], tmp_path / "none.csv") == {}
-    assert str(mine) in capsys.readouterr().err
-
-
-def test_an_older_record_of_own_messages_has_no_texts(tmp_path, capsys):
-    record = make_record(1, data="a" * 64, split={"of": "b" * 64, "seed": 5})
-    assert find_texts([record, make_record(1)], tmp_path / "none.csv") == {}
+def test_records_that_name_no_custom_data_have_no_texts(tmp_path, capsys):
+    earlier = make_run(1, data="a" * 64, split={"of": "b" * 64, "seed": 5})
+    assert find_texts([earlier, make_run(1)], tmp_path / "none.csv") == {}
     assert capsys.readouterr().err == ""
 
 
-def test_a_csv_holds_for_records_with_its_labels(tmp_path):
-    record = make_record(1)
-    rows = [f"{label},text {i}" for i, label in enumerate(record["test"]["labels"])]
-    file = tmp_path / "test.csv"
+def test_a_csv_file_is_used_for_runs_with_its_labels(tmp_path):
+    run, file = make_run(1), tmp_path / "test.csv"
+    rows = [f"{label},text {i}" for i, label in enumerate(run.test["labels"])]
     file.write_text("\n".join(["Label,Text", *rows]))
-    assert find_texts([record], file)[record["data"]][7] == "text 7"
+    assert find_texts([run], file)[run.data][7] == "text 7"
     file.write_text("\n".join(["Label,Text", *reversed(rows)]))
-    assert find_texts([record], file) == {}
+    assert find_texts([run], file) == {}

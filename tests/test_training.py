@@ -1,85 +1,59 @@
+"""The training loop, and what it measures."""
+
+import gc
 import math
+import weakref
 from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 
+from experiments.config.parsing import parse_args
+from experiments.data.datasets import Splits
 from experiments.training.loop import (
     History,
     calc_accuracy_loader,
     calc_loss_batch,
     calc_loss_loader,
-    calc_loss_of_all,
-    classify,
+    calc_overall_loss,
+    compute_logits,
     count_correct,
+    evaluate,
     evaluate_model,
     predict,
+    train,
     train_classifier_simple,
 )
-from experiments.training.optimization import Recipe, mean_cross_entropy
+from experiments.training.optimization import (
+    Recipe,
+    balanced_class_weights,
+    learning_rate_factor,
+    mean_cross_entropy,
+)
 
 CPU = torch.device("cpu")
+WEIGHTED = partial(mean_cross_entropy, class_weights=torch.tensor([1.0, 9.0]))
 
 
 class Logits(nn.Module):
-    """Gives each message the logits that its inputs are, times one trainable number."""
+    """The logits are the inputs times one trainable number. Records whether it is training."""
 
     def __init__(self):
         super().__init__()
         self.factor = nn.Parameter(torch.ones(()))
+        self.modes = []
 
     def forward(self, inputs, lengths):
+        self.modes.append(self.training)
         return self.factor * inputs
 
 
-def batch_of(labels, seed=0):
-    inputs = torch.randn(len(labels), 2, generator=torch.Generator().manual_seed(seed))
-    return inputs, torch.ones(len(labels), dtype=torch.long), torch.tensor(labels)
-
-
-def ignoring(label):
-    return partial(mean_cross_entropy, ignore_index=label)
-
-
-def test_the_loss_is_the_mean_cross_entropy_over_labels_that_count():
-    inputs, lengths, labels = batch_of([0, 1, 1, 0])
-    loss = calc_loss_batch((inputs, lengths), labels, Logits(), CPU)
-    assert loss == F.cross_entropy(inputs, labels)
-    ignored = calc_loss_batch((inputs, lengths), labels, Logits(), CPU, ignoring(0))
-    assert ignored == F.cross_entropy(inputs[1:3], labels[1:3])
-
-
-@pytest.mark.parametrize("label", [0, 1])
-def test_a_batch_without_a_counted_label_has_zero_loss_and_zero_gradient(label):
-    model = Logits()
-    *inputs, labels = batch_of([label] * 3)
-    loss = calc_loss_batch(inputs, labels, model, CPU, ignoring(label))
-    loss.backward()
-    assert (loss.item(), model.factor.grad.item()) == (0, 0)
-
-
-def test_accuracy_counts_every_message_and_loss_averages_batches():
-    batches = [batch_of([0, 1, 1, 0], seed=1), batch_of([1], seed=2), batch_of([0], seed=3)]
-    right = sum((x.argmax(1) == y).sum().item() for x, _, y in batches)
-    assert calc_accuracy_loader(batches, Logits(), CPU) == right / 6
-    losses = [F.cross_entropy(x, y).item() for x, _, y in batches]
-    assert calc_loss_loader(batches, Logits(), CPU) == pytest.approx(sum(losses) / 3)
-    assert calc_loss_loader(batches, Logits(), CPU, num_batches=2) == pytest.approx(
-        sum(losses[:2]) / 2
-    )
-
-
-def test_probabilities_that_are_no_numbers_are_told():
-    batch = torch.full((2, 2), torch.nan), torch.ones(2, dtype=torch.long), torch.zeros(2)
-    with pytest.raises(ValueError, match="no longer finite: try"):
-        predict([batch], Logits(), CPU)
-
-
 class Recorder(torch.optim.SGD):
-    """Notes the gradient at each step, and moves nothing."""
+    """Records the gradient of each step, and changes nothing."""
 
     def __init__(self, model):
         super().__init__(model.parameters(), lr=0.0)
@@ -89,137 +63,115 @@ class Recorder(torch.optim.SGD):
         self.gradients.append(self.param_groups[0]["params"][0].grad.item())
 
 
-def gradient_of(batches, divisor):
-    model = Logits()
-    for *inputs, labels in batches:
-        (calc_loss_batch(inputs, labels, model, CPU) / divisor).backward()
-    return model.factor.grad.item()
+def batch_of(labels, seed=0):
+    inputs = torch.randn(len(labels), 2, generator=torch.Generator().manual_seed(seed))
+    return inputs, torch.ones(len(labels), dtype=torch.long), torch.tensor(labels)
 
 
-def test_accumulated_batches_make_one_step_and_a_short_rest_is_divided_alike():
-    batches = [batch_of([0, 1], seed=i) for i in range(5)]
+def batches_of(count):
+    return [batch_of([0, 1], seed) for seed in range(count)]
+
+
+def with_nan(batches, index):
+    """Batches of which one has no finite loss."""
+    inputs, *rest = batches[index]
+    return [*batches[:index], (inputs * torch.nan, *rest), *batches[index + 1 :]]
+
+
+def train_simple(batches, num_epochs=1, val=None, **options):
+    """Train on batches with an optimiser that changes nothing."""
     model = Logits()
     optimizer = Recorder(model)
-    train_classifier_simple(
-        model, batches, batches, optimizer, CPU, 2, recipe=Recipe(accumulation_steps=3)
+    val = batches if val is None else val
+    recipe = Recipe(**{k: options.pop(k) for k in list(options) if hasattr(Recipe, k)})
+    history = train_classifier_simple(
+        model, batches, val, optimizer, CPU, num_epochs, recipe=recipe, **options
     )
-    an_epoch = [gradient_of(batches[:3], 3), gradient_of(batches[3:], 3)]
-    assert optimizer.gradients == pytest.approx(an_epoch * 2)
+    return model, optimizer, history
 
 
-def test_losses_are_seen_after_every_50_batches_counted_over_the_run():
-    batches = [batch_of([0, 1], seed=i) for i in range(40)]
-    model = Logits()
-    history = train_classifier_simple(model, batches, batches, Recorder(model), CPU, num_epochs=3)
-    assert [batch for batch, *_ in history.losses] == [0, 50, 100]
-    assert [epoch for epoch, *_ in history.accuracies] == [1, 2, 3]
+# -------------------------------------------------------------------------------------- evaluation
 
 
-def test_a_loss_that_is_no_number_names_its_batch():
-    batches = [batch_of([0, 1], seed=i) for i in range(7)]
-    inputs, *rest = batches[5]
-    spoiled = [*batches[:5], (inputs * torch.nan, *rest), batches[6]]
-    model = Logits()
-    with pytest.raises(ValueError, match=r"nan at batch 5, with a learning rate of 0\.0: try"):
-        train_classifier_simple(model, spoiled, batches, Recorder(model), CPU, num_epochs=1)
+def test_the_loss_is_the_mean_cross_entropy_over_labels_that_are_not_ignored():
+    inputs, lengths, labels = batch_of([0, 1, 1, 0])
+    loss = calc_loss_batch((inputs, lengths), labels, Logits(), CPU)
+    assert loss == F.cross_entropy(inputs, labels)
+    criterion = partial(mean_cross_entropy, ignore_index=0)
+    ignored = calc_loss_batch((inputs, lengths), labels, Logits(), CPU, criterion)
+    assert ignored == F.cross_entropy(inputs[1:3], labels[1:3])
 
 
-def test_a_loss_that_is_no_number_stops_the_run_at_the_next_evaluation():
-    batches = [batch_of([0, 1], seed=i) for i in range(200)]
-    inputs, *rest = batches[53]
-    spoiled = [*batches[:53], (inputs * torch.nan, *rest), *batches[54:]]
-    model = Logits()
-    optimizer = Recorder(model)
-    with pytest.raises(ValueError, match="nan at batch 53,"):
-        train_classifier_simple(model, spoiled, batches, optimizer, CPU, num_epochs=1)
-    assert len(optimizer.gradients) == 101
+def test_accuracy_counts_every_example_and_the_loss_averages_batches():
+    batches = [batch_of([0, 1, 1, 0], seed=1), batch_of([1], seed=2), batch_of([0], seed=3)]
+    correct = sum((x.argmax(1) == y).sum().item() for x, _, y in batches)
+    assert count_correct(batches, Logits(), CPU) == (correct, 6)
+    assert calc_accuracy_loader(batches, Logits(), CPU) == correct / 6
+    losses = [F.cross_entropy(x, y).item() for x, _, y in batches]
+    assert calc_loss_loader(batches, Logits(), CPU) == pytest.approx(sum(losses) / 3)
+    first = calc_loss_loader(batches, Logits(), CPU, num_batches=2)
+    assert first == pytest.approx(sum(losses[:2]) / 2)
+    assert math.isnan(calc_loss_loader([], Logits(), CPU))  # as in the book
 
 
-def test_losses_of_batches_are_read_when_there_is_an_evaluation(monkeypatch):
-    batches = [batch_of([0, 1], seed=i) for i in range(120)]
-    model, asked = Logits(), []
-    optimizer = torch.optim.SGD(model.parameters())
-    item, tolist = torch.Tensor.item, torch.Tensor.tolist
-    monkeypatch.setattr(torch.Tensor, "item", lambda x: asked.append(1) or item(x))
-    monkeypatch.setattr(torch.Tensor, "tolist", lambda x: asked.append(1) or tolist(x))
-    train_classifier_simple(model, batches, batches[:1], optimizer, CPU, num_epochs=1)
-    assert len(asked) < 20
-
-
-@pytest.mark.parametrize("accumulation_steps", [1, 3])
-def test_max_steps_are_optimiser_steps(accumulation_steps):
-    batches = [batch_of([0, 1], seed=i) for i in range(7)]
-    model = Logits()
-    optimizer = Recorder(model)
-    train_classifier_simple(
-        model, batches, batches, optimizer, CPU, num_epochs=5,
-        recipe=Recipe(accumulation_steps=accumulation_steps, max_steps=4),
-    )  # fmt: skip
-    assert len(optimizer.gradients) == 4
-
-
-# ------------------------------------------------------------------------------ one or all tokens
-
-
-def test_of_a_model_that_gives_all_tokens_logits_the_last_ones_count():
+def test_the_last_tokens_logits_are_used_if_a_model_gives_those_of_all():
     all_logits = torch.randn(3, 5, 2)
-    assert torch.equal(classify(nn.Identity(), all_logits, CPU), all_logits[:, -1])
-    assert torch.equal(classify(nn.Identity(), [all_logits[:, -1]], CPU), all_logits[:, -1])
+    assert torch.equal(compute_logits(nn.Identity(), all_logits, CPU), all_logits[:, -1])
+    assert torch.equal(compute_logits(nn.Identity(), [all_logits[:, -1]], CPU), all_logits[:, -1])
 
 
-def test_pairs_and_triples_are_looked_at_alike():
+def test_batches_with_and_without_lengths_are_evaluated_alike():
     triples = [batch_of([0, 1, 1, 0], seed=1), batch_of([1], seed=2)]
     pairs = [(inputs, labels) for inputs, _, labels in triples]
-    for look in (calc_loss_loader, calc_accuracy_loader, count_correct):
-        assert look(pairs, nn.Identity(), CPU) == look(triples, Logits(), CPU)
+    for function in (calc_loss_loader, calc_accuracy_loader, count_correct):
+        assert function(pairs, nn.Identity(), CPU) == function(triples, Logits(), CPU)
 
 
-# ------------------------------------------------------------------------ evaluation and training
+def test_probabilities_that_are_not_finite_are_an_error_with_a_hint():
+    with pytest.raises(ValueError, match="the logits are not finite: try"):
+        predict(with_nan(batches_of(2), 1), Logits(), CPU)
 
 
-class ModeRecorder(Logits):
-    """Notes at each batch whether it is in training mode."""
-
-    def __init__(self):
-        super().__init__()
-        self.modes = []
-
-    def forward(self, inputs, lengths):
-        self.modes.append(self.training)
-        return super().forward(inputs, lengths)
-
-
-def test_probabilities_and_accuracies_are_those_of_evaluation_mode():
-    for look in (predict, count_correct, calc_accuracy_loader):
-        model = ModeRecorder()
-        look([batch_of([0, 1])], model, CPU)
-        assert model.modes == [False]
-        assert not model.training
+@pytest.mark.parametrize(
+    "function",
+    [predict, count_correct, calc_accuracy_loader, partial(calc_overall_loss, criterion=WEIGHTED)],
+)
+def test_predictions_are_made_in_evaluation_mode(function):
+    model = Logits()
+    function([batch_of([0, 1])], model, CPU)
+    assert model.modes == [False]
+    assert not model.training
 
 
-def test_losses_of_loaders_are_looked_at_in_evaluation_mode_and_training_goes_on():
-    model = ModeRecorder()
-    train, val = [batch_of([0, 1])], [batch_of([0, 1], seed=1)]
-    losses = evaluate_model(model, train, val, CPU, eval_iter=5)
+def test_losses_are_evaluated_in_evaluation_mode_and_training_mode_is_restored():
+    model = Logits()
+    train_batches, val = [batch_of([0, 1])], [batch_of([0, 1], seed=1)]
+    losses = evaluate_model(model, train_batches, val, CPU, eval_iter=5)
     assert model.modes == [False, False]
     assert model.training
-    assert losses == (calc_loss_loader(train, model, CPU), calc_loss_loader(val, model, CPU))
+    expected = (calc_loss_loader(batches, model, CPU) for batches in (train_batches, val))
+    assert losses == tuple(expected)
 
 
-def test_only_what_is_trained_on_is_seen_in_training_mode():
-    batches = [batch_of([0, 1], seed=i) for i in range(3)]
-    model = ModeRecorder()
-    train_classifier_simple(
-        model, batches, batches, Recorder(model), CPU, num_epochs=2, eval_freq=2, eval_iter=1
-    )
-    looked_at = [False, False]  # in each of the two loaders
-    first = [True, *looked_at, True, True, *looked_at, *looked_at]  # after batches 0 and 2
-    second = [True, True, *looked_at, True, *looked_at]  # after batch 4
-    assert model.modes == first + second
+def test_the_final_evaluation_counts_all_splits_and_predicts_the_test_split():
+    loaders = Splits(*([batch_of([0, 1, 1], seed)] for seed in range(3)))
+    model = Logits()
+    correct, probabilities, labels = evaluate(model, loaders, CPU)
+    expected = [count_correct(loader, model, CPU) for loader in loaders]
+    assert correct == dict(zip(Splits._fields, expected, strict=True))
+    assert torch.equal(probabilities, torch.softmax(loaders.test[0][0], dim=1).detach())
+    assert labels.tolist() == [0, 1, 1]
 
 
-def test_the_mean_loss_of_no_batches_is_no_number_as_in_the_book():
-    assert math.isnan(calc_loss_loader([], Logits(), CPU))
+def test_the_overall_loss_does_not_depend_on_the_batches():
+    inputs, lengths, labels = batch_of([0, 1, 1, 0, 1, 1, 0])
+    for criterion in (mean_cross_entropy, WEIGHTED):
+        expected = criterion(inputs, labels).item()
+        for size in (1, 2, 3, 7):
+            parts = (x.split(size) for x in (inputs, lengths, labels))
+            batches = list(zip(*parts, strict=True))
+            loss = calc_overall_loss(batches, Logits(), CPU, criterion)
+            assert loss == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_history_unpacks_into_the_books_five_results():
@@ -229,104 +181,242 @@ def test_a_history_unpacks_into_the_books_five_results():
     assert (train_accs, val_accs, examples_seen) == ([0.9], [0.85], 420)
 
 
-def test_messages_are_seen_again_in_each_epoch():
-    batches = [batch_of([0, 1]), batch_of([0, 1, 1])]
+# ---------------------------------------------------------------------------------------- the loop
+
+
+def gradient_of(batches, divisor):
     model = Logits()
-    history = train_classifier_simple(model, batches, batches, Recorder(model), CPU, num_epochs=3)
-    assert history.examples_seen == 15
+    for *inputs, labels in batches:
+        (calc_loss_batch(inputs, labels, model, CPU) / divisor).backward()
+    return model.factor.grad.item()
+
+
+def test_a_short_last_step_of_an_epoch_is_divided_by_the_same_number():
+    batches = batches_of(5)
+    _, optimizer, _ = train_simple(batches, num_epochs=2, accumulation_steps=3)
+    epoch = [gradient_of(batches[:3], 3), gradient_of(batches[3:], 3)]
+    assert optimizer.gradients == pytest.approx(epoch * 2)
+
+
+def test_losses_are_evaluated_every_50_batches_counted_over_the_run():
+    _, _, history = train_simple(batches_of(40), num_epochs=3)
+    assert [batch for batch, *_ in history.losses] == [0, 50, 100]
+    assert [epoch for epoch, *_ in history.accuracies] == [1, 2, 3]
+    assert history.examples_seen == 3 * 80
+
+
+def test_training_mode_is_on_only_for_training_batches():
+    model, *_ = train_simple(batches_of(3), num_epochs=2, eval_freq=2, eval_iter=1)
+    evaluation = [False, False]  # both loaders
+    first = [True, *evaluation, True, True, *evaluation, *evaluation]  # after batches 0 and 2
+    second = [True, True, *evaluation, True, *evaluation]  # after batch 4
+    assert model.modes == first + second
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+def test_max_steps_are_optimiser_steps(accumulation_steps):
+    _, optimizer, _ = train_simple(batches_of(7), 5, accumulation_steps=accumulation_steps,
+                                   max_steps=4)  # fmt: skip
+    assert len(optimizer.gradients) == 4
+
+
+@pytest.mark.parametrize("batch", [5, 53])
+def test_a_loss_that_is_not_finite_stops_the_run_at_the_next_evaluation(batch):
+    count = 200 if batch == 53 else 7
+    steps = []
+    hook = register_optimizer_step_pre_hook(lambda *_: steps.append(1))
+    batches = with_nan(batches_of(count), batch)
+    message = rf"nan at batch {batch}, with a learning rate of 0\.0: try"
+    with pytest.raises(ValueError, match=message):
+        train_simple(batches, val=batches_of(2))
+    hook.remove()
+    assert len(steps) == (101 if batch == 53 else 7)
+
+
+def test_losses_of_batches_are_read_only_at_evaluations(monkeypatch):
+    reads = []
+    for name in ("item", "tolist"):  # which wait for the device
+        read = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda x, read=read: reads.append(1) or read(x))
+    model, batches = Logits(), batches_of(120)
+    optimizer = torch.optim.SGD(model.parameters())
+    train_classifier_simple(model, batches, batches[:1], optimizer, CPU, num_epochs=1)
+    assert len(reads) < 20
 
 
 # ------------------------------------------------------------------------------------- best epoch
 
 
-def messages(count, seed):
+def examples_of(count, seed):
     inputs, lengths, labels = batch_of([0, 1, 1] * count, seed)
     return list(zip(inputs, lengths, labels, strict=True))
 
 
-def train_and_look(keep_best, val_seed=3, epochs=4):
-    """Returns model, history, validation loader and random state after a training.
+def train_best(keep_best, val_seed=3, epochs=4):
+    """Model, history, validation loader and random state after a training.
 
-    The loss on its own messages, of seed 1, falls; on those of seed 3 it soon grows again.
+    The validation loss falls with seed 1, that of the training data, and rises again with seed 3.
     """
     torch.manual_seed(7)
-    train = DataLoader(messages(8, seed=1), 4, shuffle=True, drop_last=True)
-    val = DataLoader(messages(8, seed=val_seed), 5, shuffle=True)
+    train_loader = DataLoader(examples_of(8, seed=1), 4, shuffle=True, drop_last=True)
+    val = DataLoader(examples_of(8, seed=val_seed), 5, shuffle=True)
     model = Logits()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
     recipe = Recipe(keep_best=keep_best)
-    history = train_classifier_simple(model, train, val, optimizer, CPU, epochs, 1, recipe=recipe)
+    history = train_classifier_simple(
+        model, train_loader, val, optimizer, CPU, epochs, 1, recipe=recipe
+    )
     return model, history, val, torch.get_rng_state()
 
 
-def test_the_loss_of_all_messages_does_not_depend_on_their_batches():
-    inputs, lengths, labels = batch_of([0, 1, 1, 0, 1, 1, 0])
-    weights = torch.tensor([1.0, 4.0])
-    for criterion in (mean_cross_entropy, partial(mean_cross_entropy, class_weights=weights)):
-        expected = criterion(inputs, labels).item()
-        for size in (1, 2, 3, 7):
-            parts = (x.split(size) for x in (inputs, lengths, labels))
-            batches = list(zip(*parts, strict=True))
-            loss = calc_loss_of_all(batches, Logits(), CPU, criterion)
-            assert loss == pytest.approx(expected, rel=1e-6)
+def test_the_best_epoch_is_chosen_by_the_criterion_of_training():
+    model, _, history = train_simple([batch_of([0, 1, 1])], 2, criterion=WEIGHTED, keep_best=True)
+    loss = calc_overall_loss([batch_of([0, 1, 1])], model, CPU, WEIGHTED)
+    assert history.best == (1, pytest.approx(loss))
 
 
-def test_the_loss_of_all_messages_is_that_of_evaluation_mode():
-    model = ModeRecorder()
-    calc_loss_of_all([batch_of([0, 1])], model, CPU, mean_cross_entropy)
-    assert model.modes == [False]
-    assert not model.training
-
-
-def test_the_best_epoch_is_that_of_the_loss_which_is_trained_on():
-    batches, model = [batch_of([0, 1, 1])], Logits()
-    weighted = partial(mean_cross_entropy, class_weights=torch.tensor([1.0, 9.0]))
-    recipe = Recipe(weighted, keep_best=True)
-    history = train_classifier_simple(
-        model, batches, batches, Recorder(model), CPU, 2, recipe=recipe
-    )
-    assert history.best == (1, pytest.approx(calc_loss_of_all(batches, model, CPU, weighted)))
-
-
-def test_the_loss_of_all_messages_draws_no_random_number():
-    loader = DataLoader(messages(8, seed=1), 4, shuffle=True)
-    before = torch.get_rng_state()
-    calc_loss_of_all(loader, Logits(), CPU, mean_cross_entropy)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_looking_for_the_best_epoch_changes_nothing_that_is_seen():
-    _, plain, _, plain_state = train_and_look(keep_best=False)
-    _, history, _, state = train_and_look(keep_best=True)
+def test_choosing_the_best_epoch_changes_nothing_that_is_measured():
+    _, plain, _, plain_state = train_best(keep_best=False)
+    _, history, _, state = train_best(keep_best=True)
     assert (history.losses, history.accuracies) == (plain.losses, plain.accuracies)
     assert torch.equal(state, plain_state)
 
 
 def test_the_model_ends_as_it_was_after_the_best_epoch(capsys):
-    model, history, val, _ = train_and_look(keep_best=True)
+    model, history, val, _ = train_best(keep_best=True)
     epoch, loss = history.best
     assert epoch == 2
-    assert calc_loss_of_all(val, model, CPU, mean_cross_entropy) == pytest.approx(loss)
-    assert torch.equal(model.factor, train_and_look(keep_best=False, epochs=2)[0].factor)
-    assert not torch.equal(model.factor, train_and_look(keep_best=False)[0].factor)
-    assert capsys.readouterr().out.count("Kept epoch 2, after which") == 1
+    assert calc_overall_loss(val, model, CPU, mean_cross_entropy) == pytest.approx(loss)
+    assert torch.equal(model.factor, train_best(keep_best=False, epochs=2)[0].factor)
+    assert not torch.equal(model.factor, train_best(keep_best=False)[0].factor)
+    assert capsys.readouterr().out.count("Best epoch: 2, with a validation loss of ") == 1
 
 
-def test_where_the_loss_falls_the_last_epoch_is_kept():
-    model, history, *_ = train_and_look(keep_best=True, val_seed=1)
+def test_if_the_loss_falls_to_the_end_the_last_epoch_is_best():
+    model, history, *_ = train_best(keep_best=True, val_seed=1)
     assert history.best[0] == 4
-    plain = train_and_look(keep_best=False, val_seed=1)
-    assert torch.equal(model.factor, plain[0].factor)
-    assert plain[1].best is None
+    plain, plain_history, *_ = train_best(keep_best=False, val_seed=1)
+    assert torch.equal(model.factor, plain.factor)
+    assert plain_history.best is None
 
 
-def test_a_loss_of_all_messages_that_is_no_number_names_the_last_batch():
-    batches = [batch_of([0, 1], seed=i) for i in range(7)]
-    inputs, *rest = batches[6]
-    spoiled = [*batches[:6], (inputs * torch.nan, *rest)]
-    model = Logits()
-    train_classifier_simple(model, batches, spoiled[:6], Recorder(model), CPU, 1, 50, 2)
+def test_an_overall_loss_that_is_not_finite_names_the_last_batch():
+    batches = batches_of(7)
+    val = with_nan(batches, 6)
+    train_simple(batches, val=val[:6], eval_iter=2)
     with pytest.raises(ValueError, match="nan at batch 6"):
-        train_classifier_simple(
-            model, batches, spoiled, Recorder(model), CPU, 1, 50, 2, recipe=Recipe(keep_best=True)
-        )
+        train_simple(batches, val=val, eval_iter=2, keep_best=True)
+
+
+# ------------------------------------------------------------------------------- from the settings
+
+SEED = 3
+
+
+class Network(nn.Module):
+    """Two linear layers, of which the first is frozen."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(SEED)
+        self.frozen = nn.Linear(4, 8).requires_grad_(False)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, inputs, lengths):
+        return self.head(torch.tanh(self.frozen(inputs)))
+
+
+LABELS = torch.arange(40) % 4 // 3  # a quarter is 1
+
+
+def create_loaders():
+    def examples(count, seed):
+        inputs = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
+        return [(x, torch.tensor(1), y) for x, y in zip(inputs, LABELS, strict=False)]
+
+    return Splits(
+        DataLoader(examples(40, seed=1), 8, shuffle=True, drop_last=True),
+        DataLoader(examples(18, seed=2), 8),
+        DataLoader(examples(18, seed=3), 8),
+    )
+
+
+def run(*flags):
+    """A network trained with flags, its history, and all learning rates."""
+    rates, model = [], Network()
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    history = train(model, create_loaders(), LABELS, parse_args(flags).training, CPU)
+    hook.remove()
+    return model, history, rates
+
+
+def test_by_default_training_is_the_published_one_bit_by_bit():
+    model, history, rates = run()
+    expected = Network()
+    optimizer = torch.optim.AdamW(expected.head.parameters(), lr=5e-5, weight_decay=0.1, fused=True)
+    train_loader, validation, _ = create_loaders()
+    assert history == train_classifier_simple(expected, train_loader, validation, optimizer, CPU, 5)
+    for value, name in zip(model.state_dict().values(), expected.state_dict(), strict=True):
+        assert torch.equal(value, expected.state_dict()[name])
+    assert rates == [5e-5] * 25
+
+
+@pytest.mark.parametrize(
+    ("flags", "total"),
+    [([], 15), (["--accumulation_steps", "2"], 9), (["--max_steps", "7"], 7)],
+    ids=["batches", "accumulated", "max_steps"],
+)
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_the_schedule_ends_with_the_last_optimiser_step(flags, total, schedule):
+    more = ["--num_epochs", "3", "--learning_rate", "0.5", "--warmup_steps", "4"]
+    *_, rates = run(*flags, *more, "--schedule", schedule)
+    factors = [learning_rate_factor(step, schedule, 4, total) for step in range(total)]
+    assert rates == [0.5 * factor for factor in factors]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--learning_rate", "1e-3"],
+        ["--weight_decay", "0"],
+        ["--warmup_steps", "9"],
+        ["--schedule", "linear"],
+        ["--schedule", "cosine"],
+        ["--max_grad_norm", "1e-8"],  # compared with which AdamW's epsilon is not small
+        ["--class_weights"],
+        ["--ignore_index", "0"],
+        ["--keep_best", "--learning_rate", "30"],
+    ],
+    ids=" ".join,
+)
+def test_each_setting_changes_the_trained_classifier(flags):
+    unlike = [flag for flag in flags if flag != "--keep_best"] if len(flags) > 2 else []
+    model, other = run(*flags)[0], run(*unlike)[0]
+    assert not torch.equal(model.head.weight, other.head.weight)
+    assert torch.equal(model.frozen.weight, other.frozen.weight)
+
+
+def test_class_weights_count_in_all_losses():
+    criterion = partial(mean_cross_entropy, class_weights=balanced_class_weights(LABELS))
+    _, history, _ = run("--class_weights", "--max_steps", "1", "--learning_rate", "1e-30")
+    torch.manual_seed(SEED)
+    model, (train_loader, validation, _) = Network(), create_loaders()
+    next(iter(train_loader))  # the pass of training
+    expected = evaluate_model(model, train_loader, validation, CPU, 5, criterion)
+    assert history.losses == [(0, *expected)]
+    unweighted = evaluate_model(model, train_loader, validation, CPU, 5)
+    assert expected != pytest.approx(unweighted, abs=1e-3)
+
+
+def test_the_optimiser_does_not_outlive_the_training():
+    alive = []
+    hook = register_optimizer_step_pre_hook(lambda o, *_: alive.append(weakref.ref(o)))
+    gc.disable()
+    try:
+        train(Network(), create_loaders(), LABELS, parse_args([]).training, CPU)
+        assert alive[0]() is None
+    finally:
+        gc.enable()
+        hook.remove()

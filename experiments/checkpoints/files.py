@@ -1,83 +1,149 @@
-"""The files of a checkpoint: from a file, a folder or an index to its `.safetensors` files."""
+"""The `.safetensors` files of a checkpoint, and hints for what is given instead of them.
+
+A file of another format is never opened except to read its first bytes.
+"""
 
 import re
 from pathlib import Path
 
-from experiments.checkpoints.config import read_object, shown
-from experiments.checkpoints.foreign import explain_adapter, explain_folder, explain_pickles
+from experiments.checkpoints.config import as_json, read_json_object
 
-INDEX = ".index.json"
-PREFERRED = (  # in a folder
+INDEX = ".index.json"  # end of the name of a sharded checkpoint's index
+_PREFERRED = (  # in a folder
     r"model\.safetensors", r"model\.safetensors\.index\.json", r".+\.safetensors\.index\.json",
     r".+\.safetensors", r".+\.bin\.index\.json",
 )  # fmt: skip
-ADAPTER_FILE = re.compile(r"adapter_(model\..+|config\.json)")
+_ADAPTER_FILE = re.compile(r"adapter_(model\..+|config\.json)")
+_HINT = "use the model.safetensors of the same model"
+_ZIP = b"PK\3\4"
+_FIRST_BYTES = {  # of a file, and what the file is
+    b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull` in its folder",
+    b"GGUF": f"a GGUF file, with rounded and renamed weights: {_HINT}",
+    b"\x89HDF": f"an HDF5 file of TensorFlow: {_HINT}",
+    _ZIP: "a zip file: unpack it",
+    b"{": "a JSON file: give the path of its folder",
+    b"<": "a web page: download the file itself",
+}
+_SUFFIXES = {".gguf": "GGUF", ".h5": "TensorFlow", ".ckpt": "TensorFlow", ".msgpack": "Flax"}
+_PICKLE = re.compile(r".+\.(bin|pth|pt|ckpt)")
+_NO_MODEL = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state)\..+")
 
 
 def checkpoint_files(path: Path) -> list[Path]:
-    """Returns the files that hold a checkpoint's tensors, more than one if it is sharded.
+    """Return the files with a checkpoint's tensors, several if it is sharded.
 
     Args:
-        path: of a `.safetensors` file, of a folder, or of an index, whose name ends on
-            `.index.json`.
+        path: of a `.safetensors` file, a folder as `save_pretrained` writes it, or an index, whose
+            name ends in `.index.json`.
 
     Raises:
-        ValueError: when the folder or the index is not of such files, or a shard is missing.
+        ValueError: when the path contains no checkpoint of this format, or a shard is missing.
         OSError: when it cannot be read.
     """
     if path.is_dir():
-        return files_of_folder(path)
-    if ADAPTER_FILE.fullmatch(path.name):
-        raise explain_adapter(path, path.name)
-    return files_of_index(path) if path.name.endswith(INDEX) else [path]
+        return _files_of_folder(path)
+    if _ADAPTER_FILE.fullmatch(path.name):
+        raise adapter_error(path, path.name)
+    return _files_of_index(path) if path.name.endswith(INDEX) else [path]
 
 
-def config_file(path: Path) -> Path | None:
-    """Returns the `config.json` of a checkpoint, or None where there is none."""
-    config = (path if path.is_dir() else path.parent) / "config.json"
-    return config if config.exists() else None
-
-
-def files_in(folder: Path) -> list[str]:
-    """Returns the names of a folder's files."""
+def _names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
-def files_of_folder(folder: Path) -> list[Path]:
-    """Returns the files of the one checkpoint in a folder, as `save_pretrained` leaves it."""
-    names = files_in(folder)
-    for name in filter(ADAPTER_FILE.fullmatch, names):
-        raise explain_adapter(folder, name)
-    for wanted in PREFERRED:
-        found = [name for name in names if re.fullmatch(wanted, name)]
+def _files_of_folder(folder: Path) -> list[Path]:
+    names = _names_in(folder)
+    for name in filter(_ADAPTER_FILE.fullmatch, names):
+        raise adapter_error(folder, name)
+    for pattern in _PREFERRED:
+        found = [name for name in names if re.fullmatch(pattern, name)]
         if len(found) == 1:
             return checkpoint_files(folder / found[0])
         if found:
             raise ValueError(
-                f"{folder} holds {', '.join(found[:4])}: name one of them, or, if they are shards, "
-                "add their model.safetensors.index.json"
+                f"{folder} contains {', '.join(found[:4])}: give the path of one of them, or, if "
+                "they are shards, add their model.safetensors.index.json"
             )
-    raise explain_folder(folder, names)
+    raise _folder_error(folder, names)
 
 
-def files_of_index(index: Path) -> list[Path]:
-    """Returns the shards that an index names, each once.
-
-    Raises:
-        ValueError: when it names none, one that is missing, or pickles.
-    """
-    shards = read_object(index).get("weight_map")
+def _files_of_index(index: Path) -> list[Path]:
+    shards = read_json_object(index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
-        found = shown(shards)
+        found = as_json(shards)
         raise ValueError(f"{index}: weight_map is {found}, expected the file of each tensor")
-    there = files_in(index.parent)
+    present = _names_in(index.parent)
     for name, shard in shards.items():
-        if shard not in there:
-            raise ValueError(
-                f"{index}: the shard {shown(shard)}, with {shown(name)}, is missing from its "
-                "folder: download it as well"
-            )
+        if shard not in present:
+            missing = f"{as_json(shard)}, with {as_json(name)}, is missing"
+            raise ValueError(f"{index}: the shard {missing} from its folder: download it as well")
     paths = [index.parent / shard for shard in dict.fromkeys(shards.values())]
     if index.name.endswith(f".bin{INDEX}"):
-        raise explain_pickles(paths)
+        raise _pickle_error(paths)
     return paths
+
+
+# -------------------------------------------------------------------------------- other formats
+
+
+def format_error(path: Path, error: Exception) -> ValueError:
+    """Return an error that says what a file is; `error` is from reading it as safetensors."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    # What `torch.save` writes: a zip whose first member is a pickle; long ago, the pickle alone.
+    is_zipped = start.startswith(_ZIP) and b"/data.pkl" in start
+    if is_zipped or re.match(rb"\x80[\2-\5]", start):
+        return _pickle_error([path])
+    found = [what for first, what in _FIRST_BYTES.items() if start.lstrip().startswith(first)]
+    found += _formats_of(path.suffixes)
+    what = f"but {found[0]}" if found else f"({error})"
+    return ValueError(f"{path} is not a safetensors file {what if start else 'but empty'}")
+
+
+def _formats_of(suffixes: list[str]) -> list[str]:
+    return [f"a {kind} file: {_HINT}" for suffix, kind in _SUFFIXES.items() if suffix in suffixes]
+
+
+def adapter_error(path: Path, name: str) -> ValueError:
+    """Return an error for an adapter without its model, shown by a tensor or file of that name."""
+    return ValueError(
+        f"{path} contains an adapter such as LoRA's ({name}), not a whole model: merge it into its "
+        "model, with PEFT by `merge_and_unload()`, and save that in another folder"
+    )
+
+
+def _pickle_error(paths: list[Path]) -> ValueError:
+    """Return an error for the pickles of one model, with the code that converts them."""
+    first, *others = paths
+    target = first.with_name(f"{'model' if others else first.stem}.converted.safetensors")
+    # `torch.load` would take a path that ends in .safetensors for a file of that format.
+    source = "open(path, 'rb')" if first.suffix == ".safetensors" else "path"
+    error = ValueError(
+        f"{first} {'and others are PyTorch pickles' if others else 'is a PyTorch pickle'}, which "
+        "can run code when loaded, and is not read: convert it to safetensors, in Python:"
+    )
+    for line in (
+        "import torch; from safetensors.torch import save_file",
+        f"parts = [torch.load({source}, map_location='cpu', weights_only=True) "
+        f"for path in {[str(path) for path in paths]}]",
+        "save_file({name: tensor.contiguous().clone() for part in parts for name, tensor in "
+        f"part.get('model_state_dict', part).items()}}, {str(target)!r})",
+    ):
+        error.add_note(line)
+    return error
+
+
+def _folder_error(folder: Path, names: list[str]) -> ValueError:
+    pickles = [n for n in names if _PICKLE.fullmatch(n) and not _NO_MODEL.fullmatch(n)]
+    if "pytorch_model.bin" in pickles:
+        pickles = ["pytorch_model.bin"]
+    if len(pickles) == 1:
+        return _pickle_error([folder / pickles[0]])
+    formats = _formats_of([suffix for name in names for suffix in Path(name).suffixes])
+    if pickles:
+        formats = ["PyTorch pickles: give the path of the model's"]
+    if formats:
+        return ValueError(f"{folder} contains no .safetensors file but {formats[0]}")
+    if (folder / "snapshots").is_dir():
+        return ValueError(f"{folder} is a cache: give the path of a folder in its snapshots")
+    return ValueError(f"{folder} contains no checkpoint, expected model.safetensors or its {INDEX}")

@@ -1,5 +1,13 @@
-"""What a checkpoint's headers tell: which network it is, and whether it is a GPT-2 at all."""
+"""The headers of a checkpoint: which network it is, without reading its weights.
 
+    checkpoint = read_checkpoint("model.safetensors")
+    checkpoint.sizes["n_layer"], checkpoint_sha256("model.safetensors")
+
+Tensors have the names of the hub or of the book, with or without prefixes that wrappers add.
+Source: the layout of safetensors (github.com/huggingface/safetensors).
+"""
+
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,146 +15,186 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from experiments.checkpoints.config import assume_heads, check_sizes, count_heads, read_config
-from experiments.checkpoints.files import checkpoint_files, config_file
-from experiments.checkpoints.foreign import explain_adapter, explain_file
-from experiments.checkpoints.names import ADAPTER, HEAD, MASK, book_shapes, hub_shapes, unwrapped
+from experiments.checkpoints.config import count_heads, read_config
+from experiments.checkpoints.files import adapter_error, checkpoint_files, format_error
+from experiments.system.files import sha256_of
 
-FLOATS = ("F32", "F16", "BF16", "F64")  # as what numbers may be stored; float32 comes out
-SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
+LINEAR = ".c_"  # in names of the hub: weights are (in, out), those of the book (out, in)
+_HEAD_WIDTH = 64  # in every GPT-2
+_FLOATS = ("F32", "F16", "BF16", "F64")  # data types in files; all are loaded as float32
+_WRAPPER = re.compile(  # torch.compile, DDP, FSDP, activation checkpointing, PEFT around a layer
+    r"(?<![^.])(_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer)\."
+)
+_MODEL = re.compile(r"((base_model\.)?model\.|transformer\.)*")  # PEFT, and the hub's own
+_MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias|trf_blocks\.\d+\.att\.mask")  # causal, a buffer
+_HEAD = re.compile(r"((lm|v|out|multiple_choice)_head|score|classifier|qa_outputs)\..+")
+_ADAPTER = re.compile(r"(.*[._])?(lora|ia3|prompt_embeddings|prompt_encoder)([._].*)?")
+_BLOCK = re.compile(r"(?:h|trf_blocks)\.(\d+)\.")
+_BOOK_LAYERS = {  # the hub's name of a layer, and the book's
+    "wte": "tok_emb", "wpe": "pos_emb", "ln_f": "final_norm", "ln_1": "norm1", "ln_2": "norm2",
+    "attn.c_attn": "att.W_query att.W_key att.W_value", "attn.c_proj": "att.out_proj",
+    "mlp.c_fc": "ff.layers.0", "mlp.c_proj": "ff.layers.2",
+}  # fmt: skip
 
 
 class Stored(NamedTuple):
-    """Where a tensor is stored, and as what."""
+    """A tensor in a file."""
 
     file: Path
-    name: str  # there
+    name: str  # in the file
     shape: tuple[int, ...]
-    kind: str
+    dtype: str
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint by its headers."""
+    """What the headers of a checkpoint say."""
 
     files: list[Path]
-    sizes: dict[str, int]  # by the names of `GPT2Config`, and the book's `qkv_bias`
-    tensors: dict[str, Stored]  # by the hub's names, or the book's
-    note: str  # what was assumed and left out, if anything
+    sizes: dict[str, Any]  # by the names of `GPT2Config`, and the book's `qkv_bias`
+    tensors: dict[str, Stored]  # by the names of the hub or of the book, without prefixes
+    has_book_names: bool
+    note: str  # what was assumed or left out; empty if nothing
 
-    @property
-    def is_of_the_book(self) -> bool:
-        """Says whether the tensors have the book's names, and linears are (out, in)."""
-        return "tok_emb.weight" in self.tensors
+
+def checkpoint_sha256(path: str | Path, verify: bool = False) -> str:
+    """Return one SHA-256 of a checkpoint's files and its number of heads.
+
+    For a single file with heads as wide as GPT-2's this is the SHA-256 of the file, so that a copy
+    of a published checkpoint is recognised. `verify` reads files even if they are unchanged.
+    """
+    checkpoint = read_checkpoint(path)
+    digests = [sha256_of(file, verify) for file in checkpoint.files]
+    heads = checkpoint.sizes["n_head"]
+    if len(digests) == 1 and heads * _HEAD_WIDTH == checkpoint.sizes["n_embd"]:
+        return digests[0]
+    return hashlib.sha256(f"{heads} heads {' '.join(digests)}".encode()).hexdigest()
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Returns what a checkpoint's headers and its `config.json` tell, after a check of it all.
+    """Return what a checkpoint's headers and its `config.json` say, after checking all of it.
 
     Raises:
-        ValueError: when it is of another function than the book's GPT, or a tensor is missing,
-            unknown, there twice, of another shape than the others imply, or of numbers that are no
-            floating-point ones.
+        ValueError: when the function is not that of the book's GPT, or a tensor is missing,
+            unknown, duplicated, not of floating point, or of a shape that contradicts others.
         OSError: when a file cannot be read.
     """
     path = Path(path)
     files = checkpoint_files(path)
-    found = config_file(path)
-    config = read_config(found) if found else {}
-    tensors, left_out = read_headers(files)
-    sizes = sizes_of(tensors, path)
-    width = sizes["n_embd"]
-    if found:
-        check_sizes(config, sizes, found)
-        sizes["n_head"] = count_heads(config, width, found)
+    config_path = (path if path.is_dir() else path.parent) / "config.json"
+    config = read_config(config_path) if config_path.exists() else None
+    tensors, left_out = _read_headers(files)
+    is_book = "tok_emb.weight" in tensors
+    sizes = _sizes_of(tensors, is_book, path)
+    width, notes = sizes["n_embd"], []
+    if config is not None:
+        sizes["n_head"] = count_heads(config, sizes, config_path)
+    elif width % _HEAD_WIDTH:
+        raise ValueError(
+            f"{path}: the width {width} is not a multiple of {_HEAD_WIDTH}, the width of GPT-2's "
+            "heads: add a config.json with n_head to its folder"
+        )
     else:
-        sizes["n_head"] = assume_heads(width, path)
-    check_tensors(tensors, sizes, path)
-    notes = [] if found else ["no config.json lies beside it, heads are assumed 64 wide"]
-    notes += [f"left out: {', '.join(sorted(left_out))}"] if left_out else []
-    return Checkpoint(files, sizes, tensors, "; ".join(notes))
+        sizes["n_head"] = width // _HEAD_WIDTH
+        notes.append(f"no config.json in its folder, heads are assumed {_HEAD_WIDTH} wide")
+    _check_tensors(tensors, _shapes_of(sizes, is_book), path)
+    if left_out:
+        notes.append(f"left out: {', '.join(sorted(left_out))}")
+    return Checkpoint(files, sizes, tensors, is_book, "; ".join(notes))
 
 
-def read_headers(files: list[Path]) -> tuple[dict[str, Stored], list[str]]:
-    """Returns what is stored by its name in the network, and the names of heads, left out.
-
-    Raises:
-        ValueError: when a file is no safetensors file, a tensor an adapter's, or there twice.
-    """
+def _read_headers(files: list[Path]) -> tuple[dict[str, Stored], list[str]]:
+    """Return the tensors by their names in the network, and the names of heads."""
     tensors: dict[str, Stored] = {}
-    left_out = []
-    for full_name, stored in (pair for path in files for pair in read_header(path).items()):
-        name = unwrapped(full_name)
-        if ADAPTER.fullmatch(stored.name):
-            raise explain_adapter(stored.file, stored.name)
-        if HEAD.fullmatch(name):
-            left_out.append(full_name)
+    heads = []
+    for full_name, stored in (pair for file in files for pair in _read_header(file).items()):
+        name = _MODEL.sub("", _WRAPPER.sub("", full_name), count=1)
+        if _ADAPTER.fullmatch(stored.name):
+            raise adapter_error(stored.file, stored.name)
+        if _HEAD.fullmatch(name):
+            heads.append(full_name)
         elif name in tensors:
-            twice = f"{tensors[name].name} and {stored.name} are one tensor, there twice"
-            raise ValueError(f"{stored.file}: {twice}")
-        elif not MASK.fullmatch(name):
+            names = f"{tensors[name].name} and {stored.name}"
+            raise ValueError(f"{stored.file}: {names} are the same tensor, expected it once")
+        elif not _MASK.fullmatch(name):
             tensors[name] = stored
-    return tensors, left_out
+    return tensors, heads
 
 
-def read_header(path: Path) -> dict[str, Stored]:
-    """Returns what a `.safetensors` file holds, by its names and by the other names of the same.
+def _read_header(path: Path) -> dict[str, Stored]:
+    """Return the tensors of a file by all their names.
 
-    `safetensors.torch.save_model` stores a tensor with two names, such as that of the token
-    embedding and the head, under one, and notes the other.
+    `safetensors.torch.save_model` stores a tensor that has two names, such as the token embedding
+    and the head, under one of them, and notes the other in the metadata.
     """
     try:
         with safe_open(path, framework="np") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            headers = {
-                name: Stored(path, name, tuple(found.get_shape()), found.get_dtype())
-                for name, found in slices.items()
+            slices = [(name, file.get_slice(name)) for name in file.keys()]  # noqa: SIM118
+            stored = {
+                name: Stored(path, name, tuple(part.get_shape()), part.get_dtype())
+                for name, part in slices
             }
-            noted = (file.metadata() or {}).items()
-            return {other: headers[name] for other, name in noted if name in headers} | headers
+            metadata = (file.metadata() or {}).items()
+            return {other: stored[name] for other, name in metadata if name in stored} | stored
     except SafetensorError as error:
-        raise explain_file(path, error) from error
+        raise format_error(path, error) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def sizes_of(tensors: dict[str, Stored], path: Path) -> dict[str, Any]:
-    """Returns the sizes that tensors have, by the names of `GPT2Config`, and `qkv_bias`.
-
-    Raises:
-        ValueError: when these are no GPT-2's tensors, or there is nothing of something.
-    """
-    names = ("tok_emb.weight", "pos_emb.weight", "trf_blocks.")
-    if "tok_emb.weight" not in tensors:
-        names = ("wte.weight", "wpe.weight", "h.")
-    for name in names[:2]:
+def _sizes_of(tensors: dict[str, Stored], is_book: bool, path: Path) -> dict[str, Any]:
+    wte, wpe = ("tok_emb.weight", "pos_emb.weight") if is_book else ("wte.weight", "wpe.weight")
+    for name in (wte, wpe):
         if name not in tensors or len(tensors[name].shape) != 2:
-            hint = "; it is one shard: name its folder" if SHARD.fullmatch(path.name) else ""
-            raise ValueError(f"{path} is no GPT-2 checkpoint: no two-dimensional {name}{hint}")
-    (vocab_size, n_embd), (n_positions, _) = (tensors[name].shape for name in names[:2])
-    blocks = {name.split(".")[1] for name in tensors if name.startswith(names[2])}
-    sizes = {
-        "vocab_size": vocab_size,
-        "n_positions": n_positions,
-        "n_embd": n_embd,
-        "n_layer": len(blocks),
-    }
-    for name, size in sizes.items():
-        if size == 0:
-            raise ValueError(f"{path} is no GPT-2 checkpoint: {name} is 0")
-    has_no_bias = names[2] == "trf_blocks." and not any(
-        re.fullmatch(r"trf_blocks\.\d+\.att\.W_(query|key|value)\.bias", name) for name in tensors
-    )
-    return sizes | {"qkv_bias": not has_no_bias}
+            is_shard = re.fullmatch(r".+-\d{5}-of-\d{5}\.safetensors", path.name)
+            hint = "; this is one shard: give the path of its folder" if is_shard else ""
+            raise ValueError(f"{path} is not a GPT-2 checkpoint: no two-dimensional {name}{hint}")
+    (vocab_size, n_embd), (n_positions, _) = tensors[wte].shape, tensors[wpe].shape
+    n_layer = len({found[1] for found in map(_BLOCK.match, tensors) if found})
+    if 0 in (vocab_size, n_embd, n_positions, n_layer):
+        raise ValueError(f"{path} is not a GPT-2 checkpoint: it has no blocks or an empty tensor")
+    qkv_bias = not is_book or any("att.W_" in n and n.endswith("bias") for n in tensors)
+    sizes = {"vocab_size": vocab_size, "n_positions": n_positions, "n_embd": n_embd}
+    return sizes | {"n_layer": n_layer, "qkv_bias": qkv_bias}
 
 
-def check_tensors(tensors: dict[str, Stored], sizes: dict[str, Any], path: Path) -> None:
-    """Raises ValueError unless tensors are those that a network of these sizes has."""
-    expected = (book_shapes if "tok_emb.weight" in tensors else hub_shapes)(sizes)
+def _check_tensors(tensors: dict[str, Stored], expected: dict[str, Any], path: Path) -> None:
     for name in sorted(expected.keys() | tensors.keys()):
         shape = tensors[name].shape if name in tensors else "missing"
         if shape != expected.get(name):
-            wanted = expected.get(name, "none of that name")
+            wanted = expected.get(name, "no tensor of that name")
             raise ValueError(f"{path}: {name} is {shape}, expected {wanted}")
-        if (kind := tensors[name].kind) not in FLOATS:
-            raise ValueError(f"{path}: {name} holds {kind}, expected {', '.join(FLOATS)}")
+        if (dtype := tensors[name].dtype) not in _FLOATS:
+            raise ValueError(f"{path}: {name} is {dtype}, expected {', '.join(_FLOATS)}")
+
+
+def _shapes_of(sizes: dict[str, Any], is_book: bool) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of a network of these sizes."""
+    C = sizes["n_embd"]
+    block = {
+        "ln_1": (C,), "attn.c_attn": (C, 3 * C), "attn.c_proj": (C, C),
+        "ln_2": (C,), "mlp.c_fc": (C, 4 * C), "mlp.c_proj": (4 * C, C),
+    }  # fmt: skip
+    layers = {f"h.{i}.{name}": s for i in range(sizes["n_layer"]) for name, s in block.items()}
+    layers["ln_f"] = (C,)
+    shapes = {f"{name}.bias": shape[-1:] for name, shape in layers.items()}
+    layers |= {"wte": (sizes["vocab_size"], C), "wpe": (sizes["n_positions"], C)}
+    shapes |= {f"{name}.weight": shape for name, shape in layers.items()}
+    if not is_book:
+        return shapes
+    book_shapes = {}
+    for name, (*rest, width) in shapes.items():
+        if sizes["qkv_bias"] or not name.endswith("c_attn.bias"):
+            names = book_names(name)
+            shape = (*rest, width // len(names))
+            book_shapes |= dict.fromkeys(names, shape[::-1] if LINEAR in name else shape)
+    return book_shapes
+
+
+def book_names(name: str) -> list[str]:
+    """Return the book's names of a tensor of the hub; several are slices along the output."""
+    block, layer, kind = re.fullmatch(r"(?:h\.(\d+)\.)?(.+)\.(weight|bias)", name).groups()
+    if layer.startswith("ln"):
+        kind = {"weight": "scale", "bias": "shift"}[kind]
+    prefix = f"trf_blocks.{block}." if block else ""
+    return [f"{prefix}{book_layer}.{kind}" for book_layer in _BOOK_LAYERS[layer].split()]

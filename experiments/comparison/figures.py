@@ -1,32 +1,46 @@
-"""The figures of records, as PNG or SVG: intervals, time and memory, calibration, curves.
+"""Figures of runs, as PNG or SVG: accuracies, costs, calibration and learning curves.
 
-plot(groups, summaries, Path("figures"))  # PNG files
-draw_all(groups, summaries)["curves"]     # a figure, which `as_svg` makes part of a page
+    plot(groups, summaries, Path("figures"))  # PNG files
+    draw_all(groups, summaries)["curves"]     # a figure; `as_svg` makes it part of a page
+
+All are readable without colour, and no axis of proportions is cut below the values shown.
 """
 
 import io
+import math
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, zip_longest
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.transforms import Bbox
 
-from experiments.comparison.costs import draw_memory, draw_times, memory_of
-from experiments.comparison.groups import Groups, stand_ins_of
-from experiments.comparison.labels import add_legend, wrapped
-from experiments.comparison.panels import draw_calibration, draw_curves
+from experiments.comparison.groups import PUBLISHED, Groups, conditions_of, substitutes_of
 from experiments.comparison.statistics import wilson_interval
-from experiments.comparison.summaries import Summary, accuracy
+from experiments.comparison.summaries import Summary
 from experiments.config.rows import SIZES, published_count
+from experiments.runs.records import Run
 from experiments.system.files import write_whole
 
-LABEL = 50  # characters of a group's name in one line
+LABEL, TITLE = 50, 28  # characters per line of a group's name, on an axis and above a panel
+COLUMNS = 4  # of panels
+LEAST = 0.01  # seconds and MiB on a logarithmic axis
+POINTS = 72  # per inch
+CLEAR = 2.0  # points around a name
+RING = 7.0  # points between two distances of a name
+DIRECTIONS = 16
+ENTRY, HEADING = 40, 75  # characters per line of a legend's entries and its heading
 
 
 def plot(groups: Groups, summaries: Sequence[Summary], folder: Path) -> list[Path]:
-    """Draws all figures; returns the PNG files."""
+    """Draw all figures; return the PNG files."""
     paths = []
     for name, figure in draw_all(groups, summaries).items():
         picture = io.BytesIO()
@@ -37,33 +51,36 @@ def plot(groups: Groups, summaries: Sequence[Summary], folder: Path) -> list[Pat
 
 
 def draw_all(groups: Groups, summaries: Sequence[Summary]) -> dict[str, Figure]:
-    """Returns the figures of what the records hold, by name.
-
-    All are told apart without colour, and no axis of shares is cut below what is shown. The legend
-    is headed by what stands in for the published models.
-    """
-    heading = caption(stand_ins_of(groups))
-    figures = {
-        "test_accuracy": draw_accuracies(groups, summaries, heading),
-        "time_and_accuracy": draw_times(groups, summaries, heading),
+    """Return the figures by name; their legends name substitutes for the published models."""
+    heading = ""
+    if substitutes := substitutes_of(groups):
+        title = "Substitutes for the published models, whose figures are not theirs:"
+        heading = "\n".join([title, *substitutes])
+    seconds = {s.name: max(s.train_seconds, LEAST) for s in summaries}
+    peaks = {
+        name: [max(run.peak_memory_mib, LEAST) for run in group if run.peak_memory_mib is not None]
+        for name, group in groups.items()
     }
-    if memory_of(groups):
-        figures["memory_and_accuracy"] = draw_memory(groups, summaries, heading)
-    figures["calibration"] = draw_calibration(groups, heading)
-    if any(group[0]["losses"] for group in groups.values()):
-        figures["curves"] = draw_curves(groups, heading)
+    memory = {name: float(np.median(of_seeds)) for name, of_seeds in peaks.items() if of_seeds}
+    figures = {
+        "test_accuracy": _draw_accuracies(groups, summaries, heading),
+        "time_and_accuracy": draw_costs(groups, summaries, seconds, "training time, s", heading),
+    }
+    if memory:
+        figures["memory_and_accuracy"] = draw_costs(
+            groups, summaries, memory, "peak memory, MiB", heading
+        )
+    figures["calibration"] = _draw_calibration(groups, heading)
+    if any(group[0].losses for group in groups.values()):
+        figures["curves"] = _draw_curves(groups, heading)
     return figures
 
 
 def as_svg(figure: Figure, name: str) -> str:
-    """Returns a figure as an element of a page, in the page's own colour of text.
+    """Return a figure as an element of a page, in the page's own colour of text.
 
-    The same figure is always the same text. Words are drawn as shapes, so that they keep the room
-    that they were given, whichever fonts a reader has.
-
-    Args:
-        figure: what is drawn.
-        name: tells its identifiers apart from those of other figures in the page.
+    The same figure always has the same text. Words are drawn as shapes, so that they need no font.
+    The name, a prefix of all identifiers, must be unique in the page.
     """
     picture = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
@@ -72,23 +89,16 @@ def as_svg(figure: Figure, name: str) -> str:
     text = picture.getvalue()
     text = re.sub(r'<g id="[^"]*">', "<g>", text[text.index("<svg") :])
     text = re.sub(r'( id="| xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
-    return re.sub("#000000|#ffffff", recolour, text).replace("<svg ", '<svg fill="currentColor" ')
+    text = text.replace("#000000", "currentColor").replace("#ffffff", "none")
+    return text.replace("<svg ", '<svg fill="currentColor" ')
 
 
-def recolour(match: re.Match[str]) -> str:
-    """Returns what black and white become where a page may be dark."""
-    return "currentColor" if match[0] == "#000000" else "none"
+# ------------------------------------------------------------------------- all groups in one panel
 
 
-def caption(stand_ins: Sequence[str]) -> str:
-    """Returns what a figure says of runs that are none of the published models; empty of none."""
-    heading = "Stand-ins, no runs of the published models, whose figures are not theirs:"
-    return "\n".join([heading, *stand_ins]) if stand_ins else ""
-
-
-def draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str) -> Figure:
-    """Returns a chart of test accuracies with intervals, the published one beside each."""
-    labels = [wrapped(s.name, LABEL) for s in summaries]
+def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str) -> Figure:
+    """Return a chart of test accuracies with intervals, next to the published ones."""
+    labels = [_wrapped(s.name, LABEL) for s in summaries]
     step = 0.3 + 0.14 * max(label.count("\n") for label in labels)  # inches
     height = 1.3 + step * len(summaries) + 0.17 * heading.count("\n")
     figure = Figure(figsize=(7.5, height), layout="constrained")
@@ -100,7 +110,7 @@ def draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str) 
             100 * share, i, xerr=100 * np.array(error), fmt="o", color="black", capsize=3,
             label="first seed, 95 % interval",
         )  # fmt: skip
-        others = [100 * accuracy(record) for record in groups[s.name][1:]]
+        others = [100 * float(run.is_correct.mean()) for run in groups[s.name][1:]]
         if others:
             axes.plot(
                 others, [i] * len(others), "|", color="black", markersize=9, label="other seeds"
@@ -115,9 +125,187 @@ def draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str) 
                 label="published, 95 % interval",
             )  # fmt: skip
     axes.set_yticks(range(len(summaries)), labels, fontsize=8)
-    axes.set_ylim(len(summaries) - 0.3, -0.7)  # the first above
+    axes.set_ylim(len(summaries) - 0.3, -0.7)  # the first at the top
     axes.set_xlim(right=100.5)
     axes.set_xlabel("test accuracy, %")
     axes.grid(axis="x", color="0.5", alpha=0.25)
-    add_legend(figure, axes, "lower center", 3, heading)
+    _add_legend(figure, axes, "lower center", 3, heading)
     return figure
+
+
+def draw_costs(
+    groups: Groups, summaries: Sequence[Summary], costs: Mapping[str, float], cost: str,
+    heading: str,
+) -> Figure:  # fmt: skip
+    """Return a chart of a cost (above 0, by group) and test accuracy, each point with its name.
+
+    Published models, baselines, and each substitute have a mark of their own.
+    """
+    families: dict[str, list[Summary]] = {}
+    for s in summaries:
+        if s.name in costs:
+            families.setdefault(_family_of(groups[s.name][0]), []).append(s)
+    height = 4.5 + 0.05 * len(costs) + 0.17 * (len(families) + heading.count("\n"))
+    figure = Figure(figsize=(7, height), layout="constrained")
+    axes, points = figure.subplots(), []
+    for (family, members), marker in zip(families.items(), cycle("os^Dv<>*"), strict=False):
+        found = [(costs[s.name], 100 * s.mean) for s in members]
+        axes.plot(*zip(*found, strict=True), marker, color="black", label=family)
+        names = [groups[s.name][0].name for s in members]
+        points += zip(found, names, strict=True)
+    _set_log_scale(axes, list(costs.values()))
+    axes.margins(0.12)
+    axes.set_xlabel(f"{cost} (median over seeds, logarithmic)")
+    axes.set_ylabel("test accuracy, % (mean over seeds)")
+    axes.grid(color="0.5", alpha=0.25)
+    _add_legend(figure, axes, "lower center", 2, heading)
+    _place_names(axes, points)
+    return figure
+
+
+def _family_of(run: Run) -> str:
+    """Return what a run has in common with those that it can be compared with."""
+    conditions = conditions_of(run)
+    if conditions.weights is None:
+        return "baselines"
+    return ", ".join([*([] if conditions.substitute else [PUBLISHED]), *conditions.deviations])
+
+
+# ------------------------------------------------------------------------------- a panel per group
+
+
+def _draw_curves(groups: Groups, heading: str) -> Figure:
+    """Return a figure of losses and accuracies during training, of each group's first seed."""
+    shown = {name: group[0] for name, group in groups.items() if group[0].losses}
+    figure, panels = _make_panels(list(shown), (3.2, 2.4))
+    top = max(1.05, *(max(row[1:]) for run in shown.values() for row in run.losses))
+    for run, panel in zip(shown.values(), panels, strict=True):
+        batch, train, validation = zip(*run.losses, strict=True)
+        panel.plot(batch, train, "-", color="black", linewidth=1, label="training loss")
+        panel.plot(batch, validation, "--", color="black", linewidth=1, label="validation loss")
+        batches = run.correct["train"][1] / run.settings["batch_size"]  # per epoch
+        at = [row[0] * batches for row in run.accuracies]
+        for column, split, style in ((1, "training", "full"), (2, "validation", "none")):
+            panel.plot(
+                at, [row[column] for row in run.accuracies], "o", color="black", markersize=4,
+                fillstyle=style, label=f"{split} accuracy",
+            )  # fmt: skip
+        panel.set_ylim(0, top)
+    return _finish(figure, "batch", "loss; accuracy as a proportion", heading)
+
+
+def _draw_calibration(groups: Groups, heading: str) -> Figure:
+    """Return a figure of accuracy by the confidence of the predicted class."""
+    figure, panels = _make_panels(list(groups), (2.6, 2.6))
+    for group, panel in zip(groups.values(), panels, strict=True):
+        bins = [b for b in group[0].metrics.bins if b.count]
+        panel.plot([0, 1], [0, 1], ":", color="0.5", linewidth=1, label="perfect calibration")
+        panel.scatter(
+            [b.confidence for b in bins], [b.accuracy for b in bins],
+            s=[10 + 2 * b.count**0.5 for b in bins], color="black", label="examples of a bin",
+        )  # fmt: skip
+        panel.set_xlim(0, 1.05)
+        panel.set_ylim(-0.05, 1.05)
+    return _finish(figure, "confidence of the predicted class", "accuracy", heading)
+
+
+def _make_panels(names: Sequence[str], size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel of this size (in inches, without its title) per name."""
+    titles = [_wrapped(name, TITLE) for name in names]
+    columns = min(COLUMNS, len(names))
+    lines = math.ceil(len(names) / columns)
+    height = size[1] + 0.13 * max(title.count("\n") for title in titles)
+    width = max(size[0] * columns, 5.2)  # for the legend
+    figure = Figure(figsize=(width, height * lines + 0.7), layout="constrained")
+    panels = list(figure.subplots(lines, columns, sharey=True, squeeze=False).flat)
+    for title, panel in zip_longest(titles, panels):
+        if title is None:
+            panel.set_visible(False)
+            continue
+        panel.set_title(title, fontsize=8)
+        panel.tick_params(labelsize=7)
+        panel.locator_params("x", nbins=5)
+    return figure, panels[: len(titles)]
+
+
+def _finish(figure: Figure, across: str, up: str, heading: str) -> Figure:
+    columns = 4 if figure.get_figwidth() > 8 else 2
+    _add_legend(figure, figure.axes[0], "upper center", columns, heading)
+    figure.supxlabel(across, fontsize=9)
+    figure.supylabel(up, fontsize=9)
+    return figure
+
+
+# -------------------------------------------------------------------------------------------- words
+
+
+def _wrapped(name: str, width: int) -> str:
+    """Return a group's name with its row in the first line, and no line too wide."""
+    parts = name.split(", ", 1)
+    return "\n".join(line for part in parts for line in textwrap.wrap(part, width))
+
+
+def _add_legend(figure: Figure, axes: Axes, where: str, columns: int, heading: str) -> None:
+    """Add a legend outside of some axes, with each label once and a heading."""
+    handles, labels = axes.get_legend_handles_labels()
+    by_label = dict(zip(labels, handles, strict=True))
+    words = [textwrap.fill(label, ENTRY) for label in by_label]
+    heading = "\n".join(textwrap.fill(line, HEADING) for line in heading.splitlines())
+    figure.legend(
+        by_label.values(), words, loc=f"outside {where}", ncols=columns, fontsize=8,
+        title=heading, title_fontsize=8, frameon=False,
+    )  # fmt: skip
+
+
+def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
+    """Give an axis of costs a logarithmic scale with about six plain numbers at most."""
+    axes.set_xscale("log")
+    decades = math.log10(max(values) / min(values))
+    locator = LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)) if decades > 1 else None
+    axes.xaxis.set_major_locator(locator or MaxNLocator(5))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _place_names(axes: Axes, points: Sequence[tuple[tuple[float, float], str]]) -> None:
+    """Write the name of each point next to it, where it covers no other name and no point.
+
+    The points are in the units of the axes, whose limits are final. The layout of the figure is
+    computed first, and fixed. A name that is far from its point has a line to it.
+    """
+    figure = axes.figure
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    scale = figure.dpi / POINTS  # pixels in a point
+    marks = [axes.transData.transform(point) for point, _ in points]
+    taken = [Bbox.from_extents(x, y, x, y).padded(4 * scale) for x, y in marks]
+    for mark, (point, name) in zip(marks, points, strict=True):
+        text = axes.annotate(
+            name, point, (0, 0), textcoords="offset points", fontsize=8, ha="center", va="center",
+            arrowprops={"arrowstyle": "-", "color": "0.5", "linewidth": 0.5, "shrinkB": 3},
+        )  # fmt: skip
+        size = Text.get_window_extent(text).padded(CLEAR * scale)
+        ring, box = next(_free_places(mark, size, taken, axes.bbox, RING * scale))
+        text.set_position((box.get_points().mean(axis=0) - mark) / scale)
+        text.arrow_patch.set_visible(ring > 1)
+        taken.append(box)
+
+
+def _free_places(
+    mark: Sequence[float], size: Bbox, taken: Sequence[Bbox], inside: Bbox, step: float
+) -> Iterator[tuple[int, Bbox]]:
+    """Yield the free places of a name around its point, the nearest first, with their rings.
+
+    All lengths are in pixels: the position of the point, the size of the name, the places taken by
+    other names and points, the place that must contain the name, and the step between two rings.
+    """
+    for ring in range(1, math.ceil(math.hypot(*inside.size) / step)):
+        for i in range(DIRECTIONS):
+            angle = 2 * math.pi * i / DIRECTIONS
+            x = mark[0] + math.cos(angle) * (size.width / 2 + ring * step)
+            y = mark[1] + math.sin(angle) * (size.height / 2 + ring * step)
+            box = Bbox.from_bounds(x - size.width / 2, y - size.height / 2, *size.size)
+            is_inside = inside.x0 < box.x0 < box.x1 < inside.x1
+            is_inside &= inside.y0 < box.y0 < box.y1 < inside.y1
+            if is_inside and not box.count_overlaps(taken):
+                yield ring, box

@@ -1,50 +1,50 @@
-"""From records to groups of seeds: what may be compared, and what each group is called.
+"""Groups of runs: the seeds of a design, and which groups can be compared.
 
-    groups = group_records(records)
+    groups = group_runs(runs)
     first, second = find_pair(groups, ["1", "16"])
 
-Two runs tell a difference of designs only where weights, data and precision are the same. The
-published models of all sizes, and the random weights of row 10, count as the same weights, since
-their differences are what the rows ask.
+The difference of two runs is that of their designs only if weights, data and precision are the
+same. The published models of all sizes, and the random weights of row 10, count as the same
+weights, because their differences are what the rows are about.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.config.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.config.rows import name_of_row
-from experiments.runs.records import FINISHED, record_path
+from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.config.rows import DATA_SHA256, name_of_row
+from experiments.runs.records import FINISHED, Run, record_path
 
 PUBLISHED = "published models"
-BASE = 1  # the row that the others are held against
+BASE = 1  # the row that the others are compared with
 
-Record = dict[str, Any]
-Groups = dict[str, list[Record]]
+Groups = dict[str, list[Run]]
 
 
 class Conditions(NamedTuple):
-    """What runs must have in common for their difference to be that of their designs."""
+    """What two runs need to have in common to be compared."""
 
-    weights: str | None  # PUBLISHED, or what stands in for it; None of a baseline
+    weights: str | None  # PUBLISHED, or the name of a substitute; None for baselines
     data: str
     precision: str
 
     def allow(self, other: "Conditions") -> bool:
-        """Says whether two runs can be held against each other; a baseline has data only."""
+        """Return whether two runs can be compared; a baseline needs the same data only."""
         is_baseline = self.weights is None or other.weights is None
         return self == other or (is_baseline and self.data == other.data)
 
     @property
-    def stand_in(self) -> str | None:
-        """What stands in for the published models, if anything does."""
+    def substitute(self) -> str | None:
+        """The substitute for the published models, if there is one."""
         return self.weights if self.weights != PUBLISHED else None
 
     @property
     def deviations(self) -> list[str]:
-        """In what, in words, they are not the published ones."""
-        found = [self.stand_in] if self.stand_in else []
+        """What differs from the published runs."""
+        found = [self.substitute] if self.substitute else []
         if self.data != DATA_SHA256:
             found.append(f"data {self.data[:8]}")
         if self.precision != "float32":
@@ -52,137 +52,141 @@ class Conditions(NamedTuple):
         return found
 
 
-def conditions_of(record: Record) -> Conditions:
-    """Returns what other runs must have in common with this one."""
-    weights, model = record["weights"], record["model"]
-    if weights in ("random", *CHECKPOINT_SHA256.values()) and not record["stands_in"]:
+def conditions_of(run: Run) -> Conditions:
+    """Return the conditions of a run."""
+    weights = run.weights
+    if weights in ("random", *CHECKPOINT_SHA256.values()) and not run.stands_in:
         weights = PUBLISHED
     elif weights == "random":
-        weights = model
-    elif weights is not None and weights != model:  # version 1 knows no digest
-        weights = f"{model} {weights[:8]}"
-    return Conditions(weights, record["data"], record["precision"])
+        weights = run.model
+    elif weights is not None:
+        weights = f"{run.model} {weights[:8]}"
+    return Conditions(weights, run.data, run.precision)
 
 
-def name_of(record: Record) -> str:
-    """Returns what a record's group is called: its row, and in what it is no published run."""
-    return ", ".join([record["name"], *conditions_of(record).deviations])
+def group_name(run: Run) -> str:
+    """Return the name of a run's group: its row, and what differs from the published run."""
+    return ", ".join([run.name, *conditions_of(run).deviations])
 
 
-def group_records(records: Sequence[Record]) -> Groups:
-    """Returns finished records of rows and baselines by name, in order of their seeds.
+def group_runs(runs: Sequence[Run]) -> Groups:
+    """Return the finished runs of rows and baselines by group, in order of their seeds.
 
-    Of several with one name and seed, made by other versions or on other machines, the newest.
+    Of several runs of a group with the same seed, made by other versions or on other machines, the
+    newest is taken. A checkpoint that was renamed has its last name.
 
     Raises:
-        ValueError: when records of the same data have other test messages.
+        ValueError: if runs with the same data have different test examples.
     """
-    named = [r for r in records if r["status"] == FINISHED and r["name"] != "run"]
-    newest: dict[tuple[str, int], Record] = {}
-    for record in with_one_name(sorted(named, key=lambda record: record["date"])):
-        newest[name_of(record), record["seed"]] = record
-    kept = sorted(newest.values(), key=sorting_key)
-    check_test_messages(kept)
+    named = sorted((run for run in runs if _has_design(run)), key=lambda run: run.date)
+    models = {run.weights: run.model for run in named if _is_checkpoint(run)}
+    newest: dict[tuple[str, int], Run] = {}
+    for run in named:
+        renamed = replace(run, model=models[run.weights]) if _is_checkpoint(run) else run
+        newest[group_name(renamed), run.seed] = renamed
+    taken = sorted(newest.values(), key=_sort_key)
+    _check_test_examples(taken)
     groups: Groups = {}
-    for record in kept:
-        groups.setdefault(name_of(record), []).append(record)
+    for run in taken:
+        groups.setdefault(group_name(run), []).append(run)
     return groups
 
 
-def with_one_name(records: Sequence[Record]) -> list[Record]:
-    """Returns the records with the last name of each checkpoint that has several."""
-    models = {r["weights"]: r["model"] for r in records if is_checkpoint(r)}
-    return [r | {"model": models[r["weights"]]} if is_checkpoint(r) else r for r in records]
+def _has_design(run: Run) -> bool:
+    return run.status == FINISHED and run.name != "run"
 
 
-def is_checkpoint(record: Record) -> bool:
-    """Says whether a local checkpoint stands in for the published model."""
-    return bool(conditions_of(record).stand_in) and record["weights"] != "random"
+def _is_checkpoint(run: Run) -> bool:
+    return bool(conditions_of(run).substitute) and run.weights != "random"
 
 
-def sorting_key(record: Record) -> tuple[Any, ...]:
-    """Returns the place of a record: published models, what stands in for them, baselines."""
-    conditions = conditions_of(record)
-    family = conditions.stand_in or "", conditions.deviations
-    return record["row"] is None, *family, record["name"], record["seed"]
+def _sort_key(run: Run) -> tuple[Any, ...]:
+    """Return a key for this order: published models, their substitutes, baselines."""
+    conditions = conditions_of(run)
+    family = conditions.substitute or "", conditions.deviations
+    return run.row is None, *family, run.name, run.seed
 
 
-def check_test_messages(records: Sequence[Record]) -> None:
-    """Raises ValueError when records of the same data have other test messages."""
-    first: dict[str, Record] = {}
-    for record in records:
-        one = first.setdefault(record["data"], record)
-        labels = [r["test"]["labels"] for r in (one, record)]
-        if labels[0] != labels[1]:
-            sizes = [f"{len(ys)} test messages, {sum(ys)} of them spam" for ys in labels]
-            files = [record_path(Path(), r) for r in (one, record)]
+def _check_test_examples(runs: Sequence[Run]) -> None:
+    first: dict[str, Run] = {}
+    for run in runs:
+        one = first.setdefault(run.data, run)
+        if not have_same_test_examples(one, run):
+            files = [record_path(Path(), vars(r)) for r in (one, run)]
             raise ValueError(
-                f"{files[0]} and {files[1]} name the same data, but hold other test messages or "
-                f"in another order ({sizes[0]}; {sizes[1]}): take the wrong one out of the folder"
+                f"{files[0]} and {files[1]} have the same data, but different test examples "
+                f"({len(one.labels)} and {len(run.labels)}) or another order: remove the wrong "
+                "one from the folder"
             )
 
 
-def stand_ins_of(groups: Groups) -> list[str]:
-    """Returns what stands in for the published models, each once."""
-    found = [conditions_of(group[0]).stand_in for group in groups.values()]
+def have_same_test_examples(one: Run, other: Run) -> bool:
+    """Return whether two runs have the same labels in the same order, and as many classes."""
+    same_labels = one.test["labels"] == other.test["labels"]
+    return same_labels and len(one.classes) == len(other.classes)
+
+
+def substitutes_of(groups: Groups) -> list[str]:
+    """Return the substitutes for the published models, without duplicates."""
+    found = [conditions_of(group[0]).substitute for group in groups.values()]
     return [name for name in dict.fromkeys(found) if name]
 
 
-def left_out(records: Sequence[Record], groups: Groups) -> list[str]:
-    """Returns in words which whole records are in no group."""
-    finished = [r for r in records if r["status"] == FINISHED]
-    named = [r for r in finished if r["name"] != "run"]
+def describe_excluded(runs: Sequence[Run], groups: Groups) -> list[str]:
+    """Return how many valid records are in no group, and why."""
+    finished = sum(run.status == FINISHED for run in runs)
+    named = sum(map(_has_design, runs))
     counts = {
-        "of a failed run": len(records) - len(finished),
-        "of a run whose flags are no row's": len(finished) - len(named),
-        "with a newer one of the same run and seed": len(named) - sum(map(len, groups.values())),
+        "of a failed run": len(runs) - finished,
+        "of a run whose flags match no row": finished - named,
+        "with a newer one of the same run and seed": named - sum(map(len, groups.values())),
     }
-    return [f"{n} record{'s' if n > 1 else ''} {words}" for words, n in counts.items() if n]
+    return [f"{n} record{'s' if n > 1 else ''} {why}" for why, n in counts.items() if n]
 
 
-# -------------------------------------------------------------------------- two groups side by side
+# ---------------------------------------------------------------------------------- pairs of groups
 
 
-def pair_up(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[Record, Record]]:
-    """Returns the records of two groups that share a seed; a baseline goes with every seed."""
-    if second[0]["row"] is None:
-        return [(record, second[0]) for record in first]
-    if first[0]["row"] is None:
-        return [(first[0], record) for record in second]
-    by_seed = {record["seed"]: record for record in second}
-    return [(record, by_seed[record["seed"]]) for record in first if record["seed"] in by_seed]
+def pair_up(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Return the pairs of runs with the same seed; a baseline is paired with every seed."""
+    if second[0].row is None:
+        return [(run, second[0]) for run in first]
+    if first[0].row is None:
+        return [(first[0], run) for run in second]
+    by_seed = {run.seed: run for run in second}
+    return [(run, by_seed[run.seed]) for run in first if run.seed in by_seed]
 
 
-def names_of_pair(one: Record, other: Record) -> tuple[str, str]:
-    """Returns what two groups are called: by their rows where only these tell them apart."""
+def names_of_pair(one: Run, other: Run) -> tuple[str, str]:
+    """Return the names of two groups: their rows alone, if nothing else distinguishes them."""
     if conditions_of(one).allow(conditions_of(other)):
-        return one["name"], other["name"]
-    return name_of(one), name_of(other)
+        return one.name, other.name
+    return group_name(one), group_name(other)
 
 
-def bases_of(groups: Groups, record: Record) -> list[list[Record]]:
-    """Returns the groups of row 1 that a record can be held against: several for a baseline only.
+def bases_of(groups: Groups, run: Run) -> list[list[Run]]:
+    """Return the groups of row 1 that a run can be compared with; none for a run of row 1.
 
-    A record of row 1 is held against none.
+    There can be several for a baseline.
     """
-    conditions = conditions_of(record)
+    conditions = conditions_of(run)
     return [
         group
         for group in groups.values()
-        if group[0]["row"] == BASE != record["row"] and conditions_of(group[0]).allow(conditions)
+        if group[0].row == BASE != run.row and conditions_of(group[0]).allow(conditions)
     ]
 
 
-def find_pair(groups: Groups, words: Sequence[str]) -> tuple[list[Record], list[Record]]:
-    """Returns the two groups that words of the command line stand for.
+def find_pair(groups: Groups, words: Sequence[str]) -> tuple[list[Run], list[Run]]:
+    """Return the two groups that words of the command line mean.
 
-    A row's number, or a baseline's name, stands for the group that can be held against the other
-    one. A group's own name stands for that group; two of these go together whatever they are.
+    The number of a row, or the name of a baseline, means the group that can be compared with the
+    other one. The name of a group means that group; two of these are compared in any case.
 
     Raises:
-        ValueError: when there are no such groups, or several, or such as differ in more than rows.
+        ValueError: if there are no such groups, or several, or their conditions differ.
     """
-    found = [find_names(groups, word) for word in words]
+    found = [_find_names(groups, word) for word in words]
     if found[0] == found[1] and len(found[0]) == 1:
         raise ValueError(f"{words[0]} and {words[1]} are both {found[0][0]}: name two")
     by_name = all(word in groups for word in words)
@@ -194,28 +198,22 @@ def find_pair(groups: Groups, words: Sequence[str]) -> tuple[list[Record], list[
     ]
     if len(pairs) == 1:
         return groups[pairs[0][0]], groups[pairs[0][1]]
-    problem = "differ in weights, data or precision; to compare two all the same,"
-    if pairs:
-        problem = "can be several:"
     one, other = pairs[0] if pairs else (found[0][0], found[1][-1])
+    problem = "differ in weights, data or precision; to compare two nevertheless,"
+    problem = "can mean several groups:" if pairs else problem
     names = "; ".join(dict.fromkeys([*found[0], *found[1]]))
     raise ValueError(
         f"{words[0]} and {words[1]} {problem} name both in full, such as compare_experiments.py "
-        f'"{one}" "{other}"; there are {names}'
+        f'"{one}" "{other}"; the groups are {names}'
     )
 
 
-def find_names(groups: Groups, word: str) -> list[str]:
-    """Returns the names of the groups that a word of the command line can stand for.
-
-    Raises:
-        ValueError: when there are none.
-    """
+def _find_names(groups: Groups, word: str) -> list[str]:
     if word in groups:
         return [word]
     run = name_of_row(int(word)) if word.isdecimal() else f"baseline {word}"
     run = word if word.startswith("row ") else run
-    names = [name for name, group in groups.items() if group[0]["name"] == run]
+    names = [name for name, group in groups.items() if group[0].name == run]
     if not names:
-        raise ValueError(f"no record of {run}; there are {', '.join(groups)}")
+        raise ValueError(f"no record of {run}; the groups are {', '.join(groups)}")
     return names

@@ -1,65 +1,59 @@
-"""Two rows side by side: the question, the tests, and the messages on which they differ."""
+"""Two groups compared in detail: the question, the tests, and the examples on which they differ."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.comparison.evidence import Evidence, is_right, weigh
+from experiments.comparison.evidence import Evidence, compare
 from experiments.comparison.groups import (
     BASE,
-    Record,
     conditions_of,
+    have_same_test_examples,
     names_of_pair,
     pair_up,
 )
-from experiments.comparison.sentences import sentence
+from experiments.comparison.sentences import FIXED, sentence
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.tables import percent_interval, with_interval
 from experiments.config.rows import ROWS
+from experiments.runs.records import Run
 
-QUESTIONS = {  # what row 1 beside another one asks; other pairs are named by their flags
-    2: "Does the first token, which has seen nothing of the message, carry what the last does?",
+QUESTIONS = {  # of a comparison with row 1; other pairs are described by their flags
+    2: "Does the first token, which attends to no other, classify as well as the last one?",
     3: "Is a new head on frozen features enough?",
     4: "Do two trained blocks do better than one?",
     5: "Does training everything do better than training the last block?",
     6: "Does a medium model do better than a small one?",
     7: "Does a large model do better than a small one?",
     8: "Does an XL model do better than a small one?",
-    9: "Does an XL model trained whole do better than a small one's last block?",
+    9: "Does an XL model, all of it trained, do better than a small one's last block?",
     10: "What is pretraining worth?",
     11: "Does LoRA on all layers do better than training the last block?",
     12: "Does LoRA on an XL model do better than a small one's last block?",
     13: "What does padding to the whole context cost?",
     14: "Is no padding, in batches of one, better?",
-    15: "Is no padding, with the gradients of eight messages a step, better?",
+    15: "Is no padding, with the gradients of eight examples per step, better?",
     16: "Is the last real token better than the last one, padding or not?",
     17: "Does a classifier do better without the causal mask?",
     18: "Does ignoring the padding token's label change anything? (It cannot: labels are 0 and 1.)",
     19: "Is the mean over all positions better than the last one?",
 }
-OF_BASELINES = {
-    "baseline majority": "Does telling every message the most frequent class do better?",
-    "baseline bag_of_words": "Does logistic regression on the words of a message do better?",
+QUESTIONS_OF_BASELINES = {
+    "baseline majority": "Does always predicting the most frequent class do better?",
+    "baseline bag_of_words": "Does logistic regression on the words of a text do better?",
 }
 
 
-def compare_pair(
-    first: list[Record],
-    second: list[Record],
-    margin: float,
-    texts: Sequence[str] | None = None,
+def describe_pair(
+    first: list[Run], second: list[Run], margin: float, texts: Sequence[str] | None = None
 ) -> str:
-    """Returns two groups side by side: the question, the tests, and where they differ.
+    """Return two groups compared: the question, the tests, and the examples that differ.
 
-    Args:
-        first: its records, one for each seed.
-        second: the other's.
-        margin: of accuracy, within which they are equivalent.
-        texts: of the test messages, if they are at hand.
+    The margin is that of accuracy within which they are equivalent.
 
     Raises:
-        ValueError: when the two share no seed, or have other test messages.
+        ValueError: if the two share no seed, or have different test examples.
     """
     names = names_of_pair(first[0], second[0])
     if not (pairs := pair_up(first, second)):
@@ -67,69 +61,70 @@ def compare_pair(
             f"{names[0]} and {names[1]} share no seed: run one of them with the other's"
         )
     one, other = pairs[0]
-    check_messages(one, other, names)
-    evidence = weigh(pairs, margin)
+    if not have_same_test_examples(one, other):
+        raise ValueError(
+            f"{names[0]} and {names[1]} were tested on different examples ({len(one.labels)} and "
+            f"{len(other.labels)}): a pair needs the same examples in the same order"
+        )
+    evidence = compare(pairs, margin)
     return "\n".join(
         [
             question_of(one, other),
             "",
             sentence(evidence),
-            *warnings_of(first, second),
+            FIXED,
+            *_warnings_of(first, second),
             "",
-            *(describe(record) for record in (one, other)),
-            f"Only {names[0]} right: {evidence.only_first}; only {names[1]} right: "
-            f"{evidence.only_second}; exact McNemar p = {evidence.mcnemar:.3g}, of this seed alone",
+            *map(_describe, (one, other)),
+            f"Only {names[0]} correct: {evidence.only_first}; only {names[1]} correct: "
+            f"{evidence.only_second}; exact McNemar p = {evidence.mcnemar:.3g}, of this seed only",
             "",
-            *describe_differences(evidence),
+            *_describe_differences(evidence),
             "",
-            "Test messages on which they differ, at the first seed:",
-            *list_messages(one, other, texts),
+            "Test examples on which they differ, at the first seed:",
+            *_list_examples(one, other, texts),
         ]
     )
 
 
-def check_messages(one: Record, other: Record, names: tuple[str, str]) -> None:
-    """Raises ValueError when two runs were tested on other messages."""
-    labels, others = one["test"]["labels"], other["test"]["labels"]
-    if labels != others:
-        raise ValueError(
-            f"{names[0]} and {names[1]} were tested on other messages, {len(labels)} and "
-            f"{len(others)} with {sum(labels)} and {sum(others)} of them spam: a pair needs the "
-            "same messages in the same order"
-        )
+def question_of(one: Run, other: Run) -> str:
+    """Return the question that a pair of runs answers."""
+    question = QUESTIONS.get(other.row) or QUESTIONS_OF_BASELINES.get(other.name)
+    if question and one.row == BASE and conditions_of(one).allow(conditions_of(other)):
+        return question
+    flags = [ROWS[run.row].flags or "no flags" if run.row else run.model for run in (one, other)]
+    names = names_of_pair(one, other)
+    return f"{names[0]} ({flags[0]}) or {names[1]} ({flags[1]})?"
 
 
-def describe(record: Record) -> str:
-    """Returns a line on what a run found, with what it started from."""
-    conditions = conditions_of(record)
-    model = ", ".join([*([] if conditions.stand_in else [record["model"]]), *conditions.deviations])
-    right = is_right(record)
-    count, total = int(right.sum()), len(right)
-    interval = percent_interval(wilson_interval(count, total))
+def _describe(run: Run) -> str:
+    conditions = conditions_of(run)
+    model = ", ".join([*([] if conditions.substitute else [run.model]), *conditions.deviations])
+    count, total = int(run.is_correct.sum()), len(run.labels)
     return (
-        f"{record['name']} ({model}), seed {record['seed']}: {count} of {total}, "
-        f"{right.mean():.2%} ({interval})"
+        f"{run.name} ({model}), seed {run.seed}: {count} of {total}, {count / total:.2%} "
+        f"({percent_interval(wilson_interval(count, total))})"
     )
 
 
-def warnings_of(first: list[Record], second: list[Record]) -> list[str]:
-    """Returns in what two groups differ besides their rows."""
+def _warnings_of(first: list[Run], second: list[Run]) -> list[str]:
+    """Return how two groups differ in addition to their rows."""
     one, other = conditions_of(first[0]), conditions_of(second[0])
     found = []
     if not one.allow(other):
         parts = [part for part, x, y in zip(one._fields, one, other, strict=True) if x != y]
-        found.append(f"They differ in {' and '.join(parts)}, and not by their rows alone.")
-    devices = sorted({r["environment"]["device_type"] for r in (*first, *second) if r["row"]})
+        found.append(f"They differ in {' and '.join(parts)}, not in their rows alone.")
+    devices = sorted({run.environment["device_type"] for run in (*first, *second) if run.row})
     if len(devices) > 1:
-        found.append(f"They were run on {' and '.join(devices)}, which round in other ways.")
+        found.append(f"They were run on {' and '.join(devices)}, which round differently.")
     return found
 
 
-def describe_differences(evidence: Evidence) -> list[str]:
-    """Returns how two groups differ in accuracy and losses, and where the spread comes from."""
+def _describe_differences(evidence: Evidence) -> list[str]:
+    """Return the differences in accuracy and losses, and the components of their variance."""
     first, second = evidence.names
     count = len(evidence.seeds)
-    lines = [f"{second} minus {first}, a mean over {count} seed{'s' if count > 1 else ''}:"]
+    lines = [f"{second} minus {first}, mean over {count} seed{'s' if count > 1 else ''}:"]
     for word, difference, scale in (
         ("test accuracy, points", evidence.accuracy, 100),
         ("log loss", evidence.log_loss, 1),
@@ -137,63 +132,43 @@ def describe_differences(evidence: Evidence) -> list[str]:
     ):
         lines.append(f"  {word:21} {with_interval(difference, scale)}")
     if crossed := evidence.accuracy.crossed:
-        parts = crossed.components.shares(count, evidence.distinct or evidence.messages)
-        words = ("seeds", "messages", "both together")
-        of_each = ", ".join(f"{w} {100 * p:.0f} %" for w, p in zip(words, parts, strict=True))
-        lines.append(f"  variance of the mean difference in accuracy: {of_each}")
+        parts = crossed.components.parts(count, evidence.distinct or evidence.examples)
+        words = zip(("seeds", "examples", "both together"), parts, strict=True)
+        shares = ", ".join(f"{word} {100 * part / (sum(parts) or 1):.0f} %" for word, part in words)
+        lines.append(f"  variance of the mean difference in accuracy: {shares}")
     return lines
 
 
-class Message(NamedTuple):
-    """A test message that just one of two runs tells right."""
+class Example(NamedTuple):
+    """A test example that just one of two runs classifies correctly."""
 
-    number: int  # in the order of the test messages, from 0
+    number: int  # in the order of the test examples, from 0
     label: str
-    shown: str  # the second of two classes, or the right one of more
+    shown: str  # the second of two classes, or the correct one of more
     first: float  # its probability
     second: float
     in_training: bool
     text: str | None
 
 
-def differing(one: Record, other: Record, texts: Sequence[str] | None) -> list[Message]:
-    """Returns the test messages that just one of two runs tells right.
-
-    Args:
-        one: a run.
-        other: another of the same test messages.
-        texts: theirs, if they are at hand.
-    """
-    test, names, found = one["test"], one["classes"], []
-    for i in np.flatnonzero(is_right(one) != is_right(other)):
-        label = test["labels"][i]
+def differing_examples(one: Run, other: Run, texts: Sequence[str] | None) -> list[Example]:
+    """Return the test examples that just one of two runs classifies correctly."""
+    names, found = one.classes, []
+    for i in map(int, np.flatnonzero(one.is_correct != other.is_correct)):
+        label = one.test["labels"][i]
         shown = 1 if len(names) == 2 else label
-        p, q = (record["test"]["probabilities"][i][shown] for record in (one, other))
-        is_known, text = test["in_training"][i], texts[i] if texts else None
-        found.append(Message(int(i), names[label], names[shown], p, q, is_known, text))
+        p, q = (run.test["probabilities"][i][shown] for run in (one, other))
+        is_known, text = one.test["in_training"][i], texts[i] if texts else None
+        found.append(Example(i, names[label], names[shown], p, q, is_known, text))
     return found
 
 
-def list_messages(one: Record, other: Record, texts: Sequence[str] | None) -> list[str]:
-    """Returns a line for each test message that just one of two runs tells right.
-
-    Blanks and line ends of a text are one blank there.
-    """
-    width = max(map(len, one["classes"]))
+def _list_examples(one: Run, other: Run, texts: Sequence[str] | None) -> list[str]:
+    """Return one line per example; whitespace of a text is one blank there."""
+    width = max(map(len, one.classes))
     return [
-        f"  {m.number:3} {m.label:{width}} P({m.shown}) {m.first:.3f} and {m.second:.3f}"
-        f"{'  in training' if m.in_training else ''}"
-        f"{'' if m.text is None else '  ' + ' '.join(m.text.split())}"
-        for m in differing(one, other, texts)
+        f"  {e.number:3} {e.label:{width}} P({e.shown}) {e.first:.3f} and {e.second:.3f}"
+        f"{'  in training' if e.in_training else ''}"
+        f"{'' if e.text is None else '  ' + ' '.join(e.text.split())}"
+        for e in differing_examples(one, other, texts)
     ]
-
-
-def question_of(one: Record, other: Record) -> str:
-    """Returns the question that a pair of records answers."""
-    is_plain = conditions_of(one).allow(conditions_of(other))
-    known = QUESTIONS.get(other["row"]) or OF_BASELINES.get(other["name"])
-    if is_plain and one["row"] == BASE and known:
-        return known
-    flags = [ROWS[r["row"]].flags or "no flags" if r["row"] else r["model"] for r in (one, other)]
-    names = names_of_pair(one, other)
-    return f"{names[0]} ({flags[0]}) or {names[1]} ({flags[1]})?"

@@ -1,13 +1,13 @@
 "use strict";
 
-// A number's cell begins with it; what stands behind, such as an interval, does not count.
+// A cell with a number begins with it; what follows, such as an interval, does not count.
 function valueOf(row, column) {
   const text = row.cells[column].textContent.trim();
   const number = parseFloat(text.replaceAll(",", ""));
   return Number.isNaN(number) ? text : number;
 }
 
-// Numbers come first, words behind them, and empty cells last whichever way is sorted.
+// Numbers come first, then words, and empty cells last in either order.
 function compare(a, b, sign) {
   if (a === "" || b === "") return (a === "") - (b === "");
   if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
@@ -29,7 +29,7 @@ function sortBy(heading) {
 
 function filter(word) {
   let count = 0;
-  for (const details of document.querySelectorAll("#messages details")) {
+  for (const details of document.querySelectorAll("#examples details")) {
     let found = 0;
     for (const row of details.querySelectorAll("tbody tr")) {
       row.hidden = !row.textContent.toLowerCase().includes(word);

@@ -1,69 +1,52 @@
-"""The report: one HTML page with all that records say, which needs nothing else and no network.
+"""The report: one HTML page with all results, which needs no other file and no network.
 
     write_report(Path("report.html"), groups, summaries, notes, texts, flags)
 
-The page is `report.html.jinja`, with its style and its script in it. What a record or a message
-holds is escaped; no other script than the page's own is run, whatever it holds.
+The page is `report.html.jinja`, with its style and its script in it. What a record or a text
+contains is escaped, and no script but the page's own is run.
 """
 
 import base64
 import hashlib
 import shlex
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments.comparison.commands import commands_of, environments_of
 from experiments.comparison.figures import as_svg, draw_all
 from experiments.comparison.groups import Groups, bases_of, pair_up
-from experiments.comparison.pairs import Message, differing, question_of
-from experiments.comparison.summaries import Summary, metrics_of
+from experiments.comparison.pairs import differing_examples, question_of
+from experiments.comparison.summaries import Summary
 from experiments.comparison.tables import metrics_of_summaries, summary_rows
 from experiments.comparison.texts import Texts
+from experiments.config.rows import DATA_SHA256, ROWS
+from experiments.config.settings import default_values
+from experiments.runs.records import Run
 from experiments.system.files import write_file
 
 FOLDER = Path(__file__).parent
-FIGURES = {  # by name: the heading of each, and what it shows
+FIGURES = {  # by name: heading and caption
     "test_accuracy": (
         "Test accuracy",
-        "The share of test messages told right, with Wilson's 95 % interval of the first seed, the "
-        "other seeds, and what was published for the row.",
+        "Proportion of test examples classified correctly, with Wilson's 95 % interval of the "
+        "first seed, the other seeds, and the published accuracy of the row.",
     ),
     "curves": (
-        "Curves",
-        "Losses and accuracies of a few batches, seen while the first seed was trained.",
+        "Learning curves",
+        "Losses and accuracies on a few batches during the training of the first seed.",
     ),
     "calibration": (
         "Calibration",
-        "How often a class is right that is told with so much confidence: on the dotted line, as "
-        "often as it claims. First seed; larger marks hold more messages.",
+        "Accuracy by the confidence of the predicted class, for the first seed: on the dotted "
+        "line, confidence equals accuracy. Larger marks stand for more examples.",
     ),
-    "time_and_accuracy": ("Time", "Training time against test accuracy."),
-    "memory_and_accuracy": ("Memory", "The most memory held against test accuracy."),
+    "time_and_accuracy": ("Time", "Training time and test accuracy."),
+    "memory_and_accuracy": ("Memory", "Peak memory and test accuracy."),
 }
-
-
-class Answer(NamedTuple):
-    """What is known of a group against row 1, and the messages on which they differ."""
-
-    name: str
-    question: str
-    verdict: str
-    sentence: str
-    names: tuple[str, str]
-    seed: int
-    messages: list[Message]
-
-
-class Confusion(NamedTuple):
-    """How often a group's first seed told each class for each label."""
-
-    name: str
-    classes: list[str]
-    counts: list[list[int]]  # a row for each label
 
 
 def write_report(
@@ -74,36 +57,41 @@ def write_report(
     texts: Texts,
     flags: Sequence[str],
 ) -> None:
-    """Writes the report as one page of HTML, whole or not at all.
+    """Write the report as one page of HTML, whole or not at all.
 
     Args:
         path: of the page.
         groups: by name.
-        summaries: theirs.
-        notes: what a reader of the table has to know.
-        texts: of the test messages, as far as they are at hand.
+        summaries: of the groups.
+        notes: on the table.
+        texts: of the test examples, as far as they are available.
         flags: of the command line that asks for the page.
     """
-    answers = answers_of(groups, summaries, texts)
-    said = {answer.sentence for answer in answers}
+    sentences = {s.sentence for s in summaries}
+    figures = draw_all(groups, summaries)
     contents = {
         "runs": sum(map(len, groups.values())),
-        "dates": sorted(record["date"][:10] for group in groups.values() for record in group),
-        "answers": answers,
+        "dates": sorted(run.date[:10] for group in groups.values() for run in group),
+        "answers": [_answer(groups, s, texts) for s in summaries if s.evidence],
         "summary": summary_rows(summaries),
-        "notes": [note for note in notes if note not in said],
-        "figures": figures_of(groups, summaries),
+        "notes": [note for note in notes if note not in sentences],
+        "figures": {
+            name: (*words, Markup(as_svg(figures[name], name)))
+            for name, words in FIGURES.items()
+            if name in figures
+        },
         "metrics": metrics_of_summaries(summaries),
-        "confusions": confusions_of(groups),
+        "confusions": [
+            (name, group[0].classes, group[0].metrics.confusion) for name, group in groups.items()
+        ],
         "command": shlex.join(["python", "compare_experiments.py", *flags]),
         "commands": [line for group in groups.values() for line in commands_of(group)],
         "environment": environments_of(groups),
     }
-    write_file(path, render(contents))
+    write_file(path, _render(contents))
 
 
-def render(contents: dict[str, Any]) -> str:
-    """Returns the page of such contents, each escaped, with its own style and script."""
+def _render(contents: dict[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -116,42 +104,63 @@ def render(contents: dict[str, Any]) -> str:
     return page.render(contents, style=style, script=script, script_sha256=digest)
 
 
-def answers_of(groups: Groups, summaries: Sequence[Summary], texts: Texts) -> list[Answer]:
-    """Returns the answer of each group that is held against row 1."""
-    found = []
-    for s in summaries:
-        if s.evidence is None:
-            continue
-        group = groups[s.name]
-        (base,) = bases_of(groups, group[0])
-        one, other = pair_up(base, group)[0]
-        found.append(
-            Answer(
-                name=s.name,
-                question=question_of(one, other),
-                verdict=s.verdict,
-                sentence=s.sentence,
-                names=s.evidence.names,
-                seed=s.evidence.seeds[0],
-                messages=differing(one, other, texts.get(one["data"])),
-            )
-        )
-    return found
-
-
-def figures_of(groups: Groups, summaries: Sequence[Summary]) -> dict[str, tuple[str, str, Markup]]:
-    """Returns the heading of each figure, what it shows, and the figure."""
-    drawn = draw_all(groups, summaries)
-    return {
-        name: (*words, Markup(as_svg(drawn[name], name)))
-        for name, words in FIGURES.items()
-        if name in drawn
+def _answer(groups: Groups, summary: Summary, texts: Texts) -> dict[str, Any]:
+    """Return the comparison of a group with row 1, and the examples on which they differ."""
+    group = groups[summary.name]
+    (base,) = bases_of(groups, group[0])
+    one, other = pair_up(base, group)[0]
+    return summary._asdict() | {
+        "question": question_of(one, other),
+        "names": summary.evidence.names,
+        "seed": summary.evidence.seeds[0],
+        "examples": differing_examples(one, other, texts.get(one.data)),
     }
 
 
-def confusions_of(groups: Groups) -> list[Confusion]:
-    """Returns what each group's first seed told for each label."""
-    return [
-        Confusion(name, group[0]["classes"], metrics_of(group[0]).confusion)
-        for name, group in groups.items()
-    ]
+# -------------------------------------------------------------------------- how the runs were made
+
+
+def commands_of(group: Sequence[Run]) -> list[str]:
+    """Return commands that repeat a group's runs: one for consecutive seeds.
+
+    FILE is a placeholder for the file of custom data, if an earlier record does not name it.
+    """
+    run, defaults = group[0], default_values()
+    if run.row is None:
+        flags = ["--baseline", run.name.removeprefix("baseline ")]
+    else:
+        flags = ["--row", str(run.row), *_flags_of(run.settings, defaults | ROWS[run.row].changes)]
+        flags += [] if run.environment.get("shortcuts", True) else ["--no_shortcuts"]
+    if run.data != DATA_SHA256:
+        split = run.split or {}
+        unnamed = {"data": "FILE", "split_seed": split.get("seed", defaults["split_seed"])}
+        values = split.get("custom", unnamed)
+        flags += split.get("flags") or _flags_of(values, defaults)
+    seeds = enumerate(sorted(run.seed for run in group))
+    commands = []
+    for _, consecutive in groupby(seeds, lambda pair: pair[1] - pair[0]):
+        of_these = [seed for _, seed in consecutive]
+        values = {"seed": of_these[0], "num_seeds": len(of_these)}
+        words = ["python", "additional_experiments.py", *flags, *_flags_of(values, defaults)]
+        commands.append(shlex.join(words))
+    return commands
+
+
+def _flags_of(values: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
+    """Return the words that set flags to values, except for those that have a default value."""
+    flags = []
+    for name, value in values.items():
+        if name in defaults and value != defaults[name]:
+            text = "/".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            flags += [f"--{name}"] if value is True else [f"--{name}", text]
+    return flags
+
+
+def environments_of(groups: Groups) -> dict[str, list[str]]:
+    """Return the different values of each field of the runs' environments."""
+    found: dict[str, dict[str, None]] = {}
+    for group in groups.values():
+        for run in group:
+            for name, value in run.environment.items():
+                found.setdefault(name.replace("_", " "), {})[str(value)] = None
+    return {name: list(values) for name, values in found.items()}

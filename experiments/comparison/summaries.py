@@ -1,56 +1,25 @@
-"""From groups of seeds to what each comes to: counts, intervals, and evidence against row 1."""
+"""Summaries of groups: counts, intervals, means over seeds, and the comparison with row 1."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.comparison.evidence import Evidence, correct, is_right, weigh
-from experiments.comparison.flags import MARGIN
-from experiments.comparison.groups import Groups, Record, bases_of, conditions_of, pair_up
-from experiments.comparison.sentences import sentence
-from experiments.comparison.statistics import Interval, wilson_interval
-from experiments.config.published import DATA_SHA256
-from experiments.config.rows import ROWS
-from experiments.training.metrics import Metrics, measure
+from experiments.comparison.evidence import Evidence, compare, correct_p_values
+from experiments.comparison.groups import Groups, bases_of, conditions_of, pair_up
+from experiments.comparison.sentences import in_points, sentence
+from experiments.comparison.statistics import LEVEL, Interval, mean_of_splits, wilson_interval
+from experiments.config.rows import DATA_SHA256, ROWS
+from experiments.runs.records import Run
 
-
-def accuracy(record: Record, unseen_only: bool = False) -> float:
-    """Returns the share of test messages told right, or of those that training does not hold.
-
-    NaN where training holds them all.
-    """
-    right = is_right(record)
-    if unseen_only:
-        right = right[~np.array(record["test"]["in_training"])]
-    return float(right.mean()) if len(right) else math.nan
-
-
-def metrics_of(record: Record) -> Metrics:
-    """Returns what a run's probabilities of the test messages are worth."""
-    return measure(np.array(record["test"]["probabilities"]), np.array(record["test"]["labels"]))
-
-
-def published_percent(record: Record) -> float | None:
-    """Returns the test accuracy published for a record's row, None on messages of one's own."""
-    is_published = record["row"] is not None and record["data"] == DATA_SHA256
-    return ROWS[record["row"]].test_accuracy if is_published else None
-
-
-def training_seconds(record: Record) -> float:
-    """Returns how long a run trains, with what computing the hidden states before it costs."""
-    return record["seconds"].get("prefix", 0) + record["seconds"]["train"]
-
-
-def held_against_base(groups: Groups, group: list[Record], margin: float) -> Evidence | None:
-    """Returns the evidence on a group against row 1, None where nothing pairs them."""
-    bases = bases_of(groups, group[0])
-    pairs = pair_up(bases[0], group) if len(bases) == 1 else []
-    return weigh(pairs, margin) if pairs else None
+MIN_SPLITS = 3  # fewer say nothing about other splits
+OF_FIRST = ("row", "model", "weights", "data", "precision", "seed")  # fields of the first seed
+MEANS = ("macro_f1", "log_loss", "brier_score", "calibration_error")  # over seeds
 
 
 class Summary(NamedTuple):
-    """What a group of records, one for each seed, comes to."""
+    """The runs of a group, one per seed."""
 
     name: str
     row: int | None
@@ -58,75 +27,108 @@ class Summary(NamedTuple):
     weights: str | None
     data: str
     precision: str
-    stand_in: str | None  # what stands in for the published model, if anything does
+    substitute: str | None  # for the published model, if there is one
     published_percent: float | None
     seed: int  # the first, of which the next four are
     right: int
     total: int
     interval: Interval
-    unseen_accuracy: float
+    accuracy_without_duplicates: float  # of training examples
     seeds: int
     mean: float
     deviation: float  # standard, over seeds
     lowest: float
     highest: float
     macro_f1: float  # means over seeds, as the next four
-    auroc: float | None  # None where a class is absent from the test messages
+    auroc: float | None  # None if the test examples lack a class
     log_loss: float
     brier_score: float
     calibration_error: float
     train_seconds: float  # median
-    device: str  # several, where seeds were run on several
-    evidence: Evidence | None  # against row 1, where it is held against it, as the next two
+    device: str  # several, if seeds were run on several
+    evidence: Evidence | None  # compared with row 1, if it can be, as the next two
     verdict: str
     sentence: str
 
 
-def summarise(groups: Groups, margin: float = MARGIN / 100) -> list[Summary]:
-    """Returns a summary of each group; p-values are corrected over the groups shown.
+def summarise(groups: Groups, margin: float) -> list[Summary]:
+    """Return a summary of each group; p-values are corrected over the groups.
 
-    Args:
-        groups: by name.
-        margin: of accuracy, within which two rows are equivalent.
+    The margin is that of accuracy within which two rows are equivalent.
     """
-    found = {name: held_against_base(groups, group, margin) for name, group in groups.items()}
-    held = {name: evidence for name, evidence in found.items() if evidence}
-    corrected = dict(zip(held, correct(list(held.values())), strict=True))
-    return [summarise_group(name, group, corrected.get(name)) for name, group in groups.items()]
+    found = {name: _compare_with_base(groups, group, margin) for name, group in groups.items()}
+    compared = {name: evidence for name, evidence in found.items() if evidence}
+    corrected = dict(zip(compared, correct_p_values(list(compared.values())), strict=True))
+    return [_summarise_group(name, group, corrected.get(name)) for name, group in groups.items()]
 
 
-def summarise_group(name: str, group: list[Record], evidence: Evidence | None) -> Summary:
-    """Returns what a group comes to, with the evidence on it against row 1."""
-    first, shares = group[0], [accuracy(record) for record in group]
-    right, total = int(is_right(first).sum()), len(first["test"]["labels"])
-    metrics = [metrics_of(record) for record in group]
+def _compare_with_base(groups: Groups, group: list[Run], margin: float) -> Evidence | None:
+    bases = bases_of(groups, group[0])
+    pairs = pair_up(bases[0], group) if len(bases) == 1 else []
+    return compare(pairs, margin) if pairs else None
+
+
+def _summarise_group(name: str, group: list[Run], evidence: Evidence | None) -> Summary:
+    first, shares = group[0], [float(run.is_correct.mean()) for run in group]
+    right, total = int(first.is_correct.sum()), len(first.labels)
+    metrics = [run.metrics for run in group]
+    is_published = first.row is not None and first.data == DATA_SHA256
+    without_duplicates = first.is_correct[~first.in_training]
     return Summary(
         name=name,
-        row=first["row"],
-        model=first["model"],
-        weights=first["weights"],
-        data=first["data"],
-        precision=first["precision"],
-        stand_in=conditions_of(first).stand_in,
-        published_percent=published_percent(first),
-        seed=first["seed"],
+        **{field: getattr(first, field) for field in OF_FIRST},
+        substitute=conditions_of(first).substitute,
+        published_percent=ROWS[first.row].test_accuracy if is_published else None,
         right=right,
         total=total,
         interval=wilson_interval(right, total),
-        unseen_accuracy=accuracy(first, unseen_only=True),
+        accuracy_without_duplicates=(
+            float(without_duplicates.mean()) if len(without_duplicates) else math.nan
+        ),
         seeds=len(group),
         mean=float(np.mean(shares)),
         deviation=float(np.std(shares, ddof=1)) if len(group) > 1 else math.nan,
         lowest=min(shares),
         highest=max(shares),
-        macro_f1=float(np.mean([m.macro_f1 for m in metrics])),
         auroc=None if metrics[0].auroc is None else float(np.mean([m.auroc for m in metrics])),
-        log_loss=float(np.mean([m.log_loss for m in metrics])),
-        brier_score=float(np.mean([m.brier_score for m in metrics])),
-        calibration_error=float(np.mean([m.calibration_error for m in metrics])),
-        train_seconds=float(np.median([training_seconds(record) for record in group])),
-        device="; ".join(dict.fromkeys(record["environment"]["device"] for record in group)),
+        **{name: float(np.mean([getattr(m, name) for m in metrics])) for name in MEANS},
+        train_seconds=float(np.median([run.train_seconds for run in group])),
+        device="; ".join(dict.fromkeys(run.environment["device"] for run in group)),
         evidence=evidence,
         verdict=evidence.verdict if evidence else "",
         sentence=sentence(evidence) if evidence else "",
+    )
+
+
+# ----------------------------------------------------------------------- several splits of one file
+
+
+def compare_over_splits(groups: Groups, summaries: Sequence[Summary]) -> list[str]:
+    """Return a sentence for each row that is compared on three or more splits of one file.
+
+    Each split has its own row 1. The interval of their mean difference is over other splits.
+    """
+    found: dict[tuple[str | None, ...], dict[int, Summary]] = {}
+    for summary in summaries:
+        run = groups[summary.name][0]
+        if summary.evidence and run.split:
+            weights, _, precision = conditions_of(run)
+            same = run.name, weights, precision, run.split["of"]
+            found.setdefault(same, {})[run.split["seed"]] = summary
+    enough = (by_seed for by_seed in found.values() if len(by_seed) >= MIN_SPLITS)
+    return [_describe_splits(by_seed, groups) for by_seed in enough]
+
+
+def _describe_splits(by_seed: dict[int, Summary], groups: Groups) -> str:
+    summaries = list(by_seed.values())
+    run, (first, second) = groups[summaries[0].name][0], summaries[0].evidence.names
+    differences = [summary.evidence.accuracy.mean for summary in summaries]
+    student = mean_of_splits(differences, len(run.labels), run.correct["train"][1])
+    seeds = ", ".join(map(str, sorted(by_seed)))
+    interval = ""
+    if student.error:
+        interval = f", 95 % confidence interval {in_points(student.interval(LEVEL))}"
+    return (
+        f"Over {len(by_seed)} splits of the same examples (--split_seed {seeds}), {second} minus "
+        f"{first}: {100 * student.mean:+.2f} points of test accuracy{interval}, over other splits."
     )

@@ -1,62 +1,67 @@
-"""The texts of test messages, where they are at hand; no record holds one.
+"""Texts of test examples, where they are available; records do not contain them.
 
-The user's own are read again from the file that a record names, and are shown if its splits are
-still those of the record. The published ones are those of the CSV that `additional_experiments.py`
-has written.
+Custom data are read again from the files that a record names, and shown if their split is still
+that of the record. The published ones are in the CSV file that `additional_experiments.py` writes.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from experiments.comparison.groups import Record
-from experiments.config.flags import own_of_flags
-from experiments.data.custom import load_own
+from experiments.config.parsing import read_custom_values
+from experiments.config.settings import DataConfig
+from experiments.data.corpus import load_corpus
 from experiments.data.sms_spam import read_messages
+from experiments.runs.records import Run
 
-Texts = dict[str, list[str]]  # of the test messages in their order, by the digest of the data
+Texts = dict[str, list[str]]  # of the test examples in their order, by the digest of the data
+WHOLE = ("split_seed", "train_size")  # flags that take whole numbers
 
 
-def find_texts(records: Sequence[Record], test_csv: Path) -> Texts:
-    """Returns the texts of records' test messages, as far as they are at hand.
+def find_texts(runs: Iterable[Run], test_csv: Path) -> Texts:
+    """Return the available texts of the test examples of runs.
 
-    Says on stderr which of the user's own are no longer there.
+    Prints on stderr which custom data are no longer available.
 
     Args:
-        records: of one data set or several.
-        test_csv: a file with `Label` and `Text`, which holds for records with its very labels.
+        runs: with the same or different data.
+        test_csv: a file with `Label` and `Text`; it is used for runs with the same labels.
 
     Raises:
-        ValueError: when the CSV is there, and is none of messages.
+        ValueError: if the file exists, but has no such columns.
     """
     in_csv = read_messages(test_csv) if test_csv.is_file() else None
     found: Texts = {}
-    for record in {record["data"]: record for record in records}.values():
-        if in_csv is not None and in_csv["Label"].tolist() == record["test"]["labels"]:
-            found[record["data"]] = in_csv["Text"].tolist()
-        elif flags := (record.get("split") or {}).get("flags"):
+    for run in {run.data: run for run in runs}.values():
+        if in_csv is not None and in_csv["Label"].tolist() == run.test["labels"]:
+            found[run.data] = in_csv["Text"].tolist()
+        elif run.split and run.split.keys() & {"custom", "flags"}:
             try:
-                found[record["data"]] = read_again(flags, record["data"])
-            except (OSError, ValueError) as error:
-                print(f"Their texts are not shown: {error}", file=sys.stderr)
+                found[run.data] = _read_again(run.split, run.data)
+            except (OSError, ValueError, TypeError) as error:  # TypeError: not values of flags
+                print(f"Texts are not available: {error}", file=sys.stderr)
     return found
 
 
-def read_again(flags: Sequence[str], digest: str) -> list[str]:
-    """Returns the texts of the test messages that a command line made.
-
-    Args:
-        flags: of the command line, those that name and split the messages.
-        digest: of the splits.
-
-    Raises:
-        OSError: when a file cannot be read.
-        ValueError: when it cannot be read again, or holds other messages now.
-    """
-    own = own_of_flags(flags)
-    if str(own.data) == "-":
-        raise ValueError("the messages came from standard input, which cannot be read again")
-    corpus = load_own(own)
+def _read_again(split: dict[str, Any], digest: str) -> list[str]:
+    """Return the texts of the test examples of custom data, if their digest is still the same."""
+    values = split["custom"] if "custom" in split else _values_of_words(split["flags"])
+    custom = read_custom_values(values)
+    if custom.data in (None, Path("-")):
+        raise ValueError("the examples came from standard input, which cannot be read again")
+    corpus = load_corpus(DataConfig(), custom)
     if corpus.digest != digest:
-        raise ValueError(f"{own.data} holds other messages than when it was trained on")
+        raise ValueError(f"{custom.data} contains other examples than at the time of training")
     return corpus.splits["test"]["Text"].tolist()
+
+
+def _values_of_words(flags: list[str]) -> dict[str, Any]:
+    """Return the values in the words of a command line, which earlier records have."""
+    words, values = iter(flags), {}
+    for word in words:
+        name = word.removeprefix("--")
+        values[name] = True if name == "balance" else next(words, "")
+    if "split" in values:
+        values["split"] = [int(share) for share in values["split"].split("/")]
+    return values | {name: int(values[name]) for name in WHOLE if name in values}

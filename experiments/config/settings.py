@@ -1,213 +1,292 @@
-"""All that a run is told, grouped by subject; `flags.py` makes it of a command line."""
+"""All settings of a run, grouped by subject. Each flag is declared here, once.
+
+A field is a flag: its name, default, type, help, and whether it is part of what defines a run.
+`parsing.py` makes the command line's parser of these declarations, and `Settings` of a command
+line. Settings are plain data: the row, the network and the digest of its weights are resolved while
+parsing, and no property reads a file.
+
+Source: Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", for
+`--lora_scaling rslora`.
+"""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from experiments.checkpoints.files import INDEX
-from experiments.checkpoints.header import read_checkpoint
+from experiments.config import values
+from experiments.config.design import Design
+from experiments.system.arguments import (
+    device,
+    number_from_0,
+    path,
+    positive_number,
+    whole_number,
+)
 
-TINY = "gpt2-tiny (7M)"
-MODEL_SIZES = {
-    TINY: {"emb_dim": 128, "n_layers": 3, "n_heads": 2},
-    "gpt2-small (124M)": {"emb_dim": 768, "n_layers": 12, "n_heads": 12},
-    "gpt2-medium (355M)": {"emb_dim": 1024, "n_layers": 24, "n_heads": 16},
-    "gpt2-large (774M)": {"emb_dim": 1280, "n_layers": 36, "n_heads": 20},
-    "gpt2-xl (1558M)": {"emb_dim": 1600, "n_layers": 48, "n_heads": 25},
+TRAINABLE = {  # --trainable_layers, and how a run describes it
+    "all": "all layers",
+    "last_block": "last block, final norm and head",
+    "last_two_blocks": "last two blocks, final norm and head",
+    "last_layer": "head",
+    "lora": "LoRA and head",
+    "lora_alternative": "LoRA and head",
 }
-TRAINABLE = {  # --trainable_layers, and how a run says it
-    "all": "everything",
-    "last_block": "the last block, the final norm and the head",
-    "last_two_blocks": "the last two blocks, the final norm and the head",
-    "last_layer": "the head",
-    "lora": "LoRA and the head",
-    "lora_alternative": "LoRA (merged by --no_shortcuts only) and the head",
-}
-
 BASELINES = ("majority", "bag_of_words")
 SCHEDULES = ("constant", "linear", "cosine")
 PARALLEL = ("replicate", "shard")
-ELSEWHERE = (  # flags that change where and how a run is made, but not what it is
-    "seed", "num_seeds", "device", "data_dir", "output_dir", "cache_dir", "no_shortcuts",
-    "overwrite", "debug", "verify", "save_model", "save_whole", "parallel", "dry_run",
-    "ignore_memory", "activation_checkpointing", "tensorboard",
-    # of which messages it is made, which a record tells by their digest
-    "data", "text_column", "label_column", "validation_data", "test_data", "split", "split_seed",
-    "balance", "train_size",
-)  # fmt: skip
+POSITIVE = whole_number(1)
 
 
+def flag(
+    default: Any, help: str, *, published: bool = False, defines_run: bool = True, **options: Any
+) -> Any:
+    """Declare a flag.
+
+    Args:
+        default: its default value; False makes a switch.
+        help: its help.
+        published: whether it is a flag of the published commands.
+        defines_run: whether two values make two different runs.
+        options: other arguments of `add_argument`.
+    """
+    metadata = {"help": help, "published": published, "defines_run": defines_run}
+    return field(default=default, metadata=metadata | {"options": options})
+
+
+# fmt: off
 @dataclass(frozen=True)
-class Network:
-    """Which network is built, and what of it is trained."""
+class ModelConfig:
+    """The network, and which of its layers are trained."""
 
-    model_size: str
-    weights: str  # pretrained, random, or the path of a checkpoint
-    trainable_layers: str
-    trainable_token_pos: str
-    average_embeddings: bool
-    disable_causal_mask: bool
-    lora_rank: int
-    lora_alpha: float
-    lora_scaling: str
-
-    @property
-    def checkpoint(self) -> Path | None:
-        """The local checkpoint that `--weights` names, if it names one."""
-        return None if self.weights in ("pretrained", "random") else Path(self.weights)
-
-    @property
-    def parameter_count(self) -> str:
-        """The model's size as the checkpoints are called, such as 124M."""
-        return self.model_size.partition("(")[2].rstrip(")")
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The book's dictionary for `GPTModel`, as the model's size or the checkpoint has it."""
-        config = {"vocab_size": 50257, "context_length": 1024, "drop_rate": 0.0, "qkv_bias": True}
-        if self.checkpoint is None:
-            return config | MODEL_SIZES[self.model_size]
-        found = read_checkpoint(self.checkpoint).sizes
-        return config | {
-            "vocab_size": found["vocab_size"],
-            "context_length": found["n_positions"],
-            "emb_dim": found["n_embd"],
-            "n_layers": found["n_layer"],
-            "n_heads": found["n_head"],
-            "qkv_bias": found["qkv_bias"],
-        }
-
-    @property
-    def checkpoint_note(self) -> str:
-        """What was assumed of the local checkpoint and left out of it; empty if nothing was."""
-        return read_checkpoint(self.checkpoint).note if self.checkpoint else ""
+    model_size: str = flag(
+        "gpt2-small (124M)", f"one of {', '.join(values.MODEL_SIZES)}", published=True,
+        type=values.model_size, metavar="NAME")
+    weights: str = flag(
+        "pretrained", "pretrained, random, or the path of a GPT-2 checkpoint: a .safetensors file, "
+        "its folder, or its .index.json", published=True, type=values.weights, metavar="WORD")
+    trainable_layers: str = flag(
+        "last_block", "layers to train in addition to the new head", published=True,
+        choices=tuple(TRAINABLE))
+    trainable_token_pos: str = flag(
+        "last", "token whose logits classify the text; flexible is the last token before the "
+        "padding", published=True, choices=("first", "last", "flexible"))
+    average_embeddings: bool = flag(False, "average over all tokens instead", published=True)
+    disable_causal_mask: bool = flag(
+        False, "let every token attend to every other", published=True)
+    lora_rank: int = flag(8, "LoRA rank", published=True, type=POSITIVE, metavar="N")
+    lora_alpha: float = flag(
+        8.0, "LoRA alpha", published=True, type=positive_number, metavar="X")
+    lora_scaling: str = flag(
+        "alpha", "factor of LoRA's update: alpha, alpha / rank, or alpha / sqrt(rank)",
+        choices=("alpha", "alpha_over_rank", "rslora"))
 
     @property
     def scaling(self) -> float:
-        """The factor of LoRA's update; plain alpha is what rows 11 and 12 were published with."""
+        """Factor of LoRA's update; rows 11 and 12 were published with plain alpha."""
         divisor = {"alpha": 1, "alpha_over_rank": self.lora_rank, "rslora": self.lora_rank**0.5}
         return self.lora_alpha / divisor[self.lora_scaling]
 
-    @property
-    def reads_first_alone(self) -> bool:
-        """Whether nothing after the first token matters."""
-        is_first = self.trainable_token_pos == "first" and not self.average_embeddings
-        return is_first and not self.disable_causal_mask
 
-    @property
-    def reads_to_last_real(self) -> bool:
-        """Whether nothing of the padding matters."""
-        return self.trainable_token_pos == "flexible" and not self.disable_causal_mask
+@dataclass(frozen=True)
+class DataConfig:
+    """Which examples are read, and how they are cut and padded."""
 
-    @property
-    def description(self) -> str:
-        """The model's name and where its weights come from."""
-        if self.checkpoint:
-            is_index = self.checkpoint.name.endswith(INDEX)
-            place = self.checkpoint.parent if is_index else self.checkpoint
-            return f"checkpoint {place.resolve().name if place.is_dir() else place.name}"
-        return f"{self.model_size}, {self.weights} weights"
+    context_length: str | int = flag(
+        values.LENGTHS[0], f"{', '.join(values.LENGTHS)}, or a number of tokens", published=True,
+        type=values.context_length, metavar="LENGTH")
+    no_padding: bool = flag(False, "do not pad texts", published=True)
+    demo: bool = flag(
+        False, "a tiny random model on generated messages: a test of the installation that "
+        "downloads nothing")
+    data_dir: Path = flag(
+        Path("sms_spam_collection"), "folder of the SMS Spam Collection and its split",
+        defines_run=False, type=path, metavar="DIR")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Which messages are read, and how they are cut."""
+class CustomData:
+    """The user's files of examples, if there are any, and their split."""
 
-    demo: bool
-    data_dir: Path
-    context_length: str | int
-    no_padding: bool
+    data: Path | None = flag(
+        None, ".csv, .tsv, .jsonl, .json or .parquet file, or - for standard input",
+        defines_run=False, type=path, metavar="FILE")
+    text_column: str | None = flag(
+        None, "name of the text column (default: detected)", defines_run=False, metavar="NAME")
+    label_column: str | None = flag(
+        None, "name of the label column (default: detected)", defines_run=False, metavar="NAME")
+    validation_data: Path | None = flag(
+        None, "validation split, if it exists already", defines_run=False, type=path,
+        metavar="FILE")
+    test_data: Path | None = flag(
+        None, "test split, if it exists already", defines_run=False, type=path, metavar="FILE")
+    split: tuple[int, ...] = flag(
+        (70, 10, 20), "percent of the examples for training, validation and test",
+        defines_run=False, type=values.shares, metavar="70/10/20")
+    split_seed: int = flag(
+        123, "seed of the split, and of what --balance and --train_size select",
+        defines_run=False, type=whole_number(0, 2**32 - 1), metavar="N")
+    balance: bool = flag(False, "reduce all classes to the smallest", defines_run=False)
+    train_size: int | None = flag(
+        None, "train on N examples only", defines_run=False, type=POSITIVE, metavar="N")
 
 
 @dataclass(frozen=True)
-class Own:
-    """The user's own messages, if there are any, and how they are split."""
+class TrainingConfig:
+    """Optimisation."""
 
-    data: Path | None  # or - for standard input
-    text_column: str | None
-    label_column: str | None
-    validation_data: Path | None
-    test_data: Path | None
-    split: tuple[int, ...]  # percent of training, validation, test
-    split_seed: int
-    balance: bool
-    train_size: int | None
+    num_epochs: int = flag(
+        5, "passes over the training data", published=True, type=POSITIVE, metavar="N")
+    batch_size: int = flag(8, "examples per batch", published=True, type=POSITIVE, metavar="N")
+    accumulation_steps: int = flag(
+        1, "batches per optimiser step", published=True, type=POSITIVE, metavar="N")
+    ignore_index: int = flag(
+        -100, "label that the loss ignores", published=True, type=whole_number(-(2**63)),
+        metavar="LABEL")
+    learning_rate: float = flag(
+        5e-5, "learning rate of AdamW", type=positive_number, metavar="X")
+    weight_decay: float = flag(0.1, "weight decay of AdamW", type=number_from_0, metavar="X")
+    warmup_steps: int = flag(
+        0, "optimiser steps of linear warmup", type=whole_number(0), metavar="N")
+    schedule: str = flag(
+        "constant", "learning rate after the warmup: constant, or down to 0 at the end",
+        choices=SCHEDULES)
+    max_grad_norm: float | None = flag(
+        None, "clip the gradient norm", type=positive_number, metavar="X")
+    class_weights: bool = flag(False, "weight the loss by inverse class frequency")
+    keep_best: bool = flag(False, "use the epoch with the smallest validation loss")
+    max_steps: int | None = flag(
+        None, "stop after N optimiser steps", type=POSITIVE, metavar="N")
 
-
-@dataclass(frozen=True)
-class Training:
-    """How the network is trained."""
-
-    num_epochs: int
-    batch_size: int
-    accumulation_steps: int
-    ignore_index: int
-    class_weights: bool
-    learning_rate: float
-    weight_decay: float
-    warmup_steps: int
-    schedule: str
-    max_grad_norm: float | None
-    keep_best: bool
-    max_steps: int | None
-
-    def count_steps(self, messages: int) -> int:
-        """Returns the optimiser steps of all epochs over so many training messages."""
-        batches = messages // self.batch_size
+    def count_steps(self, examples: int) -> int:
+        """Return the number of optimiser steps of all epochs."""
+        batches = examples // self.batch_size
         return self.num_epochs * math.ceil(batches / self.accumulation_steps)
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where a run is computed, and by which way."""
+class RuntimeConfig:
+    """Where and how a run is computed."""
 
-    device: str
-    precision: str
-    no_shortcuts: bool
-    cache_dir: Path | None
-    verify: bool
-    parallel: str  # how several processes make a run together
-    activation_checkpointing: bool
-    ignore_memory: bool
+    device: str = flag(
+        "auto", "auto, cpu, cuda, cuda:1 (or another number), mps; auto is cuda if available, "
+        "else cpu", defines_run=False, type=device, metavar="NAME")
+    precision: str = flag(
+        "float32", "precision of matrix products; sums and parameters are float32",
+        choices=("float32", "bfloat16"))
+    no_shortcuts: bool = flag(
+        False, "use the reference implementation, without cached activations",
+        defines_run=False)
+    cache_dir: Path | None = flag(
+        None, "save activations of frozen layers there for later runs", defines_run=False,
+        type=path, metavar="DIR")
+    parallel: str = flag(
+        "replicate", "with torchrun: replicate the model in each process, or shard it (FSDP)",
+        defines_run=False, choices=PARALLEL)
+    activation_checkpointing: bool = flag(
+        False, "recompute activations in the backward pass: less memory, more time",
+        defines_run=False)
+    ignore_memory: bool = flag(
+        False, "run even if the memory seems insufficient", defines_run=False)
+    verify: bool = flag(
+        False, "compute the SHA-256 of every file, even if it has not changed",
+        defines_run=False)
 
 
 @dataclass(frozen=True)
-class Output:
-    """Where a run lands, and what it shows."""
+class OutputConfig:
+    """What a run writes."""
 
-    output_dir: Path
-    save_model: Path | None
-    save_whole: bool
-    tensorboard: Path | None
-    overwrite: bool
-    dry_run: bool
-    debug: bool
+    output_dir: Path = flag(
+        Path("results"), "folder of the records", defines_run=False, type=path, metavar="DIR")
+    save_model: Path | None = flag(
+        None, "save the classifier as a .safetensors file for classify.py; {seed} and {row} in "
+        "the name are replaced", defines_run=False, type=path, metavar="FILE")
+    save_whole: bool = flag(
+        False, "save all weights, so that no base checkpoint is needed", defines_run=False)
+    tensorboard: Path | None = flag(
+        None, "write losses and accuracies there for TensorBoard", defines_run=False, type=path,
+        metavar="DIR")
+    overwrite: bool = flag(False, "repeat runs that are recorded already", defines_run=False)
+    dry_run: bool = flag(
+        False, "print the plan and the memory estimate without training", defines_run=False)
+    debug: bool = flag(False, "show the traceback of an error", defines_run=False)
+
+
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a run's weights come from, resolved while parsing."""
+
+    kind: str  # "pretrained", "random" or "checkpoint"
+    sha256: str  # of the checkpoint; "random" for random weights
+    description: str  # "gpt2-small (124M), pretrained weights"
+    model_size: str  # of a published checkpoint: "124M"
+    path: Path | None = None  # of a local checkpoint
+    note: str = ""  # what was assumed about a local checkpoint, or left out of it
+
+
+GROUPS = {  # of flags, by the field of `Settings`
+    "model": ModelConfig,
+    "data": DataConfig,
+    "training": TrainingConfig,
+    "custom": CustomData,
+    "runtime": RuntimeConfig,
+    "output": OutputConfig,
+}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run is told; each flag but `--row`, which only names others, has its field."""
+    """All settings of a run: the flags, and what parsing resolved of them."""
 
-    network: Network
-    reading: Reading
-    own: Own
-    training: Training
-    machine: Machine
-    output: Output
-    seed: int
-    num_seeds: int
-    baseline: str | None
+    model: ModelConfig
+    data: DataConfig
+    training: TrainingConfig
+    custom: CustomData
+    runtime: RuntimeConfig
+    output: OutputConfig
+    design: Design
+    weights: Weights
+    row: int | None  # whose design it is
+    is_substitute: bool  # whether another model takes the place of the row's published one
 
-    @property
-    def flat(self) -> dict[str, Any]:
-        """The value of each flag by its name."""
-        values: dict[str, Any] = {}
-        for name, value in asdict(self).items():
-            values |= value if isinstance(value, dict) else {name: value}
-        return values
+    # fmt: off
+    seed: int = flag(
+        123, "seed of initialisation and shuffling; the split stays the same", defines_run=False,
+        type=whole_number(0), metavar="N")
+    num_seeds: int = flag(
+        1, "repeat with K seeds, counted up from --seed", defines_run=False, type=POSITIVE,
+        metavar="K")
+    baseline: str | None = flag(None, "run a non-neural baseline", choices=BASELINES)
+    # fmt: on
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes a run what it is, whatever its seed, and wherever and however it is made."""
-        return {name: value for name, value in self.flat.items() if name not in ELSEWHERE}
+        """Value of each flag that defines a run; neither seed nor where it is computed."""
+        found = {"baseline": self.baseline}
+        for name, group in GROUPS.items():
+            values = asdict(getattr(self, name))
+            found |= {f.name: values[f.name] for f in fields(group) if f.metadata["defines_run"]}
+        return found
+
+    @property
+    def custom_values(self) -> dict[str, Any]:
+        """The flags of custom data that are not at their default, as JSON has them."""
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in asdict(self.custom).items()
+            if value != default_values()[name]
+        }
+
+
+def flags_of(group: type) -> list[Any]:
+    """Return the fields of a dataclass that are flags."""
+    return [f for f in fields(group) if "help" in f.metadata]
+
+
+def default_values() -> dict[str, Any]:
+    """Return the default of each flag by its name."""
+    return {f.name: f.default for group in (*GROUPS.values(), Settings) for f in flags_of(group)}

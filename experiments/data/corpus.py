@@ -1,4 +1,8 @@
-"""Messages in three splits, with what their labels mean."""
+"""The examples of a run in three splits: published, generated, or the user's own.
+
+corpus = load_corpus(settings.data, settings.custom)
+corpus.splits["train"], corpus.class_names, corpus.notes
+"""
 
 import hashlib
 import json
@@ -7,24 +11,54 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from experiments.config.rows import DATA_SHA256, SPAM_CLASSES
+from experiments.config.settings import CustomData, DataConfig
+from experiments.data.custom import read_custom, split_custom
+from experiments.data.demo import demo_splits
+from experiments.data.sms_spam import prepare_splits, read_messages
+
 
 class Corpus(NamedTuple):
-    """The splits of a data set, and what is known of it."""
+    """The splits of a data set, and what is known about it."""
 
-    splits: dict[str, pd.DataFrame]  # train, validation and test: Label (a class's number), Text
+    splits: Mapping[str, pd.DataFrame]  # train, validation and test: Label (class number), Text
     class_names: tuple[str, ...]  # in the order of their numbers
-    digest: str  # SHA-256 that tells these splits and classes from all others
-    notes: Sequence[str] = ()  # what a user ought to know before training
-    whole: str = ""  # SHA-256 of what was split and how, whatever the seed; of one's own messages
+    digest: str  # SHA-256 of the splits and class names
+    notes: Sequence[str] = ()  # what a user should know before training
+    whole: str = ""  # SHA-256 of custom data and how they are split, without the seed
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
 
 
-def same_texts(texts: Iterable[str]) -> list[int]:
-    """Returns for each text the place of the first one that is the very same."""
-    first: dict[str, int] = {}
-    return [first.setdefault(text, i) for i, text in enumerate(texts)]
+def load_corpus(data: DataConfig, custom: CustomData) -> Corpus:
+    """Return the examples of a run; download the published ones if needed.
+
+    Raises:
+        OSError: when a file cannot be read or downloaded.
+        ValueError: when a published file has changed, or the user's examples cannot be used.
+    """
+    if custom.data:
+        tables, columns = read_custom(custom)
+        splits, class_names, notes = split_custom(tables, custom)
+        how = [*map(str, custom.split), str(custom.balance), str(custom.train_size)]
+        digest, whole = digest_of(splits, class_names), digest_of(tables, how)
+        return Corpus(splits, class_names, digest, [*columns, *notes], whole)
+    files = demo_splits() if data.demo else prepare_splits(data.data_dir)
+    splits = {name: read_messages(file) for name, file in files.items()}
+    digest = digest_of(splits, SPAM_CLASSES) if data.demo else DATA_SHA256
+    return Corpus(splits, SPAM_CLASSES, digest)
 
 
 def digest_of(splits: Mapping[str, pd.DataFrame], class_names: Sequence[str]) -> str:
-    """Returns the SHA-256 that tells splits and classes from all others."""
+    """Return the SHA-256 of splits and class names, which identifies a data set in records."""
     columns = {name: split.to_dict("list") for name, split in splits.items()}
     return hashlib.sha256(json.dumps([list(class_names), columns]).encode()).hexdigest()
+
+
+def same_texts(texts: Iterable[str]) -> list[int]:
+    """Return for each text the index of the first text that is equal to it."""
+    first: dict[str, int] = {}
+    return [first.setdefault(text, i) for i, text in enumerate(texts)]

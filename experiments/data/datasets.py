@@ -1,11 +1,11 @@
-"""From messages to batches of tokens and labels.
+"""From examples to batches of tokens and labels.
 
-datasets = create_datasets(splits, load_gpt2_tokenizer(), limit=120)
+datasets = tokenize(corpus, settings.data, context_length=1024)
 loaders = create_loaders(datasets, batch_size=8)
 """
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,49 +14,52 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from experiments.config.sizes import PAD_TOKEN_ID
+from experiments.config.rows import PAD_TOKEN_ID
+from experiments.config.settings import DataConfig
+from experiments.data.corpus import Corpus
+from experiments.data.demo import demo_tokenizer
 from experiments.data.sms_spam import read_messages
-from experiments.system.distributed import SharedBatches
-from experiments.system.torchrun import count_processes
+from experiments.system.distributed import world
+from gpt_download import load_gpt2_tokenizer
 
 
 class Tokenizer(Protocol):
-    """What makes tokens of a text: one of tiktoken's, of transformers', or a reader's own."""
+    """A tokenizer of tiktoken, of transformers, or a reader's own."""
 
     def encode(self, text: str) -> list[int]:
-        """Returns the tokens of a text."""
+        """Return the tokens of a text."""
 
 
 def encode(texts: Iterable[str], tokenizer: Tokenizer, pad_token_id: int) -> list[list[int]]:
-    """Returns the tokens of each text, one padding token for an empty one."""
-    # tiktoken's `encode` refuses a text in which a special token's name stands.
+    """Return the tokens of each text, one padding token for an empty one."""
+    # tiktoken's `encode` refuses a text that contains the name of a special token.
     encode_one = getattr(tokenizer, "encode_ordinary", None) or tokenizer.encode
     return [encode_one(text) or [pad_token_id] for text in texts]
 
 
-class MessageDataset(Dataset):
-    """The tokens and labels of messages.
+class TextDataset(Dataset):
+    """Tokens and labels of examples.
 
     Args:
-        messages: with the columns Label (a class's number) and Text.
+        examples: with the columns Label (number of a class) and Text.
         encoded: the tokens of each.
-        max_length: tokens after which a message is cut; if None, that of the longest.
-        pad_token_id: fills every message up to `max_length`.
-        no_padding: leaves every message at its own length.
+        max_length: number of tokens that examples are cut to; if None, that of the longest.
+        pad_token_id: pads every example to `max_length`.
+        no_padding: leave every example at its own length.
     """
 
     def __init__(
         self,
-        messages: pd.DataFrame,
+        examples: pd.DataFrame,
         encoded: Sequence[list[int]],
         max_length: int | None = None,
         pad_token_id: int = PAD_TOKEN_ID,
         no_padding: bool = False,
     ) -> None:
-        self.data = messages
+        self.data = examples
         self.num_cut = sum(len(tokens) > (max_length or len(tokens)) for tokens in encoded)
         self.no_padding = no_padding
-        self.labels = torch.tensor(messages["Label"].to_numpy())  # (N,)
+        self.labels = torch.tensor(examples["Label"].to_numpy())  # (N,)
         cut = [tokens[:max_length] for tokens in encoded]
         self.lengths = torch.tensor([len(tokens) for tokens in cut])  # (N,), without padding
         longest = int(self.lengths.max())
@@ -69,27 +72,24 @@ class MessageDataset(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Returns a message's tokens (T,) and label (), as in the book."""
+        """Return the tokens (T,) and label () of an example, as in the book."""
         length = self.lengths[index] if self.no_padding else self.max_length
         return self.tokens[index, :length], self.labels[index]
 
     def batch(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the inputs (B, T), lengths (B,) and labels (B,) of some messages."""
+        """Return the inputs (B, T), lengths (B,) and labels (B,) of some examples."""
         lengths = self.lengths[indices]
         longest = int(lengths.max()) if self.no_padding else self.max_length
         return self.tokens[indices, :longest], lengths, self.labels[indices]
 
 
-class SpamDataset(MessageDataset):
-    """The tokens and labels of a CSV file of messages, as the book has it.
+class SpamDataset(TextDataset):
+    """Tokens and labels of a CSV file of messages, with the signature of the book.
 
     Args:
-        csv_file: a path or an open file with the columns Label, as `read_messages` takes it, and
-            Text.
-        tokenizer: anything whose `encode` makes a list of tokens of a text.
-        max_length: tokens after which a message is cut; if None, that of the longest.
-        pad_token_id: fills every message up to `max_length`; stands for an empty message.
-        no_padding: leaves every message at its own length.
+        csv_file: a path or an open file, as `read_messages` takes it.
+        tokenizer: its `encode` returns the tokens of a text.
+        max_length, pad_token_id, no_padding: as for `TextDataset`.
     """
 
     def __init__(
@@ -106,11 +106,29 @@ class SpamDataset(MessageDataset):
 
 
 class Splits(NamedTuple):
-    """One thing for each split."""
+    """One value for each split."""
 
     train: Any
     validation: Any
     test: Any
+
+
+def tokenize(corpus: Corpus, data: DataConfig, context_length: int) -> Splits:
+    """Return the data sets of a run.
+
+    Args:
+        corpus: the examples.
+        data: how to cut and pad them.
+        context_length: maximum number of tokens of the model.
+
+    Raises:
+        OSError: when the tokenizer cannot be loaded.
+        ValueError: when it is not the published one.
+    """
+    tokenizer = demo_tokenizer() if data.demo else load_gpt2_tokenizer()
+    limit = data.context_length if isinstance(data.context_length, int) else context_length
+    is_longest = data.context_length == "longest_training_example"
+    return create_datasets(corpus.splits, tokenizer, limit, is_longest, data.no_padding)
 
 
 def create_datasets(
@@ -120,42 +138,72 @@ def create_datasets(
     is_longest: bool = False,
     no_padding: bool = False,
 ) -> Splits:
-    """Returns the data sets of the three splits.
+    """Return the data sets of the three splits.
 
     Args:
-        splits: messages by the name of their split.
-        tokenizer: what encodes the texts.
-        limit: tokens after which messages are cut, and to which they are padded.
-        is_longest: pads to the longest training message instead, if that is shorter.
-        no_padding: leaves every message at its own length, up to the limit.
+        splits: examples by the name of their split.
+        tokenizer: encodes the texts.
+        limit: number of tokens that examples are cut and padded to.
+        is_longest: pad to the longest training example instead, if it is shorter.
+        no_padding: leave every example at its own length, up to the limit.
     """
-    encoded = {name: encode(splits[name]["Text"], tokenizer, PAD_TOKEN_ID) for name in splits}
+    texts = (splits[name]["Text"] for name in Splits._fields)
+    encoded = Splits(*(encode(some, tokenizer, PAD_TOKEN_ID) for some in texts))
     if is_longest and not no_padding:
-        limit = min(limit, max(map(len, encoded["train"])))
-    return Splits(
-        *(
-            MessageDataset(splits[name], encoded[name], limit, no_padding=no_padding)
-            for name in Splits._fields
-        )
+        limit = min(limit, max(map(len, encoded.train)))
+    datasets = (
+        TextDataset(splits[name], tokens, limit, no_padding=no_padding)
+        for name, tokens in encoded._asdict().items()
     )
+    return Splits(*datasets)
+
+
+class DistributedBatches:
+    """The batches of a loader, with the inputs of this process's examples only.
+
+    Yields (inputs, lengths, own, labels): the inputs of its own examples (b,), or of one that is
+    not used if it has none; `own`, (b,), their indices in the batch; and the labels (B,) of all
+    examples, its own first.
+
+    Args:
+        loader: of lists of indices.
+        dataset: its `batch` returns inputs, lengths and labels.
+    """
+
+    def __init__(self, loader: Iterable[list[int]], dataset: Any) -> None:
+        self.loader = loader
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        seen = 0
+        for indices in self.loader:
+            first = (world.rank - seen) % world.size
+            own = list(range(first, len(indices), world.size))
+            others = [i for i in range(len(indices)) if i not in own]
+            *inputs, _ = self.dataset.batch([indices[i] for i in own or [0]])
+            labels = self.dataset.labels[[indices[i] for i in own + others]]
+            yield *inputs, torch.tensor(own, dtype=torch.long), labels
+            seen += len(indices)
 
 
 def create_loaders(datasets: Splits, batch_size: int) -> Splits:
-    """Returns loaders of (inputs, lengths, labels); only training is shuffled and drops a rest.
+    """Return loaders of (inputs, lengths, labels); only training shuffles and drops a remainder.
 
-    Where several processes make the run, they are its `SharedBatches`.
+    With several processes, they are `DistributedBatches`.
     """
-    is_shared = count_processes() > 1
     loaders = (
         DataLoader(
             range(len(dataset)),
             batch_size,
             shuffle=dataset is datasets.train,
             drop_last=dataset is datasets.train,
-            collate_fn=list if is_shared else dataset.batch,
+            collate_fn=dataset.batch if world.size == 1 else list,
         )
         for dataset in datasets
     )
-    if is_shared:
-        loaders = map(SharedBatches, loaders, datasets)
+    if world.size > 1:
+        loaders = map(DistributedBatches, loaders, datasets)
     return Splits(*loaders)

@@ -1,6 +1,6 @@
-"""Made-up messages in the form of the real ones, for where there is no network.
+"""Generated messages, similar to those of the SMS Spam Collection, for runs without downloads.
 
-datasets = create_datasets(demo_splits(), demo_tokenizer())
+datasets = create_datasets(demo_splits(), demo_tokenizer(), limit=120)
 """
 
 import io
@@ -9,10 +9,10 @@ import random
 import pandas as pd
 import tiktoken
 
-from experiments.config.sizes import SPAM
+from experiments.config.rows import NUM_DEMO_SPAM, PAD_TOKEN_ID
 from experiments.data.sms_spam import balance_messages, split_messages, to_csv
 
-DEMO_WORDS = {
+_WORDS = {
     "name": ("Anna", "Ben", "Chioma", "Deepak", "Elif", "mum", "Tom"),
     "place": ("the station", "home", "the gym", "work", "the cafe", "school"),
     "time": ("at 5", "tonight", "tomorrow", "after lunch", "in an hour", "on Sunday"),
@@ -20,7 +20,7 @@ DEMO_WORDS = {
     "number": ("08001234", "87121", "09066362", "80082", "60970"),
     "code": ("WIN", "YES", "CLAIM", "GO", "STOP"),
 }
-DEMO_TEMPLATES = {
+_TEMPLATES = {
     "ham": (
         "Hi {name}, shall we meet {time}?",
         "I am at {place}, will call you {time}",
@@ -37,27 +37,26 @@ DEMO_TEMPLATES = {
 }
 
 
-def demo_messages(ham: int = 300, spam: int = SPAM[True], seed: int = 123) -> pd.DataFrame:
-    """Returns made-up messages with the columns Label and Text, the same for the same seed."""
+def demo_messages(ham: int = 300, spam: int = NUM_DEMO_SPAM, seed: int = 123) -> pd.DataFrame:
+    """Return generated messages with the columns Label and Text, the same for the same seed."""
     choose = random.Random(seed).choice
     messages = []
     for label in ["ham"] * ham + ["spam"] * spam:
-        words = {name: choose(choices) for name, choices in DEMO_WORDS.items()}
-        messages.append((label, choose(DEMO_TEMPLATES[label]).format_map(words)))
+        words = {name: choose(choices) for name, choices in _WORDS.items()}
+        messages.append((label, choose(_TEMPLATES[label]).format_map(words)))
     return pd.DataFrame(messages, columns=["Label", "Text"])
 
 
-def demo_tokenizer() -> tiktoken.Encoding:
-    """Returns a tokenizer of single bytes, with GPT-2's padding token."""
-    return tiktoken.Encoding(
-        name="bytes",
-        pat_str=r"[\s\S]",
-        mergeable_ranks={bytes([i]): i for i in range(256)},
-        special_tokens={"<|endoftext|>": 50256},
-    )
-
-
 def demo_splits() -> dict[str, io.StringIO]:
-    """Returns the CSV files of the three splits of made-up messages, in memory."""
+    """Return the CSV files of the three splits of generated messages, in memory."""
     splits = split_messages(balance_messages(demo_messages()))
     return {name: io.StringIO(to_csv(split)) for name, split in splits.items()}
+
+
+def demo_tokenizer() -> tiktoken.Encoding:
+    """Return a tokenizer of single bytes, with GPT-2's padding token."""
+    ranks = {bytes([i]): i for i in range(256)}
+    special = {"<|endoftext|>": PAD_TOKEN_ID}
+    return tiktoken.Encoding(
+        "bytes", pat_str=r"[\s\S]", mergeable_ranks=ranks, special_tokens=special
+    )

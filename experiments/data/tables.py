@@ -1,21 +1,28 @@
-"""A user's own file of messages: from its bytes to the columns Label and Text.
+"""Files of examples: from their bytes to columns of texts and labels.
 
-    table = read_table("mine.csv")
-    table.messages["Text"], table.text_column  # the texts, and the name that was guessed for them
+    table = read_table("questions.csv")  # the whole file
+    table.examples["Text"], table.text_column
 
-Texts and labels come as they stand in the file: "NA", "1.0" and leading blanks stay what they are,
-and what is missing is the empty text. CSV and TSV have a header line and quotes as in RFC 4180;
-JSON lines have an object a line; JSON has a list of objects, or an object of columns as pandas
-writes it. Standard input tells its format by how it begins.
+    for texts in stream_texts("questions.csv"):  # some at a time, in constant memory
+        ...
+
+Texts and labels are exactly those of the file: "NA", "1.0" and leading blanks stay, numbers are as
+written, and a missing cell is the empty text. CSV and TSV have a header and quotes as in RFC 4180;
+JSON lines have one object per line; JSON has a list of objects, or an object of columns as written
+by pandas, and is held in memory as a whole.
 """
 
+import codecs
 import io
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pandas as pd
 
@@ -27,67 +34,95 @@ TEXT_NAMES = {
 LABEL_NAMES = {
     "label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "tag",
 }  # fmt: skip
-SHOWN_COLUMNS, SHOWN_LETTERS = 12, 40  # of what a message lists
-BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-SURROGATE = re.compile("[\ud800-\udfff]")
+_CHUNK = 1024  # texts that are streamed together, at most
+_PIECE = 1 << 16  # bytes that are read at once, at most
+_SHOWN_COLUMNS, _SHOWN_LETTERS = 12, 40  # in an error
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_Choose = Callable[[list[str]], list[str]]  # from the names of all columns to the chosen ones
+_Chunk = tuple[list[str], list[list[Any]]]  # the names of the chosen columns, the cells of each
 
 
 class Table(NamedTuple):
-    """The messages of a file, and the names of the columns that they were read from."""
+    """The examples of a file, and the columns that they were read from."""
 
-    messages: pd.DataFrame  # Label and Text, both str
+    examples: pd.DataFrame  # Label and Text, both str
     text_column: str
     label_column: str
 
 
-class Columns(NamedTuple):
-    """What a file holds: the names of its columns, and the cells of the one at an index."""
-
-    names: list[str]
-    cells: Callable[[int], list[Any]]
-
-
 def read_table(path: str, text_column: str | None = None, label_column: str | None = None) -> Table:
-    """Returns the labels and texts of a file, and which of its columns they were.
+    """Return the labels and texts of a file, and the columns that they are in.
 
     Args:
-        path: a .csv, .tsv, .jsonl, .json or .parquet file, or "-" for standard input.
-        text_column: holds the texts; if None, guessed where the names leave no doubt.
-        label_column: holds the labels; likewise.
+        path: a .csv, .tsv, .jsonl, .json or .parquet file, or "-" for standard input, whose format
+            is detected.
+        text_column: name of the text column; if None, detected where only one fits.
+        label_column: name of the label column; likewise.
 
     Raises:
         OSError: when the file cannot be opened.
-        ValueError: when it is no such file, or it is unclear which columns are meant.
+        ValueError: when it is not such a file, or it is unclear which columns are meant.
     """
-    name, extension, content = load(path)
-    columns = READERS[extension](content, name)
-    text, label = choose_columns(columns.names, text_column, label_column, name)
-    texts = as_texts(columns.cells(text), f"{name}: the text")
-    labels = as_texts(columns.cells(label), f"{name}: the label")
-    if not texts:
-        raise ValueError(f"{name} holds no message")
-    messages = pd.DataFrame({"Label": labels, "Text": texts}, dtype=str)
-    return Table(messages, columns.names[text], columns.names[label])
-
-
-def load(path: str) -> tuple[str, str, bytes]:
-    """Returns what to call a file in messages, the extension of its format, and its bytes."""
-    if path == STANDARD_INPUT:
-        if sys.stdin is None:  # closed by the shell
-            raise ValueError("standard input is closed, expected messages")
-        content = sys.stdin.buffer.read()
-        return "standard input", sniff(content), content
     extension = Path(path).suffix.lower()
-    if extension not in READERS:
-        raise ValueError(f"{path} ends in {extension!r}, expected one of {', '.join(READERS)}")
-    return path, extension, Path(path).read_bytes()
+    if path != STANDARD_INPUT and extension not in FORMATS:
+        raise ValueError(f"{path} ends in {extension!r}, expected one of {', '.join(FORMATS)}")
+    name, opened = _open(path)
+    choose = partial(_choose, name, text_column, label_column, True)
+    texts: list[str] = []
+    labels: list[str] = []
+    with opened as source:
+        file = source
+        if path == STANDARD_INPUT:
+            file = io.BytesIO(source.read())
+            extension = _detect_format(file.getvalue())
+        for chosen, cells in FORMATS[extension](file, name, choose, sys.maxsize):
+            text_column, label_column = chosen
+            texts += _as_texts(cells[0], f"{name}: the text", len(texts) + 1)
+            labels += _as_texts(cells[1], f"{name}: the label", len(labels) + 1)
+    if not texts:
+        raise ValueError(f"{name} has no examples")
+    examples = pd.DataFrame({"Label": labels, "Text": texts}, dtype=str)
+    return Table(examples, text_column, label_column)
 
 
-def sniff(content: bytes) -> str:
-    """Returns the extension of the format that some bytes begin like; CSV, when like no other."""
+def stream_texts(path: str, text_column: str | None = None) -> Iterator[list[str]]:
+    """Yield the texts of a file in order, some at a time.
+
+    Args:
+        path: a .csv, .tsv, .jsonl, .json or .parquet file; or any other, or "-" for standard input,
+            with one text per line, each yielded as soon as it is there.
+        text_column: name of the text column; if None, detected where only one fits.
+
+    Raises:
+        OSError: when the file cannot be read.
+        ValueError: when it is not such a file, or it is unclear which column is meant.
+    """
+    name, opened = _open(path)
+    choose = partial(_choose, name, text_column, None, False)
+    read, number = FORMATS.get(Path(path).suffix.lower(), _lines), 1
+    with opened as file:
+        for _, (cells,) in read(file, name, choose, _CHUNK):
+            texts = _as_texts(cells, f"{name}: the text", number)
+            number += len(texts)
+            yield from (texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK))
+
+
+# ---------------------------------------------------------------------------- from bytes to lines
+
+
+def _open(path: str) -> tuple[str, AbstractContextManager[BinaryIO]]:
+    if path != STANDARD_INPUT:
+        return path, Path(path).open("rb")
+    if sys.stdin is None:
+        raise ValueError("standard input is closed, expected texts")
+    return "standard input", nullcontext(sys.stdin.buffer)
+
+
+def _detect_format(content: bytes) -> str:
     if content.startswith(b"PAR1"):
         return ".parquet"
-    content = content.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    content = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
     if re.match(rb'\s*\{\s*["}]', content):
         return ".jsonl"
     if re.match(rb"\s*\[\s*[{\]]", content):
@@ -95,198 +130,197 @@ def sniff(content: bytes) -> str:
     return ".tsv" if b"\t" in re.split(rb"[\r\n]", content, maxsplit=1)[0] else ".csv"
 
 
-# ---------------------------------------------------------------------------------------- formats
+class _Text:
+    """The text of a UTF-8 file as its bytes come, without a byte order mark; a file itself."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.file, self.name = file, name
+        self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self.start, self.line = b"", 1
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.read, "")
+
+    def read(self, _: int = -1) -> str:
+        text, piece = "", None
+        while piece != b"" and not text:
+            piece = self.file.read1(_PIECE)
+            self.start = self.start or piece[:2]
+            try:
+                text = self.decoder.decode(piece, final=not piece)
+            except UnicodeDecodeError as error:
+                is_utf_16 = self.start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+                line = self.line + error.object.count(b"\n", 0, error.start)
+                raise ValueError(
+                    f"{self.name} is in {'UTF-16' if is_utf_16 else 'another encoding'}, expected "
+                    f"UTF-8 (byte 0x{error.object[error.start]:02x} in line {line}): save it as "
+                    "UTF-8, or convert it by iconv"
+                ) from error
+            self.line += piece.count(b"\n")
+        return text
 
 
-def read_separated(content: bytes, name: str, separator: str) -> Columns:
-    """Returns the columns of CSV or TSV."""
-    text = decode(content, name)
+def _lines(file: BinaryIO, name: str, *_: Any) -> Iterator[_Chunk]:
+    """Yield the lines that are there without waiting for more, as one column without a name."""
+    unfinished: list[str] = []
+    for piece in _Text(file, name):
+        first, *others = piece.split("\n")  # other line ends may be within a JSON string
+        unfinished.append(first)
+        if others:
+            lines = ["".join(unfinished), *others]
+            unfinished = [lines.pop()]
+            yield [], [[line.removesuffix("\r") for line in lines]]
+    if last := "".join(unfinished):
+        yield [], [[last.removesuffix("\r")]]
+
+
+# ------------------------------------------------------------------------ from a format to chunks
+# Each reader passes the names of all columns to `choose`, and yields the cells of the chosen ones,
+# `size` rows at a time; `name` is for errors.
+
+
+def _separated(
+    file: BinaryIO, name: str, choose: _Choose, size: int, separator: str
+) -> Iterator[_Chunk]:
+    # The header is read as a row like any other: pandas would rename columns of the same name, and
+    # take the first for an index where all rows have a field more than the header.
+    header, how = [], {"header": None, "dtype": str, "na_filter": False}
     try:
-        # The header is read as a row like any other: pandas would rename columns of the same name,
-        # and take the first for an index where all rows have a field more than the header.
-        rows = pd.read_csv(
-            io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False
-        )
+        with pd.read_csv(_Text(file, name), sep=separator, chunksize=size, **how) as frames:
+            for frame in frames:
+                rows = frame if header else frame[1:]
+                if not header:
+                    header = frame.iloc[0].tolist()
+                    chosen = choose(header)
+                yield chosen, [rows[header.index(column)].tolist() for column in chosen]
     except pd.errors.EmptyDataError:
         raise ValueError(f"{name} is empty") from None
     except pd.errors.ParserError as error:
-        raise unreadable(name, "a table", error) from error
-    return Columns(rows.iloc[0].tolist(), lambda i: rows[i].tolist()[1:])
+        raise _unreadable(name, "a table", error) from error
 
 
-def read_csv(content: bytes, name: str) -> Columns:
-    """Returns the columns of comma-separated values."""
-    return read_separated(content, name, ",")
+def _json_lines(file: BinaryIO, name: str, choose: _Choose, size: int) -> Iterator[_Chunk]:
+    lines = enumerate((line for _, (lines,) in _lines(file, name) for line in lines), start=1)
+    texts = ((f"{name}, line {number},", line) for number, line in lines if line.strip())
+    objects = (_parse_json(line, where, "a JSON object") for where, line in texts)
+    return _objects(objects, name, choose, size)
 
 
-def read_tsv(content: bytes, name: str) -> Columns:
-    """Returns the columns of tab-separated values."""
-    return read_separated(content, name, "\t")
+def _json(file: BinaryIO, name: str, choose: _Choose, _: int) -> Iterator[_Chunk]:
+    found = _parse_json("".join(_Text(file, name)), name, "JSON (one object a line is .jsonl)")
+    if not isinstance(found, list):
+        columns = list(found.values()) if isinstance(found, dict) else [found]
+        columns = [dict(enumerate(c)) if isinstance(c, list) else c for c in columns]
+        if not all(isinstance(c, dict) and c.keys() == columns[0].keys() for c in columns):
+            raise ValueError(f"{name} has neither a list of objects nor columns of one length")
+        keys = columns[0] if columns else ()
+        found = [{c: cells[key] for c, cells in zip(found, columns, strict=True)} for key in keys]
+    return _objects(found, name, choose, sys.maxsize)
 
 
-def read_json_lines(content: bytes, name: str) -> Columns:
-    """Returns the columns of one JSON object a line; blank lines are passed over."""
-    lines = decode(content, name).split("\n")  # other line ends may stand within a JSON string
-    rows = [
-        parse_json(line, f"{name}, line {number},", "a JSON object")
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
-    return columns_of(rows, name)
+def _objects(objects: Iterable[Any], name: str, choose: _Choose, size: int) -> Iterator[_Chunk]:
+    """Yield chunks of objects; the columns are those of the first chunk, an object may lack one."""
+    remaining, first, chosen = iter(objects), 1, None
+    while rows := list(islice(remaining, size)):
+        for number, row in enumerate(rows, start=first):
+            if not isinstance(row, dict):
+                raise ValueError(f"{name}: example {number} is not a JSON object of columns")
+        chosen = chosen or choose(list(dict.fromkeys(column for row in rows for column in row)))
+        yield chosen, [[row.get(column) for row in rows] for column in chosen]
+        first += len(rows)
 
 
-def read_json(content: bytes, name: str) -> Columns:
-    """Returns the columns of a JSON list of objects, or of a JSON object of columns."""
-    found = parse_json(decode(content, name), name, "JSON (one object a line is .jsonl)")
-    if isinstance(found, list):
-        return columns_of(found, name)
-    columns = list(found.values()) if isinstance(found, dict) else [found]
-    columns = [dict(enumerate(c)) if isinstance(c, list) else c for c in columns]
-    if not all(isinstance(c, dict) and c.keys() == columns[0].keys() for c in columns):
-        raise ValueError(f"{name} holds neither a list of objects nor columns of one length")
-    return Columns(list(found), lambda i: [columns[i][row] for row in columns[0]])
-
-
-def columns_of(rows: Sequence[Any], name: str, first: int = 1) -> Columns:
-    """Returns the columns of JSON objects, of which one is the first; what one lacks is missing."""
-    for number, row in enumerate(rows, start=first):
-        if not isinstance(row, dict):
-            raise ValueError(f"{name}: message {number} is no JSON object of columns")
-    names = list(dict.fromkeys(column for row in rows for column in row))
-    return Columns(names, lambda i: [row.get(names[i]) for row in rows])
-
-
-def parse_json(text: str, name: str, expected: str) -> Any:
-    """Returns what a JSON text says, its numbers as they are written; NaN is missing.
-
-    pandas' own reader would make numbers of labels, and 1.0 of a 1 beside a missing one.
-    """
+def _parse_json(text: str, name: str, expected: str) -> Any:
+    # The reader of pandas would make numbers of labels, and 1.0 of 1 in a column that lacks a cell.
     try:
         return json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda _: None)
     except json.JSONDecodeError as error:
-        raise unreadable(name, expected, f"{error.msg} at character {error.pos + 1}") from error
+        raise _unreadable(name, expected, f"{error.msg} at character {error.pos + 1}") from error
     except RecursionError as error:
-        raise unreadable(name, expected, "too deeply nested") from error
+        raise _unreadable(name, expected, "too deeply nested") from error
 
 
-def read_parquet(content: bytes, name: str) -> Columns:
-    """Returns the columns of a Parquet file."""
+def _parquet(file: BinaryIO, name: str, choose: _Choose, size: int) -> Iterator[_Chunk]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise ValueError(f"{name} needs pyarrow to be read: pip install pyarrow") from error
+        raise ValueError(f"reading {name} requires pyarrow: pip install pyarrow") from error
     try:
-        # Not by pandas, which sets a column that was an index apart from the others.
-        table = pq.ParquetFile(io.BytesIO(content)).read()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise unreadable(name, "a Parquet file", error) from error
-    return Columns(table.column_names, lambda i: table.column(i).to_pylist())
+        # Not by pandas, which separates a column that was an index from the others.
+        table = pq.ParquetFile(file, pre_buffer=False, buffer_size=_PIECE)
+        chosen = choose(table.schema_arrow.names)
+        for batch in table.iter_batches(size, columns=chosen):
+            batch.validate(full=True)
+            yield chosen, [batch.column(column).to_pylist() for column in chosen]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _unreadable(name, "a Parquet file", error) from error
 
 
-READERS: dict[str, Callable[[bytes, str], Columns]] = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
-    ".jsonl": read_json_lines,
-    ".json": read_json,
-    ".parquet": read_parquet,
+FORMATS: dict[str, Callable[[BinaryIO, str, _Choose, int], Iterator[_Chunk]]] = {
+    ".csv": partial(_separated, separator=","),
+    ".tsv": partial(_separated, separator="\t"),
+    ".jsonl": _json_lines,
+    ".json": _json,
+    ".parquet": _parquet,
 }
 
 
-def decode(content: bytes, name: str, first: int = 1) -> str:
-    """Returns the text that some bytes, from a line on, are in UTF-8; no byte order mark."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        found = BYTE_ORDER_MARKS.get(content[:2], "another encoding")
-        byte, line = content[error.start], content.count(b"\n", 0, error.start) + first
-        raise ValueError(
-            f"{name} is in {found}, expected UTF-8 (byte 0x{byte:02x} in line {line}): save it as "
-            "UTF-8, or convert it by iconv"
-        ) from error
-
-
-def unreadable(name: str, expected: str, reason: Exception | str) -> ValueError:
-    """Returns what to raise of a file that is not what it should be, in one line."""
+def _unreadable(name: str, expected: str, reason: Exception | str) -> ValueError:
     return ValueError(f"{name} is not {expected}: {' '.join(str(reason).split())}")
 
 
 # ------------------------------------------------------------------------------ columns and cells
 
 
-def choose_columns(
-    names: Sequence[str], text_column: str | None, label_column: str | None, name: str
-) -> tuple[int, int]:
-    """Returns at which index the texts are, and at which the labels.
+def _choose(
+    name: str, text: str | None, label: str | None, has_labels: bool, names: list[str]
+) -> list[str]:
+    """Return the text column and, if there are labels, the label column.
 
-    A column is guessed if just one has a usual name; of two columns, one tells the other.
-
-    Raises:
-        ValueError: when a column is not there, or several or none might be meant.
+    Each is the one named, else the only one with a usual name, else the only one left.
     """
-    text = named_column(names, text_column, "--text_column", name)
-    label = named_column(names, label_column, "--label_column", name)
-    if text is None:
-        text = usual_column(names, TEXT_NAMES, but=label)
-    if label is None:
-        label = usual_column(names, LABEL_NAMES, but=text)
-    if len(names) == 2 and (text is None) != (label is None):
-        text, label = (1 - label, label) if text is None else (text, 1 - text)
-    for index, flag in ((text, "--text_column"), (label, "--label_column")):
-        if index is None:
-            raise ValueError(f"{name} has {listed(names)}: say which one is meant by {flag}")
-    if text == label:
-        raise ValueError(
-            f"{name}: --text_column and --label_column both name {names[text]!r}; it has "
-            f"{listed(names)}"
-        )
-    return text, label
+    shown = ", ".join(repr(column[:_SHOWN_LETTERS]) for column in names[:_SHOWN_COLUMNS])
+    more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
+    columns = f"the columns {shown}{more}" if names else "no columns"
+    for flag, column in (("--text_column", text), ("--label_column", label)):
+        if column is not None and (count := names.count(column)) != 1:
+            found = f"{count} columns" if count else "no column"
+            raise ValueError(f"{name} has {found} {column!r} for {flag}; it has {columns}")
+    if has_labels and text is not None and text == label:
+        both = f"--text_column and --label_column both name {text!r}"
+        raise ValueError(f"{name}: {both}; it has {columns}")
+    text = _usual(names, TEXT_NAMES, label) if text is None else text
+    label = _usual(names, LABEL_NAMES, text) if label is None else label
+    others = [column for column in names if column not in (text, label)]
+    if len(others) == 1 and (text is None) != (label is None and has_labels):
+        text, label = (others[0], label) if text is None else (text, others[0])
+    if text is None or (label is None and has_labels):
+        flag = "--text_column" if text is None else "--label_column"
+        raise ValueError(f"{name} has {columns}: specify one with {flag}")
+    return [text, label] if has_labels else [text]
 
 
-def named_column(names: Sequence[str], wanted: str | None, flag: str, name: str) -> int | None:
-    """Returns the index of the column that a flag names, if it names any."""
-    if wanted is None:
-        return None
-    if (count := names.count(wanted)) != 1:
-        found = "no column" if count == 0 else f"{count} columns"
-        raise ValueError(f"{name} has {found} {wanted!r} for {flag}; it has {listed(names)}")
-    return names.index(wanted)
-
-
-def usual_column(names: Sequence[str], usual: set[str], but: int | None) -> int | None:
-    """Returns the index of the only column with a usual name, or None if none or several have."""
-    found = [i for i, n in enumerate(names) if i != but and n.strip().casefold() in usual]
+def _usual(names: list[str], usual: set[str], but: str | None) -> str | None:
+    found = [column for column in names if column.strip().casefold() in usual and column != but]
     return found[0] if len(found) == 1 else None
 
 
-def listed(names: Sequence[str]) -> str:
-    """Returns the names of columns for a message."""
-    shown = ", ".join(repr(name[:SHOWN_LETTERS]) for name in names[:SHOWN_COLUMNS])
-    more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
-    return f"the columns {shown}{more}" if names else "no columns"
-
-
-def as_texts(cells: Sequence[Any], what: str, first: int = 1) -> list[str]:
-    """Returns cells as texts; a missing one is the empty text, and true is "true".
-
-    Args:
-        cells: of a column.
-        what: they are, for messages.
-        first: number of the first one's message.
+def _as_texts(cells: list[Any], what: str, first: int) -> list[str]:
+    """Return cells as texts; a missing one is the empty text, and true is "true".
 
     Raises:
-        ValueError: when one holds a list or bytes, or a half of a surrogate pair.
+        ValueError: when one is a list or bytes, or has half of a surrogate pair.
     """
     texts = []
     for number, cell in enumerate(cells, start=first):
         if isinstance(cell, list | dict | tuple | bytes):
             found = type(cell).__name__
-            raise ValueError(f"{what} of message {number} is a {found}, expected a string")
+            raise ValueError(f"{what} of example {number} is a {found}, expected a string")
         is_missing = cell is None or cell != cell  # NaN
         text = "" if is_missing else str(cell)
         text = text.lower() if isinstance(cell, bool) else text
-        if SURROGATE.search(text):
-            raise ValueError(f"{what} of message {number} holds half of a surrogate pair")
+        if _SURROGATE.search(text):
+            raise ValueError(f"{what} of example {number} has half of a surrogate pair")
         texts.append(text)
     return texts

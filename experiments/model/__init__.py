@@ -1,1 +1,4 @@
-"""A classifier to keep: saved in one file, found again with its base, and asked."""
+"""The classifier: a GPT with a new head and LoRA, saved in one file, and its predictions.
+
+Start with `classifier.py`.
+"""

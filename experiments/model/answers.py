@@ -1,4 +1,4 @@
-"""How classified texts are printed: as a table for people, tab-separated, or as JSON lines.
+"""How predictions are printed: as a table, as tab-separated values, or as JSON lines.
 
 form = tab_separated(["ham", "spam"])
 print(form.header)
@@ -7,37 +7,37 @@ print(form.line("You won a prize", [0.02, 0.98]))
 
 import json
 import unicodedata
+from bisect import bisect
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
-DIGITS = 9  # after the point, of a probability for other programs, as in records
-MOST_COLUMNS = 4  # of probabilities in a table; of more classes, it has the told one's only
-NARROWEST, WIDEST = 5, 16  # of a column
-LEAST_TEXT = 20  # columns of a terminal that the text is given
+_DIGITS = 9  # of a probability for other programs, as in records
+_MOST_COLUMNS = 4  # of probabilities in a table; with more classes, only the largest is shown
+_NARROWEST, _WIDEST = 5, 16  # column of a table, in columns of the terminal
+_SHORTEST_TEXT = 20  # columns of the terminal
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 class Form(NamedTuple):
-    """How answers are printed."""
+    """How predictions are printed."""
 
     header: str | None
     line: Callable[[str, Sequence[float]], str]  # of a text and the probability of each class
 
 
-def told_class(probabilities: Sequence[float]) -> int:
-    """Returns the number of the most probable class, the first of equals."""
+def predicted_class(probabilities: Sequence[float]) -> int:
+    """Return the number of the most probable class, the first of equals."""
     return max(range(len(probabilities)), key=probabilities.__getitem__)
 
 
-# ----------------------------------------------------------------------------- for other programs
-
-
 def json_lines(class_names: Sequence[str]) -> Form:
-    """Returns the form of a JSON object a line, in ASCII, which every encoding of output has."""
+    """Return the form of one JSON object a line, in ASCII, which all encodings contain."""
 
     def line(text: str, probabilities: Sequence[float]) -> str:
-        rounded = [round(p, DIGITS) for p in probabilities]
+        rounded = [round(p, _DIGITS) for p in probabilities]
         answer = {
-            "label": class_names[told_class(probabilities)],
+            "label": class_names[predicted_class(probabilities)],
             "probabilities": dict(zip(class_names, rounded, strict=True)),
             "text": text,
         }
@@ -47,80 +47,61 @@ def json_lines(class_names: Sequence[str]) -> Form:
 
 
 def tab_separated(class_names: Sequence[str]) -> Form:
-    """Returns the form of tab-separated values with a header.
+    """Return the form of tab-separated values with a header, without quotes.
 
-    Nothing is quoted; tabs and line breaks within a text are escaped as `\\t`, `\\n` and `\\r`, and
-    so a backslash as two.
+    Tabs, line breaks and backslashes in a text are escaped as `\\t`, `\\n`, `\\r` and `\\\\`.
     """
-    names = [escaped(name) for name in class_names]
+    names = [name.translate(_ESCAPES) for name in class_names]
 
     def line(text: str, probabilities: Sequence[float]) -> str:
-        numbers = (f"{p:.{DIGITS}f}" for p in probabilities)
-        return "\t".join([names[told_class(probabilities)], *numbers, escaped(text)])
+        numbers = [f"{p:.{_DIGITS}f}" for p in probabilities]
+        return "\t".join(
+            [names[predicted_class(probabilities)], *numbers, text.translate(_ESCAPES)]
+        )
 
     return Form("\t".join(["label", *(f"P({name})" for name in names), "text"]), line)
 
 
-def escaped(text: str) -> str:
-    """Returns a text without tabs and line breaks, from which it can be told again."""
-    text = text.replace("\\", "\\\\")
-    return text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-
-
-# ------------------------------------------------------------------------------------- for people
-
-
 def table(class_names: Sequence[str], width: int) -> Form:
-    """Returns the form of a table that is as wide as the terminal, with shortened texts."""
-    all_shown = len(class_names) <= MOST_COLUMNS
-    headings = [f"P({name})" for name in class_names] if all_shown else ["P"]
-    label_width = width_of_column(["label", *class_names])
-    widths = [width_of_column([heading]) for heading in headings]
-    used = label_width + sum(widths) + 2 * (1 + len(widths))
+    """Return the form of a table as wide as the terminal, with shortened texts."""
+    has_all = len(class_names) <= _MOST_COLUMNS
+    headings = ["label", *([f"P({name})" for name in class_names] if has_all else ["P"])]
+    columns = [["label", *class_names], *([heading] for heading in headings[1:])]
+    widest = [max(sum(_widths(_printable(cell))) for cell in column) for column in columns]
+    widths = [min(max(columns, _NARROWEST), _WIDEST) for columns in widest]
+    text_width = max(width - sum(widths) - 2 * len(widths), _SHORTEST_TEXT)
 
-    def row(label: str, cells: Sequence[str], text: str) -> str:
-        cells = [fitted(cell, width, right=True) for cell, width in zip(cells, widths, strict=True)]
-        shortened = fitted(text, max(width - used, LEAST_TEXT)).rstrip()
-        return "  ".join([fitted(label, label_width), *cells, shortened])
+    def row(cells: Sequence[str], text: str) -> str:
+        numbers = [
+            _fit(cell, width, True) for cell, width in zip(cells[1:], widths[1:], strict=True)
+        ]
+        return "  ".join([_fit(cells[0], widths[0]), *numbers, _fit(text, text_width).rstrip()])
 
     def line(text: str, probabilities: Sequence[float]) -> str:
-        told = told_class(probabilities)
-        shown = probabilities if all_shown else [probabilities[told]]
-        return row(class_names[told], [f"{p:.3f}" for p in shown], text)
+        predicted = predicted_class(probabilities)
+        shown = probabilities if has_all else [probabilities[predicted]]
+        return row([class_names[predicted], *(f"{p:.3f}" for p in shown)], text)
 
-    return Form(row("label", headings, "text"), line)
-
-
-def width_of_column(cells: Sequence[str]) -> int:
-    """Returns the columns of a terminal that a table's column takes."""
-    widest = max(sum(map(columns_of_sign, printable(cell))) for cell in cells)
-    return min(max(widest, NARROWEST), WIDEST)
+    return Form(row(headings, "text"), line)
 
 
-def fitted(text: str, width: int, right: bool = False) -> str:
-    """Returns a text cut or filled to so many columns of a terminal, on one line."""
-    text = printable(text)
-    taken = sum(map(columns_of_sign, text))
-    if taken > width:
-        kept, taken = "", 1  # the ellipsis
-        for sign in text:
-            if taken + columns_of_sign(sign) > width:
-                break
-            kept += sign
-            taken += columns_of_sign(sign)
-        text = f"{kept}…"
-    blanks = " " * (width - taken)
+def _fit(text: str, width: int, right: bool = False) -> str:
+    """Return a text on one line, cut or padded to a number of columns of the terminal."""
+    text = _printable(text)
+    ends = [*accumulate(_widths(text), initial=0)]  # columns before each character, and of all
+    if ends[-1] > width:
+        text = f"{text[: bisect(ends, width - 1) - 1]}…"
+    blanks = " " * (width - sum(_widths(text)))
     return blanks + text if right else text + blanks
 
 
-def printable(text: str) -> str:
-    """Returns a text with blanks for line breaks, and without what would steer a terminal."""
-    signs = (" " if sign.isspace() else sign for sign in text)
-    return "".join(s if s.isprintable() else ascii(s)[1:-1] for s in signs)
+def _printable(text: str) -> str:
+    """Return a text with blanks for line breaks and escapes for control characters."""
+    characters = (" " if c.isspace() else c for c in text)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in characters)
 
 
-def columns_of_sign(sign: str) -> int:
-    """Returns how many columns of a terminal a character takes."""
-    if unicodedata.combining(sign):
-        return 0
-    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+def _widths(text: str) -> list[int]:
+    """Return how many columns of the terminal each character takes."""
+    wide = [unicodedata.east_asian_width(c) in "WF" for c in text]
+    return [0 if unicodedata.combining(c) else 1 + w for c, w in zip(text, wide, strict=True)]

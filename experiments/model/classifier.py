@@ -1,120 +1,139 @@
-"""From a GPT to a classifier: logits for a message as a whole, and what of the network is trained.
+"""From a GPT to a classifier: logits of a whole text, and which of its parameters are trained.
 
     model = create_classifier(design, params, seed=123, num_classes=2)
     logits = model(tokens, lengths)  # (B, 2)
 
-Shapes: B messages, T tokens, C width, K classes.
+Shapes: B examples, T tokens, C width, K classes.
 
-Source: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6.
+Sources: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6; Chen et al. 2016,
+"Training Deep Nets with Sublinear Memory Cost" (activation checkpointing).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from experiments.checkpoints.weights import load_gpt2_checkpoint
+from experiments.config.design import Design
+from experiments.config.settings import Settings
 from experiments.model.lora import replace_linear_with_lora
+from gpt_download import download_and_load_gpt2
 from previous_chapters import GPTModel, load_weights_into_gpt
 
 
 class GPTClassifier(GPTModel):
-    """A GPT that gives the logits of each message as a whole.
+    """A GPT that returns one set of logits for each text.
 
     Args:
-        cfg: as `GPTModel` takes it.
-        token_position: whose logits count: `first`, `last`, or `flexible`, the last real token.
-        average_embeddings: takes the mean over all positions instead; with `flexible`, over the
-            real tokens.
-        disable_causal_mask: lets every token see every other.
+        design: the network, its attention mask, and the token that is read or the average.
+        activation_checkpointing: compute the blocks again in the backward pass instead of storing
+            their activations.
     """
 
-    def __init__(
-        self,
-        cfg: dict[str, Any],
-        token_position: str = "last",
-        average_embeddings: bool = False,
-        disable_causal_mask: bool = False,
-    ) -> None:
-        super().__init__(cfg, disable_causal_mask)
-        self.token_position = token_position
-        self.average_embeddings = average_embeddings
+    def __init__(self, design: Design, activation_checkpointing: bool = False) -> None:
+        super().__init__(design.config, design.disable_causal_mask)
+        self.design = design
+        self.activation_checkpointing = activation_checkpointing
+        if activation_checkpointing:
+            self.trf_blocks = CheckpointedBlocks(*self.trf_blocks)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Returns logits (B, K) for tokens (B, T) of which the first `lengths` (B,) are real."""
-        logits = super().forward(tokens)  # (B, T, K)
-        if not self.average_embeddings:
-            positions = {"first": 0, "last": -1, "flexible": lengths - 1}[self.token_position]
+        """Return logits (B, K) for tokens (B, T) of which the first `lengths` (B,) are real."""
+        logits, position = super().forward(tokens), self.design.token_position  # (B, T, K)
+        if not self.design.average_embeddings:
+            positions = {"first": 0, "last": -1, "flexible": lengths - 1}[position]
             return logits[torch.arange(len(logits), device=logits.device), positions]
-        if self.token_position != "flexible":
+        if position != "flexible":
             return logits.mean(dim=1)
         is_real = torch.arange(logits.shape[1], device=logits.device) < lengths[:, None]  # (B, T)
         return (logits * is_real[:, :, None]).sum(dim=1) / lengths[:, None]
 
 
-def make_trainable(
-    model: GPTClassifier, trainable_layers: str, lora_rank: int = 8, lora_scaling: float = 8.0
-) -> None:
-    """Unfreezes a part of a frozen model, or adds LoRA to all of it; a new head stays trainable.
+class CheckpointedBlocks(nn.Sequential):
+    """A stack of blocks that stores only the input of each block for the backward pass."""
 
-    Args:
-        model: changed in place.
-        trainable_layers: `last_layer`, `last_block`, `last_two_blocks`, `all`, `lora` or
-            `lora_alternative`.
-        lora_rank: LoRA's rank.
-        lora_scaling: the factor of LoRA's update.
-    """
-    if trainable_layers in ("lora", "lora_alternative"):
-        alternative = trainable_layers == "lora_alternative"
-        replace_linear_with_lora(model, lora_rank, lora_scaling, alternative)
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the last block, (B, T, C) to (B, T, C)."""
+        for block in self:
+            x = checkpointed(block, x)
+        return x
+
+
+def checkpointed(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Return a function's output, storing only its inputs for the backward pass."""
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False)
+
+
+def make_trainable(model: GPTClassifier) -> None:
+    """Unfreeze what the design trains, or add LoRA; the model is frozen except for its head."""
+    design = model.design
+    if design.is_lora:
+        replace_linear_with_lora(model, design.lora_rank, design.lora_scaling)
         return
-    trainable = {
-        "last_layer": [model.out_head],
-        "last_block": [model.trf_blocks[-1], model.final_norm],
-        "last_two_blocks": [*model.trf_blocks[-2:], model.final_norm],
-        "all": [model],
-    }
-    for module in trainable[trainable_layers]:
-        module.requires_grad_(True)
-
-
-@dataclass(frozen=True)
-class Design:
-    """What a classifier is, but for its numbers and the number of its classes."""
-
-    config: dict[str, Any]  # the book's, as `GPTModel` takes it
-    token_position: str
-    average_embeddings: bool
-    disable_causal_mask: bool
-    trainable_layers: str
-    lora_rank: int
-    lora_scaling: float  # the factor of LoRA's update
+    model.out_head.requires_grad_(True)
+    model.final_norm.requires_grad_(design.trains_final_norm)
+    for block in model.trf_blocks[design.num_frozen_blocks :]:
+        block.requires_grad_(True)
+    for embedding in (model.tok_emb, model.pos_emb):
+        embedding.requires_grad_(design.trainable_layers == "all")
 
 
 def create_classifier(
-    design: Design, params: dict[str, Any] | None, seed: int, num_classes: int
+    design: Design,
+    params: dict[str, Any] | None,
+    seed: int,
+    num_classes: int,
+    activation_checkpointing: bool = False,
 ) -> GPTClassifier:
-    """Returns the adapted model, on the CPU, with the published initialisation.
+    """Return a classifier on the CPU with the published initialisation.
 
     Args:
-        design: what is built and what of it is trained.
-        params: the weights to start from, as `load_weights_into_gpt` takes them; None draws them.
-        seed: of random weights, and of the head.
-        num_classes: what the head tells apart.
+        design: what is computed and trained.
+        params: initial weights, as `load_weights_into_gpt` takes them; None for random ones.
+        seed: of random weights, and of the head and LoRA.
+        num_classes: K.
+        activation_checkpointing: as `GPTClassifier` takes it.
 
     Raises:
-        ValueError: when the weights are not the network's.
+        ValueError: when the weights do not fit the network.
     """
-    choices = design.token_position, design.average_embeddings, design.disable_causal_mask
     if params is None:
         torch.manual_seed(seed)
-        model = GPTClassifier(design.config, *choices)
+        model = GPTClassifier(design, activation_checkpointing)
     else:
         with torch.device("meta"):
-            model = GPTClassifier(design.config, *choices)
+            model = GPTClassifier(design, activation_checkpointing)
         load_weights_into_gpt(model, params)
     model.requires_grad_(False)
     torch.manual_seed(seed)
     model.out_head = nn.Linear(design.config["emb_dim"], num_classes)
-    make_trainable(model, design.trainable_layers, design.lora_rank, design.lora_scaling)
+    make_trainable(model)
     return model
+
+
+def build_classifier(settings: Settings, num_classes: int) -> GPTClassifier:
+    """Return a run's classifier on the CPU; download its weights if needed.
+
+    Raises:
+        OSError: when the weights cannot be downloaded or read.
+        ValueError: when they are not those of a GPT-2.
+    """
+    weights, runtime, params = settings.weights, settings.runtime, None
+    if weights.kind == "checkpoint":
+        params = load_gpt2_checkpoint(weights.path)[1]
+    elif weights.kind == "pretrained":
+        params = download_and_load_gpt2(weights.model_size, verify=runtime.verify)[1]
+    return create_classifier(
+        settings.design, params, settings.seed, num_classes, runtime.activation_checkpointing
+    )
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Return the numbers of trained and of all parameters."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, is_trained in sizes if is_trained), sum(n for n, _ in sizes)

@@ -1,121 +1,108 @@
-"""What has to be known of a saved classifier beside its numbers, as JSON and back.
+"""What a saved classifier needs besides its weights: JSON in the metadata of its file.
 
-A classifier knows messages as it was trained on them: cut and padded to one length, read at one
-position, with or without the causal mask.
+A classifier has to read texts as in training: with the same tokenizer, cut and padded to the same
+length, with the same token read and the same attention mask.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar, get_type_hints
 
+from experiments.checkpoints.config import as_json
+from experiments.config.design import Design
+from experiments.config.rows import PAD_TOKEN_ID
 from experiments.config.settings import TRAINABLE
-from experiments.config.sizes import PAD_TOKEN_ID
-from experiments.model.classifier import Design
 
 VERSION = 1
-CHOICES = {  # of fields that are words
+_CHOICES = {  # values of fields
     "token_position": ("first", "last", "flexible"),
     "trainable_layers": tuple(TRAINABLE),
     "tokenizer": ("gpt2", "bytes"),
     "precision": ("float32", "bfloat16"),
 }
-LARGEST = 10_000_000  # of what counts a network's parts, but for its blocks
-Told = TypeVar("Told")
+_LARGEST = 10_000_000  # of sizes, except the number of blocks
+_Fields = TypeVar("_Fields")
 
 
 @dataclass(frozen=True)
 class Description:
-    """All that has to be known of a classifier beside its numbers."""
+    """All facts about a classifier, except its weights."""
 
     design: Design
     class_names: list  # in the order of their numbers
-    max_length: int  # tokens to which messages are cut, and padded unless `no_padding`
+    max_length: int  # tokens to which texts are cut, and padded unless `no_padding`
     no_padding: bool
-    tokenizer: str  # gpt2, or bytes, the demo's
-    precision: str  # of the operands of matrix products
+    tokenizer: str  # gpt2, or bytes for the demo
+    precision: str  # of matrix products
     seed: int  # of random weights and of the head
-    is_whole: bool  # is saved with everything, under the book's names, LoRA merged
-    base: str | None  # SHA-256 of what was finetuned; None where nothing of it is needed
-    base_path: str  # where that lay; or pretrained, or random
+    is_whole: bool  # all tensors are saved, under the book's names, with LoRA merged
+    base: str | None  # SHA-256 of what was finetuned; None if the file has all weights
+    base_path: str  # of what was finetuned: a path, `pretrained` or `random`
     settings: dict  # of the run, by flag
     record: str | None  # digest of the run's record
 
     @property
-    def holds_everything(self) -> bool:
-        """Says whether no base is needed."""
+    def has_all_weights(self) -> bool:
+        """Whether the file has all weights, so that no base is needed."""
         return self.is_whole or self.design.trainable_layers == "all"
 
     def to_json(self) -> str:
-        """Returns what `parse_description` reads."""
+        """Return what `parse_description` reads."""
         return json.dumps({"version": VERSION} | asdict(self), default=str)
 
 
 def parse_description(text: str) -> Description:
-    """Returns the description that a JSON text holds.
-
-    Raises:
-        ValueError: when it holds none, one of another version, or one that cannot be.
-    """
+    """Return the description in a JSON text; raise ValueError if it is not a valid one."""
     try:
-        told = json.loads(text)
+        values = json.loads(text)
     except RecursionError as error:
         raise ValueError("its description is nested too deeply") from error
-    if not isinstance(told, dict):
-        raise ValueError(f"its description is {shown(told)}, expected an object")
-    if (version := told.pop("version", None)) != VERSION:
-        raise ValueError(f"it is of version {shown(version)}, expected {VERSION}")
-    design = told.get("design")
-    told["design"] = build(Design, design if isinstance(design, dict) else {})
-    description = build(Description, told)
-    check_description(description)
+    if not isinstance(values, dict):
+        raise ValueError(f"its description is {as_json(values)}, expected an object")
+    if (version := values.pop("version", None)) != VERSION:
+        raise ValueError(f"its version is {as_json(version)}, expected {VERSION}")
+    design = values.get("design")
+    values["design"] = _build(Design, design if isinstance(design, dict) else {})
+    description = _build(Description, values)
+    _check(description)
     return description
 
 
-def build(kind: type[Told], told: dict[str, Any]) -> Told:
-    """Returns a dataclass of the values by the names of its fields.
-
-    Raises:
-        ValueError: when a field is missing, unknown, or of another type.
-    """
+def _build(kind: type[_Fields], values: dict[str, Any]) -> _Fields:
+    """Return a dataclass; raise ValueError for missing or unknown fields and wrong types."""
     types = get_type_hints(kind)
-    for name in sorted(types.keys() | told.keys()):
-        if name not in types or name not in told:
-            raise ValueError(f"{shown(name)} is {'missing' if name in types else 'unknown'}")
-        value, choices = told[name], CHOICES.get(name)
-        wanted = {float: int | float, dict[str, Any]: dict}.get(types[name], types[name])
-        if not isinstance(value, wanted) or (choices and value not in choices):
-            expected = " or ".join(choices or [getattr(wanted, "__name__", str(wanted))])
-            raise ValueError(f"{name} is {shown(value)}, expected {expected}")
-    return kind(**told)
+    for name in sorted(types.keys() | values.keys()):
+        if name not in types or name not in values:
+            raise ValueError(f"{as_json(name)} is {'missing' if name in types else 'unknown'}")
+        value, choices = values[name], _CHOICES.get(name)
+        type_ = {float: int | float, dict[str, Any]: dict}.get(types[name], types[name])
+        if not isinstance(value, type_) or (choices and value not in choices):
+            expected = " or ".join(choices or [getattr(type_, "__name__", str(type_))])
+            raise _invalid(name, value, expected)
+    return kind(**values)
 
 
-def check_description(description: Description) -> None:
-    """Raises ValueError where a description's values cannot be those of a classifier."""
+def _check(description: Description) -> None:
     design, config = description.design, description.design.config
     sizes = ("context_length", "emb_dim", "n_heads")
-    numbers = {name: (config.get(name), 1, LARGEST) for name in sizes} | {
+    ranges = {name: (config.get(name), 1, _LARGEST) for name in sizes} | {
         "n_layers": (config.get("n_layers"), 1, 1000),
-        "vocab_size": (config.get("vocab_size"), PAD_TOKEN_ID + 1, LARGEST),
-        "lora_rank": (design.lora_rank, 1, LARGEST),
+        "vocab_size": (config.get("vocab_size"), PAD_TOKEN_ID + 1, _LARGEST),
+        "lora_rank": (design.lora_rank, 1, _LARGEST),
         "seed": (description.seed, 0, 2**63 - 1),
+        "max_length": (description.max_length, 1, config.get("context_length")),
     }
-    for name, (number, smallest, largest) in numbers.items():
+    for name, (number, smallest, largest) in ranges.items():
         if type(number) is not int or not smallest <= number <= largest:
-            raise ValueError(f"{name} is {shown(number)}, expected {smallest} to {largest}")
+            raise _invalid(name, number, f"{smallest} to {largest}")
     if config.get("drop_rate") != 0 or type(config.get("qkv_bias")) is not bool:
-        raise ValueError("its config lacks a drop_rate of 0, or a qkv_bias of true or false")
-    longest = config["context_length"]
-    if not 1 <= description.max_length <= longest:
-        raise ValueError(f"max_length is {description.max_length}, expected 1 to {longest}")
-    names = description.class_names
+        raise ValueError("its config needs a drop_rate of 0, and a qkv_bias of true or false")
+    names, base = description.class_names, description.base
     if len(names) < 2 or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"class_names is {shown(names)}, expected two names or more")
-    if (description.base is None) != description.holds_everything:
-        expected = "null" if description.holds_everything else "the SHA-256 of its base"
-        raise ValueError(f"base is {shown(description.base)}, expected {expected}")
+        raise _invalid("class_names", names, "two names or more")
+    if (base is None) != description.has_all_weights:
+        raise _invalid("base", base, "the SHA-256 of its base" if base is None else "null")
 
 
-def shown(value: Any) -> str:
-    """Returns a value as JSON has it, cut where it is long."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+def _invalid(name: str, value: Any, expected: str) -> ValueError:
+    return ValueError(f"{name} is {as_json(value)}, expected {expected}")

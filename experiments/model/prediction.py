@@ -1,102 +1,69 @@
-"""A saved classifier at work: texts in, probabilities out, read as it was trained to read them.
+"""Predictions of a saved classifier: probabilities of texts that are read as in training.
 
-    classifier = Classifier(*load_saved(path), tokenizer, device, batch_size=32)
+    classifier = Classifier(model, description, tokenizer, device, batch_size=32)
     probabilities = classifier.classify(["You won a prize"])  # (N, K)
 
-Messages are cut and padded to the trained length. Where the logits cannot depend on the padding it
-is left out, and messages of like length are computed together.
+Texts are cut and padded as in training. Padding on which the logits do not depend is left out, and
+texts of similar lengths share a batch.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from experiments.config.sizes import PAD_TOKEN_ID
-from experiments.data.datasets import MessageDataset, Tokenizer, encode
-from experiments.model.classifier import GPTClassifier
+from experiments.config.rows import PAD_TOKEN_ID
+from experiments.data.datasets import TextDataset, Tokenizer, encode
 from experiments.model.description import Description
-from experiments.shortcuts.model import ShortcutClassifier
-from experiments.shortcuts.needed import needed_lengths
-from experiments.system.devices import dtype_of
 
 
+@dataclass
 class Classifier:
-    """A classifier with all that it takes to ask it.
+    """A classifier with its tokenizer."""
 
-    Args:
-        plain: the model, with its trained numbers.
-        description: of the classifier.
-        tokenizer: what it was trained with.
-        device: where it is computed.
-        batch_size: messages in one pass, at the most.
-    """
-
-    def __init__(
-        self,
-        plain: GPTClassifier,
-        description: Description,
-        tokenizer: Tokenizer,
-        device: torch.device,
-        batch_size: int,
-    ) -> None:
-        self.plain = plain.requires_grad_(False).to(device)
-        self.model = ShortcutClassifier(
-            self.plain,
-            None,
-            no_padding=description.no_padding,
-            dtype=dtype_of(description.precision),
-        ).eval()
-        self.description = description
-        self.tokenizer = tokenizer
-        self.device = device
-        self.batch_size = batch_size
-        self.num_cut = 0  # texts so far that were longer than the classifier takes
+    model: nn.Module  # of tokens (B, T) and lengths (B,), on the device and in evaluation mode
+    description: Description
+    tokenizer: Tokenizer  # of the training data
+    device: torch.device
+    batch_size: int  # at most
+    num_cut: int = 0  # texts so far that were longer than those of training
 
     @torch.no_grad()
     def classify(self, texts: Sequence[str]) -> Tensor:
-        """Returns the probability of each class (N, K) for some texts, on the CPU.
+        """Return the probability of each class (N, K) for some texts, on the CPU.
 
         Raises:
-            ValueError: when one is no number.
+            ValueError: when one is not finite.
         """
-        dataset = self.dataset_of(texts)
+        facts, design = self.description, self.description.design
+        encoded = encode(texts, self.tokenizer, PAD_TOKEN_ID)
+        frame = pd.DataFrame({"Label": 0, "Text": texts})
+        dataset = TextDataset(frame, encoded, facts.max_length, no_padding=facts.no_padding)
         self.num_cut += dataset.num_cut
-        needed = needed_lengths(self.plain, dataset)  # (N,)
-        # Without the mask a token sees those after it, and so the filling of a shorter message.
-        is_causal = not self.description.design.disable_causal_mask
-        probabilities = torch.empty(len(texts), len(self.description.class_names))  # (N, K)
-        for rows in batches_of_like_length(needed, self.batch_size, only_equal=not is_causal):
+        needed = {
+            "first": torch.ones_like(dataset.lengths),
+            "real": dataset.lengths,
+            "all": torch.full_like(dataset.lengths, dataset.max_length),
+        }[design.needed_tokens(facts.no_padding)]  # (N,)
+        probabilities = torch.empty(len(texts), len(facts.class_names))  # (N, K)
+        # Without the mask, tokens attend to later ones, and so to the padding of shorter texts.
+        for rows in _batches(needed, self.batch_size, only_equal=design.disable_causal_mask):
             tokens = dataset.tokens[rows, : int(needed[rows].max())]  # (B, T)
             logits = self.model(tokens.to(self.device), dataset.lengths[rows].to(self.device))
             probabilities[rows] = torch.softmax(logits, dim=-1).cpu()
         if not probabilities.isfinite().all():
-            raise ValueError("a probability is no number: the logits are not finite")
+            raise ValueError("a probability is not finite: the weights or activations overflow")
         return probabilities
 
-    def dataset_of(self, texts: Sequence[str]) -> MessageDataset:
-        """Returns the messages as the classifier was trained to read them; all labels are 0."""
-        messages = pd.DataFrame({"Label": 0, "Text": texts})
-        encoded = encode(texts, self.tokenizer, PAD_TOKEN_ID)
-        told = self.description
-        return MessageDataset(messages, encoded, told.max_length, no_padding=told.no_padding)
 
-
-def batches_of_like_length(
-    lengths: Tensor, batch_size: int, only_equal: bool = False
-) -> Iterator[Tensor]:
-    """Yields the numbers of messages by length, so many at once.
-
-    Args:
-        lengths: (N,), of the messages.
-        batch_size: at the most.
-        only_equal: lets no two lengths share a batch.
-    """
+def _batches(lengths: Tensor, batch_size: int, only_equal: bool) -> Iterator[Tensor]:
+    """Yield the indices of texts from the shortest on, in batches of equal lengths if needed."""
     order = lengths.argsort(stable=True)
-    if not only_equal:
-        yield from order.split(batch_size)
-        return
-    _, counts = lengths.unique(return_counts=True)  # from the shortest on
-    for some in order.split(counts.tolist()):
-        yield from some.split(batch_size)
+    groups = [order]
+    if only_equal:
+        _, counts = lengths.unique(return_counts=True)
+        groups = order.split(counts.tolist())
+    for group in groups:
+        yield from group.split(batch_size)

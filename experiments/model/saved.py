@@ -1,16 +1,16 @@
-"""A trained classifier in one file: its numbers, and how messages have to be given to it.
+"""A trained classifier in one file, and the base that it was finetuned from.
 
-    save_classifier(path, model, description)
-    description, tensors = read_saved(path)
-    model = restore(description, tensors, params)  # the weights of its base
+    path = save_classifier(settings, model, max_length, class_names, record)
+    model, description = load_classifier(path)
 
-What was trained is saved, or all of it under the book's names; the description stands in the
-metadata. A file holds numbers and JSON; nothing in it is executed.
-
-Source: the layout of safetensors (github.com/huggingface/safetensors).
+The file has the trained tensors only, or, with `--save_whole`, all of them under the book's names.
+Without all tensors, loading needs the base: a checkpoint is identified by its SHA-256, wherever it
+is stored, and random weights are drawn again. Nothing in a file can run code.
 """
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,57 +19,103 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from experiments.model.classifier import GPTClassifier, create_classifier, make_trainable
+from experiments.checkpoints.header import checkpoint_sha256
+from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.checkpoints.weights import load_gpt2_checkpoint
+from experiments.config.settings import Settings
+from experiments.model.classifier import GPTClassifier, create_classifier
 from experiments.model.description import Description, parse_description
-from experiments.model.lora import LinearWithLoRA
-from experiments.shortcuts.layers import weight_of
+from experiments.model.lora import LinearWithLoRA, merged_weight
+from experiments.system.distributed import world
 from experiments.system.files import write_whole
+from gpt_download import fetch_weights
 from previous_chapters import causal_mask
 
-KEY = "finetuned_classifier"  # of the description in the metadata
-MASK = ".att.mask"
+_KEY = "finetuned_classifier"  # of the description in the metadata
 
 # ----------------------------------------------------------------------------------------- saving
 
 
-def save_classifier(path: Path, model: GPTClassifier, description: Description) -> None:
-    """Writes a classifier's trained tensors, or all of them, whole or not at all.
+def saved_path(settings: Settings) -> Path | None:
+    """Return where a run saves its classifier; None if it does not."""
+    file = settings.output.save_model
+    return file and file.with_name(file.name.replace("{seed}", str(settings.seed)))
+
+
+def is_saved(settings: Settings) -> bool:
+    """Return whether a run's classifier is saved already, or is not to be saved."""
+    path = saved_path(settings)
+    return path is None or path.is_file()
+
+
+def save_classifier(
+    settings: Settings,
+    model: GPTClassifier,
+    max_length: int,
+    class_names: Sequence[str],
+    record: str | None,
+) -> Path:
+    """Save a run's classifier, completely or not at all, and return the path.
+
+    Of several processes only the main one writes.
 
     Args:
-        path: of the `.safetensors` file.
+        settings: of the run.
         model: the trained classifier, on any device.
-        description: of the classifier.
+        max_length: of the training data set, in tokens.
+        class_names: in the order of their numbers.
+        record: digest of the run's record, if it has one.
 
     Raises:
-        OSError: when it cannot be written.
+        OSError: when the file cannot be written.
     """
-    tensors = whole_tensors(model) if description.is_whole else trained_tensors(model)
+    design, weights, data = settings.design, settings.weights, settings.data
+    path, is_whole = saved_path(settings), settings.output.save_whole
+    base = None
+    if not is_whole and design.trainable_layers != "all":
+        base = _frozen_sha256(model) if weights.kind == "random" else weights.sha256
+    description = Description(
+        design=design,
+        class_names=list(class_names),
+        # Without padding, the length of the longest training example does not limit others.
+        max_length=design.config["context_length"] if data.no_padding else max_length,
+        no_padding=data.no_padding,
+        tokenizer="bytes" if data.demo else "gpt2",
+        precision=settings.runtime.precision,
+        seed=settings.seed,
+        is_whole=is_whole,
+        base=base,
+        base_path=str(weights.path.resolve()) if weights.path else weights.kind,
+        settings=settings.identity,
+        record=record,
+    )
+    tensors = _whole_tensors(model) if is_whole else _trained_tensors(model)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # Not by `save_file`, whose files only their owner can read, and whose errors are its own.
-    write_whole(path, save(tensors, {"format": "pt", KEY: description.to_json()}))
+    if world.is_main:
+        # Not by `save_file`: only the owner can read its files, and its errors are not OSError.
+        write_whole(path, save(tensors, {"format": "pt", _KEY: description.to_json()}))
+    return path
 
 
-def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Returns the parameters that are trained, by their names in the `state_dict`."""
+def _trained_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 @torch.no_grad()
-def whole_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Returns all tensors by the book's names, causal masks included; LoRA is merged."""
+def _whole_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return all tensors by the book's names, including causal masks, with LoRA merged."""
     tensors = model.state_dict()
     for name, layer in model.named_modules():
         if isinstance(layer, LinearWithLoRA):
             for key in layer.state_dict(prefix=f"{name}."):
                 del tensors[key]
-            tensors[f"{name}.weight"] = weight_of(layer)
+            tensors[f"{name}.weight"] = merged_weight(layer)
             if layer.linear.bias is not None:
                 tensors[f"{name}.bias"] = layer.linear.bias
     return tensors
 
 
-def frozen_sha256(model: nn.Module) -> str:
-    """Returns one SHA-256 for the parameters that are not trained."""
+def _frozen_sha256(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -78,102 +124,112 @@ def frozen_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-# ---------------------------------------------------------------------------------------- reading
+# ---------------------------------------------------------------------------------------- loading
+
+
+def load_classifier(path: Path, weights: Path | None = None) -> tuple[GPTClassifier, Description]:
+    """Return a saved classifier, on the CPU, and its description.
+
+    Args:
+        path: of its file.
+        weights: checkpoint of its base; if None, it is looked up where it was, or downloaded.
+
+    Raises:
+        ValueError: when the file is not a saved classifier, or its base has changed or is missing.
+        OSError: when a file cannot be read or downloaded.
+    """
+    description, tensors = read_saved(path)
+    is_random, params = description.base_path == "random", None
+    if not description.has_all_weights and not is_random:
+        params = load_gpt2_checkpoint(_find_base(description, weights))[1]
+    elif weights:
+        reason = "has a base with random weights" if is_random else "has all weights"
+        raise ValueError(f"{path} {reason}: leave out --weights")
+    return _restore(description, tensors, params), description
 
 
 def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
-    """Returns the description and the tensors of a saved classifier, causal masks left out.
+    """Return the description and the tensors of a saved classifier, without causal masks.
 
     Raises:
-        ValueError: when the file is no saved classifier, or its tensors are not those that its
-            description implies.
+        ValueError: when it is not a saved classifier, or the two do not fit together.
         OSError: when it cannot be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            if KEY not in (metadata := file.metadata() or {}):
-                raise ValueError(f"its metadata have no {KEY}, which --save_model writes")
-            description = parse_description(metadata[KEY])
-            names = [name for name in file.keys() if not name.endswith(MASK)]  # noqa: SIM118
+            if _KEY not in (metadata := file.metadata() or {}):
+                raise ValueError(f"its metadata have no {_KEY}, which --save_model writes")
+            description = parse_description(metadata[_KEY])
+            names = [name for name in file.keys() if not name.endswith(".att.mask")]  # noqa: SIM118
             tensors = {name: file.get_tensor(name) for name in names}
-        check_tensors(tensors, expected_tensors(description))
+        expected = _trained_tensors(_without_weights(description))
+        for name in sorted(tensors.keys() | expected.keys()):
+            actual, wanted = (_kind_of(some.get(name)) for some in (tensors, expected))
+            if actual != wanted:
+                raise ValueError(f"{name} is {actual}, expected {wanted}")
+            if not torch.isfinite(tensors[name]).all():
+                raise ValueError(f"{name} has values that are not finite")
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is no saved classifier: {one_line(error)}") from error
+        raise ValueError(f"{path} is not a saved classifier: {_one_line(error)}") from error
     return description, tensors
 
 
-def expected_tensors(description: Description) -> dict[str, Tensor]:
-    """Returns what a file of this description holds, without numbers and without masks."""
-    model, design = outline(description), description.design
-    if description.is_whole:
-        return dict(model.named_parameters())
+def _without_weights(description: Description) -> GPTClassifier:
+    """Return the classifier on the meta device, whose trained parameters are the saved tensors."""
+    design = description.design
+    if description.is_whole:  # LoRA is merged
+        design = replace(design, trainable_layers="all")
     with torch.device("meta"):
-        make_trainable(model, design.trainable_layers, design.lora_rank, design.lora_scaling)
-    return trained_tensors(model)
+        return create_classifier(design, None, description.seed, len(description.class_names))
 
 
-def check_tensors(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Raises ValueError unless all tensors are there, of the expected shapes, and finite."""
-    for name in sorted(found.keys() | expected.keys()):
-        actual, wanted = (kind_of(tensors.get(name)) for tensors in (found, expected))
-        if actual != wanted:
-            raise ValueError(f"{name} is {actual}, expected {wanted}")
-        if not torch.isfinite(found[name]).all():
-            raise ValueError(f"{name} holds values that are not finite")
+def _kind_of(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
 
 
-def kind_of(tensor: Tensor | None) -> str:
-    """Returns a tensor's data type and shape, as messages have it."""
-    return "not there" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
-
-
-def one_line(error: Exception) -> str:
-    """Returns an error's message without line breaks."""
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-# -------------------------------------------------------------------------------------- restoring
+def _find_base(description: Description, given: Path | None) -> Path:
+    """Return the checkpoint that was finetuned: the given one, its old path, or a published one."""
+    expected, old_path = description.base, description.base_path
+    if given:
+        if (actual := checkpoint_sha256(given)) != expected:
+            raise ValueError(f"{given} is another base: SHA-256 {actual}, expected {expected}")
+        return given
+    reason = ""
+    if old_path != "pretrained":
+        try:
+            if (actual := checkpoint_sha256(old_path)) == expected:
+                return Path(old_path)
+            reason = f" ({old_path} has changed, SHA-256 {actual})"
+        except (OSError, ValueError) as error:
+            reason = f" ({_one_line(error)})"
+    for size, sha256 in CHECKPOINT_SHA256.items():
+        if sha256 == expected:
+            return fetch_weights(size)
+    raise ValueError(f"no base with SHA-256 {expected} found{reason}: give its path by --weights")
 
 
-def outline(description: Description) -> GPTClassifier:
-    """Returns the classifier without numbers: frozen but for its head, and without LoRA."""
-    design = description.design
-    choices = design.token_position, design.average_embeddings, design.disable_causal_mask
-    with torch.device("meta"):
-        model = GPTClassifier(design.config, *choices).requires_grad_(False)
-        model.out_head = nn.Linear(design.config["emb_dim"], len(description.class_names))
-    return model
-
-
-def restore(
-    description: Description, tensors: dict[str, Tensor], params: dict[str, Any] | None = None
+def _restore(
+    description: Description, tensors: dict[str, Tensor], params: dict[str, Any] | None
 ) -> GPTClassifier:
-    """Returns the classifier that was saved, on the CPU.
-
-    Args:
-        description: of the classifier.
-        tensors: that were saved.
-        params: the weights of its base; None draws them from the seed, where any are needed.
-
-    Raises:
-        ValueError: when the weights are not the network's, or others are drawn than once.
-    """
+    """Return the saved classifier; `params` are the weights of its base, None for random ones."""
     design, seed = description.design, description.seed
-    if description.holds_everything:
-        model = outline(description)
-        for block in model.trf_blocks:
-            if not design.disable_causal_mask:
+    if description.has_all_weights:
+        model = _without_weights(description)
+        if not design.disable_causal_mask:
+            for block in model.trf_blocks:
                 block.att.mask = causal_mask(design.config["context_length"])
-        model.load_state_dict(tensors, strict=False, assign=True)  # the masks are there
+        model.load_state_dict(tensors, strict=False, assign=True)  # the masks are not in `tensors`
         return model
     model = create_classifier(design, params, seed, len(description.class_names))
-    if params is None and (actual := frozen_sha256(model)) != description.base:
+    if params is None and (actual := _frozen_sha256(model)) != description.base:
         raise ValueError(
-            f"seed {seed} draws other weights here, by torch {torch.__version__}, than those that "
-            f"were finetuned (SHA-256 {actual}, expected {description.base}): use the torch of "
+            f"torch {torch.__version__} draws other random weights from seed {seed} than were "
+            f"finetuned (SHA-256 {actual}, expected {description.base}): use the version in "
             "requirements.txt, or train with --save_whole"
         )
-    with torch.no_grad():
-        for name, parameter in trained_tensors(model).items():
-            parameter.copy_(tensors[name])
+    model.load_state_dict(tensors, strict=False)
     return model

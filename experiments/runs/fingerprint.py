@@ -1,80 +1,79 @@
-"""What tells a run apart from all others, known before PyTorch is imported.
+"""The fingerprint of a run: a SHA-256 of all that its result depends on.
 
-    tell_recorded(parse_rows())  # True where all of it is recorded already
+    record = begin_record(settings, corpus=None)
+    record["digest"]
 
-A run has a digest of what it depends on: flags, seed, weights, data, device, versions, sources.
+It depends on flags, seed, weights, data, device, versions and source files. For published data on a
+CPU it is known before PyTorch is imported, so that a run that is recorded already ends at once.
 """
 
 import hashlib
 import importlib
 import platform
-import re
+import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.checkpoints.config import HEAD_WIDTH
-from experiments.checkpoints.header import read_checkpoint
-from experiments.config.flags import design_of, stands_in
-from experiments.config.published import CHECKPOINT_SHA256, DATA_SHA256
-from experiments.config.rows import name_of_row
-from experiments.config.settings import MODEL_SIZES, Network, Settings
-from experiments.runs.records import is_finished, record_path
-from experiments.runs.sources import source_digest
-from experiments.system.torchrun import is_launched
-from experiments.system.verified import known_sha256
+from experiments.config.rows import DATA_SHA256, SPAM_CLASSES, name_of_row
+from experiments.config.settings import Settings
+from experiments.runs.records import VERSION
+from experiments.system.distributed import world
+from experiments.system.files import sha256_of
+from experiments.system.hardware import cpu_name
 
-LIBRARIES = ("torch", "numpy", "pandas", "tiktoken")  # that a result can depend on
+if TYPE_CHECKING:
+    from experiments.data.corpus import Corpus
 
-# -------------------------------------------------------------------------------- what a run is of
-
-
-def identify_weights(network: Network, verify: bool = False) -> str:
-    """Returns what tells the weights that a run starts from apart from all others.
-
-    Args:
-        network: which network is built.
-        verify: reads a checkpoint even if it has not changed since its digest was noted.
-    """
-    if network.checkpoint:
-        return checkpoint_sha256(network.checkpoint, verify)
-    return "random" if network.weights == "random" else CHECKPOINT_SHA256[network.parameter_count]
+_LIBRARIES = ("torch", "numpy", "pandas", "tiktoken")  # that a result can depend on
+_FOLDER = Path(__file__).parents[2]
+_SCRIPTS = ("additional_experiments.py", "gpt_download.py", "previous_chapters.py")
 
 
-def checkpoint_sha256(path: Path, verify: bool = False) -> str:
-    """Returns one SHA-256 for the files of a checkpoint and its heads.
-
-    It is the file's own where there is one file whose heads have the width of GPT-2's, so that a
-    copy of a published checkpoint is known as that.
-    """
-    checkpoint = read_checkpoint(path)
-    digests = [known_sha256(file, verify) for file in checkpoint.files]
-    heads = checkpoint.sizes["n_head"]
-    if len(digests) == 1 and heads * HEAD_WIDTH == checkpoint.sizes["n_embd"]:
-        return digests[0]
-    return hashlib.sha256(f"{heads} heads {' '.join(digests)}".encode()).hexdigest()
-
-
-def as_published(network: Network, weights: str) -> Network:
-    """Returns the network with the published model in place of a file that is the very same.
+def begin_record(settings: Settings, corpus: "Corpus | None") -> dict[str, Any]:
+    """Return the part of a record that is known before its run.
 
     Args:
-        network: which network is built.
-        weights: what tells its weights apart.
+        settings: of the run.
+        corpus: custom data; None for the published data, whose digest is known.
     """
-    for name in MODEL_SIZES:
-        published = replace(network, model_size=name, weights="pretrained")
-        is_same = CHECKPOINT_SHA256.get(published.parameter_count) == weights
-        if is_same and published.config == network.config:  # the same numbers in as many heads
-            return published
-    return network
+    data, class_names, split = DATA_SHA256, SPAM_CLASSES, None
+    if corpus:
+        data, class_names = corpus.digest, corpus.class_names
+        custom = settings.custom_values
+        split = {"of": corpus.whole, "seed": settings.custom.split_seed, "custom": custom}
+    device_type, device_name = _device_of(settings)
+    subject = _subject(settings)
+    network = None if settings.baseline else settings.design.config
+    depends_on = [
+        subject["settings"] | {"weights": subject["weights"]}, network, settings.seed,
+        not settings.runtime.no_shortcuts, device_type, device_name, list_versions(), data,
+        source_digest(),
+    ]  # fmt: skip
+    return subject | {
+        "version": VERSION,
+        "digest": hashlib.sha256(repr(depends_on).encode()).hexdigest(),
+        "data": data,
+        "classes": list(class_names),
+        "split": split,
+        "prefix_reused": False,
+        "seed": settings.seed,
+        "environment": list_versions()
+        | {
+            "platform": platform.platform(),
+            "device": device_name,
+            "device_type": device_type,
+            "processes": world.size,
+            "shortcuts": not settings.runtime.no_shortcuts,
+            "git_commit": git_commit(),
+        },
+    }
 
 
-def describe_subject(settings: Settings) -> dict[str, Any]:
-    """Returns what a run is of: a row or a baseline, the model, and all flags that make it."""
+def _subject(settings: Settings) -> dict[str, Any]:
+    """Return the design, the model and the flags that define a run."""
     if settings.baseline:
         return {
             "name": f"baseline {settings.baseline}",
@@ -85,107 +84,74 @@ def describe_subject(settings: Settings) -> dict[str, Any]:
             "precision": "float32",
             "settings": {"baseline": settings.baseline},
         }
-    weights = identify_weights(settings.network, settings.machine.verify)
-    settings = replace(settings, network=as_published(settings.network, weights))
-    row = design_of(settings)
     return {
-        "name": name_of_row(row),
-        "row": row,
-        "stands_in": stands_in(settings),
-        "model": settings.network.description,
-        "weights": weights,
-        "precision": settings.machine.precision,
+        "name": name_of_row(settings.row),
+        "row": settings.row,
+        "stands_in": settings.is_substitute,
+        "model": settings.weights.description,
+        "weights": settings.weights.sha256,
+        "precision": settings.runtime.precision,
         "settings": settings.identity,
     }
 
 
-# --------------------------------------------------------------------------- what it is made with
+def _device_of(settings: Settings) -> tuple[str, str]:
+    """Return the type and the name of a run's device; only PyTorch can find a GPU."""
+    has_no_gpu = version_of("torch").endswith("+cpu") or sys.platform == "darwin"
+    name = settings.runtime.device
+    if settings.baseline or name == "cpu" or (name == "auto" and has_no_gpu):
+        return "cpu", f"cpu, {cpu_name()}"
+    from experiments.system.devices import device_name, select_device
+
+    device = select_device(name)
+    return device.type, device_name(device)
+
+
+# ---------------------------------------------------------------------------- versions and sources
 
 
 def list_versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries that a result can depend on."""
-    return {"python": platform.python_version()} | {name: version_of(name) for name in LIBRARIES}
+    """Return the versions of Python and of the libraries that a result can depend on."""
+    return {"python": platform.python_version()} | {name: version_of(name) for name in _LIBRARIES}
 
 
+@cache
 def version_of(library: str) -> str:
-    """Returns the version of an installed library, as pip knows it or as it says itself."""
+    """Return the version of an installed library."""
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:  # built by hand
         return importlib.import_module(library).__version__
 
 
-def cpu_name() -> str:
-    """Returns what the processor is called."""
-    name = platform.processor() or platform.machine()
-    if (cpuinfo := Path("/proc/cpuinfo")).is_file():  # Linux, whose processor() is the architecture
-        name = re.search(r"model name\s*: (.*)|$", cpuinfo.read_text())[1] or name
-    return name
+def source_files() -> list[Path]:
+    """Return the files that a result depends on: the whole package except the comparison."""
+    package = sorted((_FOLDER / "experiments").rglob("*.py"))
+    return [_FOLDER / name for name in _SCRIPTS] + [
+        path for path in package if path.parent.name != "comparison"
+    ]
 
 
-def is_on_cpu(settings: Settings) -> bool:
-    """Says whether a run is surely computed on the CPU; PyTorch alone can find a GPU."""
-    has_no_gpu = version_of("torch").endswith("+cpu") or sys.platform == "darwin"
-    name = settings.machine.device
-    return bool(settings.baseline) or name == "cpu" or (name == "auto" and has_no_gpu)
+@cache
+def source_digest() -> str:
+    """Return the digests of the source files, so that changed code runs again."""
+    return " ".join(sha256_of(path) for path in source_files())
 
 
-# ----------------------------------------------------------------------- whether it was made before
-
-
-def digest_of_run(
-    settings: Settings, subject: dict[str, Any], data: str, device_type: str, device_name: str
-) -> str:
-    """Returns the SHA-256 of all that a run depends on.
-
-    Args:
-        settings: of one seed.
-        subject: as `describe_subject` gives it.
-        data: digest of the messages.
-        device_type: where it is computed.
-        device_name: which one that is.
-    """
-    depends_on = [
-        subject["settings"] | {"weights": subject["weights"]},
-        None if settings.baseline else settings.network.config,
-        settings.seed, not settings.machine.no_shortcuts, device_type, device_name,
-        list_versions(), data, source_digest(),
-    ]  # fmt: skip
-    return hashlib.sha256(repr(depends_on).encode()).hexdigest()
-
-
-def recorded_path(settings: Settings) -> Path | None:
-    """Returns where the record of a seed is, if there is one that surely is this very run's."""
-    output = settings.output
-    if output.overwrite or output.save_model or settings.own.data or settings.reading.demo:
-        return None
-    if is_launched() or not is_on_cpu(settings):
-        return None
-    subject = describe_subject(settings)
-    digest = digest_of_run(settings, subject, DATA_SHA256, "cpu", f"cpu, {cpu_name()}")
-    path = record_path(output.output_dir, subject | {"seed": settings.seed, "digest": digest})
-    return path if is_finished(path) else None
-
-
-def tell_recorded(rows: Mapping[int | None, Settings]) -> bool:
-    """Says on the screen that a row is recorded already, and returns whether all its seeds are.
-
-    Several rows are left to the sweep, which says what is done and what remains.
-    """
-    if len(rows) > 1 or (first := next(iter(rows.values()))).output.dry_run:
-        return False
-    seeds = range(first.seed, first.seed + first.num_seeds)
+@cache
+def git_commit() -> str | None:
+    """Return the commit of the repository around the source files, `-dirty` if edited, or None."""
     try:
-        paths = [recorded_path(replace(first, seed=seed)) for seed in seeds]
-    except (OSError, ValueError):  # is told in its place
-        return False
-    if None in paths:
-        return False
-    for path in paths:
-        print(describe_recorded(path))
-    return True
+        commit = _git("rev-parse", "HEAD")
+        # Takes no lock, which would stay, and block commits, if the process were killed.
+        edited = _git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}-dirty" if edited else commit
 
 
-def describe_recorded(path: Path) -> str:
-    """Returns that a run is recorded already, and where."""
-    return f"Recorded already, and not run again (--overwrite does): {path}"
+def _git(*arguments: str) -> str:
+    run = subprocess.run(
+        ["git", *arguments], cwd=_FOLDER, capture_output=True, text=True, timeout=10, check=True
+    )
+    return run.stdout.strip()

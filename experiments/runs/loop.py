@@ -1,153 +1,271 @@
-"""Runs and their records: one for each seed, and none that is there already.
+"""The loop over runs: one run, several seeds, several rows.
 
-run_seeds(settings, corpus)
+    run_all(parse_runs(["--row", "1-5,16", "--num_seeds", "3"]), run_experiment)
+
+Each run writes a record, and a run that is recorded already is skipped. Runs whose frozen layers
+have the same inputs and outputs follow each other, so that these are computed once. A run is locked
+while it is computed: several processes can work on one folder of records, on one machine or on
+several that share it, and none does the work of another. The system releases the lock when its
+owner ends, however that happens.
 """
 
-from contextlib import nullcontext
-from dataclasses import replace
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+from filelock import FileLock, Timeout
 
+from experiments.config.checks import find_training_conflict
+from experiments.config.rows import name_of_row
 from experiments.config.settings import Settings
-from experiments.data.corpus import Corpus
-from experiments.model.bases import is_saved
-from experiments.runs.experiment import Memo, run_experiment
-from experiments.runs.fingerprint import describe_recorded
-from experiments.runs.locks import claim
-from experiments.runs.planning import describe_plan
-from experiments.runs.preparation import gather_files, load_corpus, load_datasets
-from experiments.runs.printing import describe_result
-from experiments.runs.records import is_finished, record_path, write_record
-from experiments.runs.results import (
-    Result,
-    begin_record,
-    finish_record,
-    published_row,
-    record_failure,
-)
-from experiments.system.devices import (
-    available_memory,
-    peak_memory_mib,
-    pick_device,
-    start_peak,
-    telling_full_memory,
-)
-from experiments.system.distributed import agree, first_goes_ahead, largest
+from experiments.runs.fingerprint import begin_record
+from experiments.runs.records import is_finished, record_path
+from experiments.system.distributed import world
 from experiments.system.files import check_writable
-from experiments.system.torchrun import rank
-from experiments.training.baselines import run_baseline
-from experiments.training.memory_fitting import count_messages, need_of, tell_memory
-from experiments.training.memory_workload import known_messages
+from experiments.system.terminal import UsageError
+
+if TYPE_CHECKING:
+    from experiments.data.corpus import Corpus
+    from experiments.data.datasets import Splits
+    from experiments.runs.results import Result
+    from experiments.shortcuts.prefix import CachedActivations
+
+LOCKS = ".locks"  # folder next to the records
+RunExperiment = Callable[..., "Result | None"]
 
 
-def device_of(settings: Settings) -> torch.device:
-    """Returns where a run is computed: a baseline on the CPU, whatever the machine has."""
-    return pick_device("cpu" if settings.baseline else settings.machine.device)
+@dataclass
+class RunCache:
+    """What the runs of one process share: data, tokens, and the last cached activations."""
 
+    corpora: "dict[Any, Corpus]" = field(default_factory=dict)
+    tokenized: "dict[Any, Splits]" = field(default_factory=dict)
+    activations: "dict[str, CachedActivations]" = field(default_factory=dict)
 
-def run(settings: Settings, memo: Memo | None, corpus: Corpus | None, record: str | None) -> Result:
-    """Runs an experiment or a baseline, whichever the settings ask for.
+    def corpus(self, settings: Settings) -> "Corpus":
+        """Return the examples of a run; read them if no run has done so."""
+        key = settings.data.demo, settings.data.data_dir, settings.custom
+        if key not in self.corpora:
+            from experiments.data.corpus import load_corpus
 
-    The memory is told before anything is fetched, but for the user's own messages, whose lengths
-    only the tokenizer tells: for them `run_experiment` tells it.
-    """
-    device, own = device_of(settings), settings.own
-    network = None if settings.baseline else settings.network
-    with telling_full_memory(device):
-        if network and not own.data:
-            messages = known_messages(settings.reading, network.config["context_length"])
-            print(tell_memory(settings, messages, device))
-        with first_goes_ahead():
-            gather_files(settings.reading, own, network, settings.machine.verify)
-        if settings.baseline:
-            with first_goes_ahead():
-                corpus = corpus or load_corpus(settings.reading, settings.own)
-            return run_baseline(settings.baseline, corpus)
-        return run_experiment(settings, memo, corpus, record)
+            with world.main_first():  # it downloads and writes what the others read
+                self.corpora[key] = load_corpus(settings.data, settings.custom)
+        return self.corpora[key]
 
+    def datasets(self, settings: Settings) -> "Splits":
+        """Return the tokenized examples of a run; tokenize them if no run has done so."""
+        corpus, length = self.corpus(settings), settings.design.config["context_length"]
+        key = corpus.digest, settings.data, length
+        if key not in self.tokenized:
+            from experiments.data.datasets import tokenize
 
-def plan(settings: Settings, corpus: Corpus | None) -> str:
-    """Returns what a run would do, which memory it would need, and whether it fits.
-
-    The user's own messages are made tokens of, to know how long they are.
-    """
-    if settings.baseline:
-        return f"Baseline: {settings.baseline}, which loads no network"
-    device, context = device_of(settings), settings.network.config["context_length"]
-    messages = known_messages(settings.reading, context)
-    if corpus:
-        datasets = load_datasets(corpus, settings.reading, context)
-        messages = count_messages(datasets, len(corpus.class_names))
-    need = need_of(settings, messages, device)
-    return describe_plan(settings, need, available_memory(device), device)
-
-
-def run_seeds(settings: Settings, corpus: Corpus | None) -> None:
-    """Runs every seed of the settings, and leaves a record of each."""
-    memo = Memo() if settings.num_seeds > 1 else None
-    for seed in range(settings.seed, settings.seed + settings.num_seeds):
-        run_and_record(replace(settings, seed=seed), memo, corpus)
+            with world.main_first():
+                self.tokenized[key] = tokenize(corpus, settings.data, length)
+        return self.tokenized[key]
 
 
 class Outcome(Enum):
-    """What became of a run."""
+    """The outcome of a run."""
 
-    MADE = "made"
+    DONE = "done"
     RECORDED = "recorded already"
-    CLAIMED = "claimed by another process"
+    LOCKED = "locked by another process"
+    FAILED = "failed"
 
 
-def run_and_record(
-    settings: Settings, memo: Memo | None, corpus: Corpus | None, waits: bool = False
+# ------------------------------------------------------------------------------------------- order
+
+
+def shared_prefix(settings: Settings) -> tuple[Any, ...]:
+    """Return what the activations of a run's frozen layers depend on, except seed and data."""
+    design, data = settings.design, settings.data
+    after = max(1, design.num_trained_blocks)  # all blocks frozen: the last one is computed anew
+    tokens = design.needed_tokens(data.no_padding)
+    length = str(data.context_length)
+    weights = settings.weights.description, settings.weights.sha256
+    return *weights, design.disable_causal_mask, length, tokens, after
+
+
+def order_runs(runs: Sequence[Settings]) -> list[Settings]:
+    """Return the runs in the order that shares most: small models first, equal prefixes together.
+
+    Within a prefix, all designs of one seed follow each other, since random weights have a seed.
+    """
+    by_size = sorted(runs, key=lambda s: (s.design.config["n_layers"], s.row or 0))
+    groups: dict[tuple[Any, ...], list[Settings]] = {}
+    for settings in by_size:
+        groups.setdefault(shared_prefix(settings), []).append(settings)
+    return [s for group in groups.values() for s in sorted(group, key=lambda s: s.seed)]
+
+
+# -------------------------------------------------------------------------------------------- runs
+
+
+def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
+    """Run each experiment that is not recorded already, and record it.
+
+    Of several runs, one that fails does not end the others; one that another process has locked is
+    skipped, and looked at again in the end.
+
+    Raises:
+        ValueError: in the end, if some of several runs failed; names them.
+        UsageError: if custom data cannot be used.
+        OSError: with several processes, which a failure puts out of step, like all others.
+    """
+    cache, runs = RunCache(), order_runs(runs)
+    _check_custom_data(runs, cache)
+    pending, failed = [(settings, False) for settings in runs], []
+    seconds: list[float] = []  # of each run that was made
+    prefix = None
+    for number, (settings, wait) in enumerate(pending, start=1):
+        if shared_prefix(settings) != prefix:
+            cache.activations.clear()  # before the next model is built
+            prefix = shared_prefix(settings)
+        name = f"{name_of_row(settings.row)}, seed {settings.seed}"
+        if len(runs) > 1:
+            print(f"\nRun {number} of {len(pending)}: {name}{_time_left(seconds, pending, number)}")
+        started = time.monotonic()
+        try:
+            outcome = _run_and_record(settings, cache, run_experiment, wait)
+        except (OSError, ValueError, MemoryError, UsageError) as error:
+            if len(runs) == 1 or world.size > 1:
+                raise
+            print(f"Failed: {name}: {error}", file=sys.stderr)
+            failed.append(name)
+            continue
+        if outcome == Outcome.DONE:
+            seconds.append(time.monotonic() - started)
+        elif outcome == Outcome.LOCKED and len(runs) > 1 and not wait:
+            pending.append((settings, True))
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+
+
+def _run_and_record(
+    settings: Settings, cache: RunCache, run_experiment: RunExperiment, wait: bool
 ) -> Outcome:
-    """Runs one seed and leaves its record, unless there is one already.
+    """Run an experiment and write its record, unless there is one already."""
+    output = settings.output
+    if settings.baseline:
+        run_experiment = _run_baseline
+    if output.dry_run or settings.data.demo:  # printed, not recorded
+        run_experiment(settings, cache)
+        return Outcome.DONE
+    _check_folders(settings)
+    corpus = cache.corpus(settings) if settings.custom.data else None
+    record = begin_record(settings, corpus)
+    path = record_path(output.output_dir, record)
+    with _lock(path, wait) as is_locked:
+        if not is_locked:
+            print(f"Skipped: another process is running it: {path}")
+            return Outcome.LOCKED
+        if world.broadcast(not output.overwrite and is_finished(path) and _is_saved(settings)):
+            print(f"Recorded already (--overwrite repeats it): {path}")
+            return Outcome.RECORDED
+        from experiments.runs.results import record_failure, record_result
+
+        try:
+            result = run_experiment(settings, cache, record["digest"])
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            record_failure(output.output_dir, record, error)
+            raise
+        record_result(output.output_dir, record, result)
+    return Outcome.DONE
+
+
+def _run_baseline(
+    settings: Settings, cache: RunCache, record: str | None = None
+) -> "Result | None":
+    """Run a non-neural baseline on the splits of the networks."""
+    if settings.output.dry_run:
+        print(f"Baseline: {settings.baseline}")
+        return None
+    from experiments.runs.printing import describe_result
+    from experiments.runs.results import Clock, Result
+    from experiments.training.baselines import evaluate_baseline
+    from experiments.training.loop import History
+
+    clock, corpus = Clock(), cache.corpus(settings)
+    clock.stop("load")
+    evaluation = evaluate_baseline(settings.baseline, corpus)
+    clock.stop("train")
+    result = Result(corpus, History(), *evaluation, clock.seconds)
+    print(describe_result(result, settings))
+    return result
+
+
+@contextmanager
+def _lock(record: Path, wait: bool) -> Iterator[bool]:
+    """Yield whether the run of a record is locked for this process and those that share it.
 
     Args:
-        settings: of one seed.
-        memo: keeps what the next run can share.
-        corpus: the user's own messages, if there are any.
-        waits: for another process that has claimed the run; else that is passed over.
+        record: path of the record.
+        wait: wait for another process that has locked the run.
 
-    Returns:
-        Whether it was made.
+    Raises:
+        OSError: if the folder cannot be written to.
     """
-    device, folder = device_of(settings), settings.output.output_dir
-    peak_since = start_peak(device)
-    if settings.output.tensorboard and rank() == 0:
-        check_writable(settings.output.tensorboard)  # is told now, as below
-    if settings.reading.demo:  # is shown, not recorded
-        result = run(settings, memo, corpus, record=None)
-        print(describe_result(result.correct, peak_memory_mib(device), row=None, demo=True))
-        return Outcome.MADE
-    if rank() == 0:
-        check_writable(folder)  # is told now, and not after hours
-    record = begin_record(settings, corpus, device)
-    path = record_path(folder, record)
-    with claim(path, waits) if rank() == 0 else nullcontext() as is_mine:
-        if not agree(is_mine):
-            print(f"Claimed by another process, and passed over: {path}")
-            return Outcome.CLAIMED
-        if agree(is_finished(path) and not settings.output.overwrite and is_saved(settings)):
-            print(describe_recorded(path))
-            return Outcome.RECORDED
-        result = run_or_record_failure(settings, memo, corpus, record)
-        peak_mib = largest(peak_memory_mib(device), device)
-        if rank() == 0:
-            print(describe_result(result.correct, peak_mib, published_row(record), demo=False))
-            finished = finish_record(record, result, peak_mib, peak_since)
-            print(f"Recorded: {write_record(folder, finished)}")
-    return Outcome.MADE
-
-
-def run_or_record_failure(
-    settings: Settings, memo: Memo | None, corpus: Corpus | None, record: dict[str, Any]
-) -> Result:
-    """Runs one seed; if it fails, leaves a record of that."""
+    if not world.is_main:
+        yield world.broadcast(None)
+        return
+    folder = record.parent / LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{record.stem}.lock")
     try:
-        return run(settings, memo, corpus, record["digest"])
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        if rank() == 0:
-            record_failure(settings.output.output_dir, record, error)
-        raise
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield world.broadcast(False)
+        return
+    try:
+        yield world.broadcast(True)
+    finally:
+        lock.release()
+
+
+def _check_folders(settings: Settings) -> None:
+    """Raise OSError now, and not after hours, if a run could not write what it writes."""
+    if world.is_main:
+        check_writable(settings.output.output_dir)
+        if settings.output.tensorboard:
+            check_writable(settings.output.tensorboard)
+
+
+def _is_saved(settings: Settings) -> bool:
+    if not settings.output.save_model:
+        return True
+    from experiments.model.saved import is_saved
+
+    return is_saved(settings)
+
+
+def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
+    """Print what custom data are, once.
+
+    Raises:
+        UsageError: if they cannot be used, or are too few for the settings of a run.
+    """
+    if not runs[0].custom.data:
+        return
+    from experiments.runs.printing import describe_corpus
+
+    try:
+        corpus = cache.corpus(runs[0])
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    for settings in runs:
+        if problem := find_training_conflict(settings.training, len(corpus.splits["train"])):
+            raise UsageError(problem)
+    print(describe_corpus(corpus))
+
+
+def _time_left(seconds: Sequence[float], pending: Sequence[Any], number: int) -> str:
+    """Return the time left at the mean pace of the runs that were made, as text."""
+    if not seconds:
+        return ""
+    left = sum(seconds) / len(seconds) * (len(pending) - number + 1)
+    return f" (about {left:.0f} s left)" if left < 120 else f" (about {left / 60:.0f} minutes left)"

@@ -1,111 +1,126 @@
-"""What a run prints: what it is about to do, and what it found beside what was published."""
+"""What a run prints and logs: its plan, its results, and the published figures next to them."""
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pandas as pd
 import tiktoken
 import torch
 
-from experiments.config.rows import ROWS, published_count
-from experiments.config.settings import TRAINABLE, Network, Reading
+from experiments.config.rows import DATA_SHA256, ROWS, name_of_row, published_count
+from experiments.config.settings import TRAINABLE, Settings
 from experiments.data.corpus import Corpus
 from experiments.data.datasets import Splits
+from experiments.runs.results import Result
+from experiments.system.distributed import world
+from experiments.training.memory import count_parameters
+from experiments.training.optimization import Watch, no_op
 
-SPLIT_NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
+DEMO_NOTE = "This was the demo: these figures mean nothing about GPT-2."
 
 
 def describe_corpus(corpus: Corpus) -> str:
-    """Returns which classes the user's own messages have, and what to know of them."""
+    """Return the classes of custom data, and what a user should know about the data."""
     classes = ", ".join(f"{number} {name}" for number, name in enumerate(corpus.class_names))
-    return "\n".join([f"Classes: {classes}", *(f"Messages: {note}" for note in corpus.notes)])
+    return "\n".join([f"Classes: {classes}", *(f"Data: {note}" for note in corpus.notes)])
 
 
 def describe_run(
-    network: Network,
-    reading: Reading,
-    parameters: tuple[int, int],
-    datasets: Splits,
-    device: torch.device,
+    settings: Settings, datasets: Splits, num_classes: int, device: torch.device
 ) -> str:
-    """Returns what a run is about to do.
+    """Return a description of a run, before its weights are loaded.
 
     Args:
-        network: which network is built.
-        reading: which messages are read.
-        parameters: how many are trained, and in all.
+        settings: of the run.
         datasets: of the three splits.
-        device: where it is computed.
+        num_classes: K.
+        device: where the run is computed.
     """
-    cut = sum(dataset.num_cut for dataset in datasets)
-    sizes = {name: len(dataset) for name, dataset in datasets._asdict().items()}
-    lines = [
-        describe_model(network),
-        describe_trainable(network, parameters),
-        describe_messages(sizes, datasets.train.max_length, reading.no_padding)
-        + (f", which cuts {cut:,} of them" if cut else ""),
-        describe_device(device),
-        f"Versions: Python {platform.python_version()}, torch {torch.__version__}, "
-        f"tiktoken {tiktoken.__version__}, pandas {pd.__version__}",
-    ]
-    if network.checkpoint_note:
-        lines.insert(1, f"Checkpoint: {network.checkpoint_note}")
-    demo = "Demo: made-up messages and a tiny random model; its figures mean nothing about GPT-2."
-    return "\n".join([demo, *lines] if reading.demo else lines)
-
-
-def describe_model(network: Network) -> str:
-    """Returns which network is built."""
-    config = network.config
-    return (
-        f"Model: {network.description}; {config['n_layers']} blocks of width "
+    config, training = settings.design.config, settings.training
+    lines = []
+    if settings.data.demo:
+        lines.append("Demo: generated messages and a tiny random model")
+    lines.append(
+        f"Model: {settings.weights.description}; {config['n_layers']} blocks of width "
         f"{config['emb_dim']}, {config['n_heads']} heads"
     )
-
-
-def describe_trainable(network: Network, parameters: tuple[int, int]) -> str:
-    """Returns what of it is trained: how many parameters, and of how many."""
-    trainable, total = parameters
-    return (
-        f"Trainable: {TRAINABLE[network.trainable_layers]}; {trainable:,} of {total:,} parameters"
+    if settings.weights.note:
+        lines.append(f"Checkpoint: {settings.weights.note}")
+    trained, total = count_parameters(settings.design, num_classes)
+    lines.append(
+        f"Trained: {TRAINABLE[settings.model.trainable_layers]}; {trained:,} of {total:,} "
+        "parameters"
     )
-
-
-def describe_messages(sizes: dict[str, int], length: int, no_padding: bool) -> str:
-    """Returns how many messages each split has, and how many tokens each message."""
-    cut = "at their own lengths, up to" if no_padding else "cut and padded to"
-    return (
-        f"Data: {sizes['train']:,} training, {sizes['validation']:,} validation, "
-        f"{sizes['test']:,} test messages, {cut} {length} tokens"
+    length, num_cut = datasets.train.max_length, sum(dataset.num_cut for dataset in datasets)
+    padding = "not padded, at most" if settings.data.no_padding else "padded to"
+    lines.append(
+        f"Data: {len(datasets.train):,} training, {len(datasets.validation):,} validation, "
+        f"{len(datasets.test):,} test examples, {padding} {length} tokens"
+        + (f", {num_cut:,} truncated" if num_cut else "")
     )
+    steps = training.max_steps or training.count_steps(len(datasets.train))
+    lines.append(
+        f"Steps: {steps:,} of {training.accumulation_steps} x {training.batch_size} examples, "
+        f"{training.num_epochs} epochs"
+    )
+    threads = torch.get_num_threads()
+    cpu = f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else ""
+    lines.append(
+        f"Device: {device}{cpu}; Python {platform.python_version()}, torch "
+        f"{torch.__version__}, tiktoken {tiktoken.__version__}, pandas {pd.__version__}"
+    )
+    return "\n".join(lines)
 
 
-def describe_device(device: torch.device) -> str:
-    """Returns where a run is computed."""
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    return f"Device: {device}{threads}"
-
-
-def describe_result(
-    correct: dict[str, tuple[int, int]], peak_mib: float, row: int | None, demo: bool
-) -> str:
-    """Returns the final accuracies and the peak memory, and beside them what was published.
-
-    Args:
-        correct: messages told right in each split, and of how many.
-        peak_mib: the most memory held, in MiB.
-        row: the row of the table that the settings make, if any.
-        demo: whether the messages are made up.
-    """
-    lines = [f"{SPLIT_NAMES[name]} accuracy: {k / n:.2%}" for name, (k, n) in correct.items()]
-    lines.append(f"Peak memory: {peak_mib:,.0f} MiB")
-    if row:
-        lines.append(f"Row {row} as published, and here:")
-        for percent, (name, (k, n)) in zip(ROWS[row][1:4], correct.items(), strict=True):
+def describe_result(result: Result, settings: Settings) -> str:
+    """Return the final accuracies and the peak memory, and the published accuracies of the row."""
+    names = ("Training", "Validation", "Test")
+    counts = dict(zip(names, result.correct.values(), strict=True))
+    lines = [f"{name} accuracy: {k / n:.2%}" for name, (k, n) in counts.items()]
+    lines.append(f"Peak memory: {result.peak_memory_mib:,.0f} MiB")
+    if row := _published_row(settings, result.corpus):
+        lines.append(f"Row {row}, published and here:")
+        for percent, (name, (k, n)) in zip(ROWS[row][1:4], counts.items(), strict=True):
             count = published_count(percent, n) or "no count"
             lines.append(
-                f"  {SPLIT_NAMES[name]:10} {percent:6.2f}% ({count} of {n:,})"
-                f"   {k / n:7.2%} ({k:,} of {n:,})"
+                f"  {name:10} {percent:6.2f}% ({count} of {n:,})   {k / n:7.2%} ({k:,} of {n:,})"
             )
-    if demo:
-        lines.append("This was the demo: these figures mean nothing about GPT-2.")
+    if settings.data.demo:
+        lines.append(DEMO_NOTE)
     return "\n".join(lines)
+
+
+def _published_row(settings: Settings, corpus: Corpus) -> int | None:
+    """Return the row whose published figures are those of a run's settings, if any are."""
+    is_published = not settings.is_substitute and settings.runtime.precision == "float32"
+    return settings.row if is_published and corpus.digest == DATA_SHA256 else None
+
+
+@contextmanager
+def log_to_tensorboard(settings: Settings, record: str | None) -> Iterator[Watch]:
+    """Yield a function that logs a training and a validation value, if `--tensorboard` asks for it.
+
+    TensorBoard is optional: without the flag it is not imported. What an earlier run of the same
+    name logged is no longer shown.
+
+    Args:
+        settings: of a run.
+        record: digest of its record, if it has one.
+    """
+    folder = settings.output.tensorboard
+    if folder is None or not world.is_main:
+        yield no_op
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    name = f"{name_of_row(settings.row).replace(' ', '_')}_seed_{settings.seed}"
+    name += f"_{record[:12]}" if record else ""
+    with SummaryWriter(folder / name, purge_step=0) as writer:
+
+        def watch(what: str, step: int, training: float, validation: float) -> None:
+            writer.add_scalar(f"{what}/training", training, step)
+            writer.add_scalar(f"{what}/validation", validation, step)
+            writer.flush()
+
+        yield watch

@@ -1,203 +1,225 @@
 """Records of runs: one JSON file for each, written whole or not at all.
 
     write_record(Path("results"), record)
-    records, problems = read_records(Path("results"))
+    runs, problems = read_runs(Path("results"))
 
-`additional_experiments.py` writes a record for each run, `compare_experiments.py` reads them;
-`docs/record.md` describes the fields. Records of version 1 are read as if they were of version 2.
+`additional_experiments.py` writes a record for each run, `compare_experiments.py` reads them. Every
+field is checked when it is read, and nothing that takes a `Run` checks it again. The fields are
+described in `docs/reference.md`.
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.config.published import CHECKPOINT_SHA256, DATA_SHA256, SPAM_CLASSES
-from experiments.config.rows import ROWS
+from experiments.config.rows import ROWS, name_of_row
 from experiments.system.files import write_whole
 
+if TYPE_CHECKING:
+    import numpy as np
+
 VERSION = 2
-ROUNDED = 5e-7  # the least that version 1, which has six digits, can tell from 0
 FINISHED, FAILED = "finished", "failed"
-FIELDS = {  # of every record; a finished one has those of RESULTS too
-    "version": int,
-    "status": str,
-    "digest": str,
-    "name": str,  # "row 16", "baseline majority", or "run"
-    "row": (int, type(None)),
-    "stands_in": bool,
-    "model": str,
-    "seed": int,
-    "settings": dict,
-    "environment": dict,
-    "date": str,
-}
-SINCE_2 = {  # fields that version 1 lacks
-    "weights": (str, type(None)),  # SHA-256 of the checkpoint, or "random"; none of baselines
-    "data": str,  # SHA-256 of the splits
-    "classes": list,  # their names, in the order of their numbers
-    "precision": str,
-    "prefix_reused": bool,
-}
-RESULTS = {
-    "losses": list,  # [batch, train, validation]
-    "accuracies": list,  # [epoch, train, validation], over a few batches
-    "correct": dict,  # split: [right, of]
-    "test": dict,  # labels, predictions, probabilities, in_training: one entry a message
-    "seconds": dict,
-    "peak_memory_mib": (int, float, type(None)),
-    "trainable_parameters": int,
-    "parameters": int,
-}
-OPTIONAL = {  # lacked by the first of version 2
-    "best": (list, type(None)),  # [epoch, loss]
-    "split": (dict, type(None)),  # of one's own messages: of what it is, its seed, flags
-}
-TEST = {  # of each test message
-    "labels": int,
-    "predictions": int,
-    "probabilities": list,  # of each class; version 1 has p_spam, that of spam alone
-    "in_training": bool,
-}
-OPTIONAL_TEST = {"same_text": int}  # the place of the first message with the very text
-TEST_1 = {name: TEST[name] for name in TEST if name != "probabilities"} | {"p_spam": (int, float)}
+OPTIONAL = ("split", "best")  # fields that the first records lack
+TEST = ("labels", "predictions", "probabilities", "in_training")  # one entry per test example
+SLACK = 1e-4  # rounding error of probabilities
+LARGEST = 1e30  # of losses and seconds
+
+
+def _array(values: list[Any]) -> "np.ndarray":
+    import numpy as np
+
+    return np.array(values)
+
+
+def _metric(function: str, run: "Run") -> Any:
+    from experiments.training import metrics
+
+    return getattr(metrics, function)(run.probabilities, run.labels)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A record, read and checked once; its fields are those of the file."""
+
+    version: int
+    status: str
+    digest: str  # SHA-256 of everything that the result depends on
+    name: str  # "row 16", "baseline majority", or "run"
+    row: int | None
+    stands_in: bool  # whether the model is a substitute for the row's published one
+    model: str
+    weights: str | None  # SHA-256 of the checkpoint, or "random"; None for baselines
+    data: str  # SHA-256 of the splits
+    classes: list  # names, in the order of their numbers
+    precision: str
+    prefix_reused: bool
+    seed: int
+    settings: dict
+    environment: dict
+    date: str
+    split: dict | None = None  # of custom data
+    best: list | None = None  # [epoch, loss]
+    losses: list = field(default_factory=list)  # [batch, train, validation]
+    accuracies: list = field(default_factory=list)  # [epoch, train, validation]
+    correct: dict = field(default_factory=dict)  # split: [correct, total]
+    test: dict = field(default_factory=dict)  # lists of `TEST`
+    seconds: dict = field(default_factory=dict)
+    peak_memory_mib: int | float | None = None
+    trainable_parameters: int = 0
+    parameters: int = 0
+
+    # Arrays of the N test examples and K classes.
+    labels = cached_property(lambda run: _array(run.test["labels"]))  # (N,)
+    predictions = cached_property(lambda run: _array(run.test["predictions"]))  # (N,)
+    is_correct = cached_property(lambda run: run.labels == run.predictions)  # (N,)
+    in_training = cached_property(lambda run: _array(run.test["in_training"]))  # (N,) its text is
+    probabilities = cached_property(lambda run: _array(run.test["probabilities"]))  # (N, K)
+    log_losses = cached_property(lambda run: _metric("log_losses", run))  # (N,)
+    brier_scores = cached_property(lambda run: _metric("brier_scores", run))  # (N,)
+    metrics = cached_property(lambda run: _metric("measure", run))
+    # With what the cached activations cost, whichever run computed them.
+    train_seconds = property(lambda run: run.seconds.get("prefix", 0) + run.seconds["train"])
 
 
 def record_path(folder: Path, record: dict[str, Any]) -> Path:
-    """Returns where a record belongs: by its name, seed, and all that it depends on."""
+    """Return the path of a record: by its name, its seed, and all that it depends on."""
     name = record["name"].replace(" ", "_")
     return folder / f"{name}_seed_{record['seed']}_{record['digest'][:12]}.json"
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> Path:
-    """Writes a record whole or not at all, and returns its path.
-
-    Raises:
-        ValueError: when a field is missing or of another type.
-        OSError: when it cannot be written.
-    """
-    if problem := find_problem(record):
-        raise ValueError(f"not a record: {problem}")
+    """Write a record whole and return its path; raise ValueError if it is invalid."""
+    run_of(record)
     path = record_path(folder, record)
     write_whole(path, (json.dumps(record, allow_nan=False) + "\n").encode())
     return path
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Returns a record, as the newest version has it.
+def run_of(record: Any) -> Run:
+    """Return the run of a record; raise ValueError if it is invalid."""
+    _check_fields(record)
+    if record["status"] == FINISHED:
+        _check_test(record["test"], len(record["classes"]))
+        _check_training(record)
+    return Run(**{f.name: record[f.name] for f in fields(Run) if f.name in record})
 
-    Raises:
-        ValueError: when the file is none, or of an unknown version.
-        OSError: when it cannot be read.
-    """
+
+def read_run(path: Path) -> Run:
+    """Return the run of a file; raise ValueError if that is not a record."""
     try:
-        record = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested without end
-        raise ValueError(f"{path} is no record: {error}") from error
-    if problem := find_problem(record, readable=(1, VERSION)):
-        raise ValueError(f"{path} is no record: {problem}")
-    return record if record["version"] == VERSION else upgrade(record)
+        return run_of(json.loads(path.read_bytes()))
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested too deeply
+        raise ValueError(f"{path} is not a record: {error}") from error
 
 
-def upgrade(record: dict[str, Any]) -> dict[str, Any]:
-    """Returns a record of version 1 with the fields of version 2, as far as it tells them.
-
-    A checkpoint is known by its name only. Whether the prefix was reused is not known: None.
-    """
-    model, environment = record["model"], record["environment"]
-    size, _, origin = model.rpartition(", ")
-    weights: str | None = model
-    if record["name"].startswith("baseline "):
-        weights = None
-    elif model.startswith("checkpoint "):
-        weights = model
-    elif origin == "random weights":
-        weights = "random"
-    elif origin == "pretrained weights":
-        weights = CHECKPOINT_SHA256.get(size.partition("(")[2].rstrip(")"), model)
-    device_type = environment["device"].partition(", ")[0]
-    if weights is None:  # whatever the machine has, a baseline is computed there
-        device_type = "cpu"
-    elif device_type not in ("cpu", "mps"):  # the name of a card
-        device_type = "cuda"
-    test = dict(record.get("test", {}))
-    if "p_spam" in test:
-        p_spam = [min(max(p, ROUNDED), 1 - ROUNDED) for p in test.pop("p_spam")]
-        test["probabilities"] = [[1 - p, p] for p in p_spam]
-    return record | {
-        "version": VERSION,
-        "test": test,
-        "weights": weights,
-        "data": DATA_SHA256,
-        "classes": list(SPAM_CLASSES),
-        "precision": record["settings"].get("precision", "float32"),
-        "prefix_reused": None,
-        "environment": environment | {"device_type": device_type},
-    }
-
-
-def read_records(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Returns the records of a folder by their file names, and what is wrong with the others."""
-    records, problems = [], []
+def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
+    """Return the runs of a folder by their file names, and what is wrong with other files."""
+    runs, problems = [], []
     for path in sorted(folder.glob("*.json")):
         try:
-            records.append(read_record(path))
+            runs.append(read_run(path))
         except (ValueError, OSError) as error:
             problems.append(str(error))
-    return records, problems
+    return runs, problems
 
 
 def is_finished(path: Path) -> bool:
-    """Says whether there is a record of a run that came to its end."""
+    """Return whether there is a record of a finished run."""
     try:
-        return path.is_file() and read_record(path)["status"] == FINISHED
+        return path.is_file() and read_run(path).status == FINISHED
     except ValueError:
         return False
 
 
-def find_problem(record: Any, readable: tuple[int, ...] = (VERSION,)) -> str | None:
-    """Returns what keeps something from being a record of these versions, or None."""
-    if not isinstance(record, dict):
-        return f"{type(record).__name__} in place of an object"
-    if (version := record.get("version")) not in readable:
-        return f"version {version}, expected {' or '.join(map(str, readable))}"
-    expected = FIELDS | (SINCE_2 if version > 1 else {})
-    expected |= RESULTS if record.get("status") == FINISHED else {}
-    expected |= {name: kind for name, kind in OPTIONAL.items() if name in record}
-    for name, kind in expected.items():
-        if name not in record:
-            return f"{name} is missing"
-        if not isinstance(record[name], kind):
-            return f"{name} is {type(record[name]).__name__}"
-    if record["row"] is not None and record["row"] not in ROWS:
-        return f"row {record['row']} is none of the table"
-    for name in ["device"] if version == 1 else ["device", "device_type"]:
-        if not isinstance(record["environment"].get(name), str):
-            return f"the environment lacks the {name}"
-    return find_wrong_result(record) if record["status"] == FINISHED else None
+def _check_fields(record: Any) -> None:
+    _require(isinstance(record, dict), f"{type(record).__name__} instead of an object")
+    version, status = record.get("version"), record.get("status")
+    _require(version == VERSION, f"version {version}, expected {VERSION}")
+    for f in fields(Run):
+        has_default = f.default is not MISSING or f.default_factory is not MISSING
+        if f.name in record:
+            value = record[f.name]
+            is_valid = isinstance(value, f.type) and (f.type is bool or not isinstance(value, bool))
+            _require(is_valid, f"{f.name} is {type(value).__name__}")
+        elif f.name not in OPTIONAL and (status == FINISHED or not has_default):
+            raise ValueError(f"{f.name} is missing")
+    _require(status in (FINISHED, FAILED), f"status is {status!r}")
+    row, name, split = record["row"], record["name"], record.get("split")
+    _require(row is None or row in ROWS, f"row {row} is not in the table")
+    is_baseline = row is None and name.startswith("baseline ")
+    _require(is_baseline or name == name_of_row(row), f"row {row} has the name {name!r}")
+    _require(row is None or record["weights"] is not None, "weights is NoneType")
+    _require(_is_list(record["classes"], _is_text) and len(record["classes"]) > 1, "no classes")
+    for key in ("device", "device_type"):
+        _require(_is_text(record["environment"].get(key)), f"the environment lacks the {key}")
+    if split is not None:
+        is_valid = _is_text(split.get("of")) and _is_number(split.get("seed"), kind=int)
+        is_valid &= isinstance(split.get("custom", {}), dict)
+        _require(is_valid and _is_list(split.get("flags", []), _is_text), "invalid split")
 
 
-def find_wrong_result(record: dict[str, Any]) -> str | None:
-    """Returns what is wrong with the results of a finished record, or None."""
-    test, seconds = record["test"], record["seconds"]
-    if not all(isinstance(seconds.get(name, 0), int | float) for name in ("prefix", "train")):
-        return "seconds hold something else than numbers"
-    if "train" not in seconds:
-        return "seconds lack train"
-    expected = TEST if record["version"] > 1 else TEST_1
-    expected = expected | {name: kind for name, kind in OPTIONAL_TEST.items() if name in test}
-    if set(test) != set(expected):
-        return f"test has {', '.join(test)}"
-    for name, kind in expected.items():
-        if not isinstance(test[name], list) or not all(isinstance(v, kind) for v in test[name]):
-            return f"test has other {name} than expected"
-    if len({len(values) for values in test.values()}) != 1:
-        return "test has lists of different lengths"
-    if not test["labels"]:
-        return "test has no message"
-    is_whole = record["version"] == 1 or all(are_probabilities(p) for p in test["probabilities"])
-    return None if is_whole else "test has other probabilities than expected"
+def _check_test(test: dict[str, Any], num_classes: int) -> None:
+    _require(
+        set(test) - {"same_text"} == set(TEST),
+        f"test has {', '.join(test)}, expected {', '.join(TEST)}",
+    )
+    total = len(test["labels"]) if isinstance(test["labels"], list) else 0
+
+    def is_class(value: Any) -> bool:
+        return _is_number(value, num_classes - 1, kind=int)
+
+    def are_probabilities(p: Any) -> bool:
+        return _is_list(p, lambda v: _is_number(v, 1), num_classes) and abs(sum(p) - 1) <= SLACK
+
+    checks = {
+        "labels": is_class,
+        "predictions": is_class,
+        "probabilities": are_probabilities,
+        "in_training": lambda value: isinstance(value, bool),
+        "same_text": lambda value: _is_number(value, total - 1, kind=int),
+    }
+    _require(total > 0, "no test examples")
+    for name, values in test.items():
+        _require(_is_list(values, checks[name], total), f"invalid {name} of test examples")
+    pairs = zip(test["predictions"], test["probabilities"], strict=True)
+    agree = all(p[k] >= max(p) - SLACK for k, p in pairs)
+    _require(agree, "predictions contradict the probabilities")
 
 
-def are_probabilities(values: list[Any]) -> bool:
-    """Says whether these are the probabilities of two classes or more."""
-    return len(values) > 1 and all(isinstance(value, int | float) for value in values)
+def _check_training(record: dict[str, Any]) -> None:
+    seconds, peak = record["seconds"], record["peak_memory_mib"]
+    _require("train" in seconds and all(map(_is_number, seconds.values())), "invalid seconds")
+    _require(peak is None or _is_number(peak), "invalid peak_memory_mib")
+    for name, most in (("losses", LARGEST), ("accuracies", 1)):
+        for row in record[name]:
+            is_valid = _is_list(row, _is_number, 3) and max(row[1:]) <= most
+            _require(is_valid, f"invalid {name}: {row}")
+    for name in ("train", "validation", "test"):
+        counts = record["correct"].get(name)
+        is_valid = _is_list(counts, _is_number, 2) and counts[0] <= counts[1] > 0
+        _require(is_valid, f"invalid counts of correct {name} examples")
+    is_valid = not record["losses"] or _is_number(record["settings"].get("batch_size"), low=1)
+    _require(is_valid, "settings lack the batch_size")
+
+
+def _require(is_valid: bool, problem: str) -> None:
+    if not is_valid:
+        raise ValueError(problem)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any, high: float = LARGEST, low: float = 0, kind: Any = int | float) -> bool:
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    return is_number and low <= value <= high  # NaN is not
+
+
+def _is_list(values: Any, is_valid: Callable[[Any], bool], size: int | None = None) -> bool:
+    is_list = isinstance(values, list) and size in (None, len(values))
+    return is_list and all(map(is_valid, values))

@@ -1,10 +1,9 @@
-"""What a run found, and the record that it leaves."""
+"""The result of a run, and the record that is made of it."""
 
 import math
-import platform
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.config.flags import flags_of_own
-from experiments.config.published import DATA_SHA256, SPAM_CLASSES
-from experiments.config.settings import Own, Settings
-from experiments.data.corpus import Corpus
-from experiments.runs.fingerprint import describe_subject, digest_of_run, list_versions
-from experiments.runs.records import (
-    FAILED,
-    FINISHED,
-    VERSION,
-    is_finished,
-    record_path,
-    write_record,
-)
-from experiments.runs.sources import git_commit
-from experiments.system.devices import device_name
-from experiments.system.torchrun import count_processes
+from experiments.data.corpus import Corpus, same_texts
+from experiments.runs.records import FAILED, FINISHED, is_finished, record_path, write_record
+from experiments.system.distributed import world
 from experiments.training.loop import History
 from experiments.training.metrics import measure
 
@@ -39,86 +25,56 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self.started = time.perf_counter()
+        self._started = time.perf_counter()
 
     def stop(self, phase: str, seconds: float | None = None) -> None:
-        """Notes the seconds since the last stop, or other ones, and starts anew."""
+        """Save the seconds since the last stop, or a given number, as those of a phase."""
         now = time.perf_counter()
-        self.seconds[phase] = now - self.started if seconds is None else seconds
-        self.started = now
+        self.seconds[phase] = now - self._started if seconds is None else seconds
+        self._started = now
 
 
 @dataclass
 class Result:
-    """What a run found."""
+    """The result of a run."""
 
+    corpus: Corpus
     history: History
-    correct: dict[str, tuple[int, int]]  # split: messages told right, and of how many
-    probabilities: Tensor  # (N, K), of the test messages
+    correct: dict[str, tuple[int, int]]  # by split: correct predictions, and examples
+    probabilities: Tensor  # (N, K), of the test examples
     labels: Tensor  # (N,)
-    in_training: list[bool]  # whether a training message has the very text
-    same_text: list[int]  # the first test message that has it
     seconds: dict[str, float]  # by phase; prefix and train make up the training time
     parameters: tuple[int, int] = (0, 0)  # trained, and in all
     kernels: str = ""
     prefix_reused: bool = False
+    peak_memory_mib: float = math.nan
+    peak_since: str = "process"  # since when: "run" or "process"
+    predictions: Tensor = field(init=False)  # (N,)
+
+    def __post_init__(self) -> None:
+        self.predictions = self.probabilities.argmax(dim=-1)
 
 
-def begin_record(settings: Settings, corpus: Corpus | None, device: torch.device) -> dict[str, Any]:
-    """Returns what a record holds before its run: who made it, and with what.
-
-    Args:
-        settings: of one seed.
-        corpus: the user's own messages; None for the published ones, which are known unread.
-        device: where it is computed.
-    """
-    data, class_names = DATA_SHA256, SPAM_CLASSES
-    if corpus:
-        data, class_names = corpus.digest, corpus.class_names
-    subject, name = describe_subject(settings), device_name(device)
-    return subject | {
-        "version": VERSION,
-        "digest": digest_of_run(settings, subject, data, device.type, name),
-        "data": data,
-        "classes": list(class_names),
-        "split": describe_split(settings.own, corpus) if corpus else None,
-        "prefix_reused": False,
-        "seed": settings.seed,
-        "environment": list_versions()
-        | {
-            "platform": platform.platform(),
-            "device": name,
-            "device_type": device.type,
-            "threads": torch.get_num_threads(),
-            "processes": count_processes(),
-            "shortcuts": not settings.machine.no_shortcuts,
-            "git_commit": git_commit(),
-        },
-    }
-
-
-def describe_split(own: Own, corpus: Corpus) -> dict[str, Any]:
-    """Returns what a record tells of the user's own messages: where they were, and the split."""
-    return {"of": corpus.whole, "seed": own.split_seed, "flags": flags_of_own(own)}
-
-
-def finish_record(
-    record: dict[str, Any], result: Result, peak_mib: float, peak_since: str
-) -> dict[str, Any]:
-    """Returns a record with what its run found.
+def finish_record(record: dict[str, Any], result: Result) -> dict[str, Any]:
+    """Return a record with the results of its run.
 
     Args:
-        record: what was known before.
-        result: what the run found.
-        peak_mib: the most memory held, in MiB.
-        peak_since: since when that is, as `start_peak` has it.
+        record: what was known before, as `begin_record` has it.
+        result: of the run.
     """
     probabilities = result.probabilities.double().numpy()
     metrics = measure(probabilities, result.labels.numpy())._asdict()
     del metrics["bins"]
+    texts = result.corpus.splits["test"]["Text"]
+    peak = result.peak_memory_mib
+    environment = record["environment"] | {
+        "threads": torch.get_num_threads(),
+        "kernels": result.kernels,
+        "peak_since": result.peak_since,
+    }
     return record | {
         "status": FINISHED,
-        "date": now(),
+        "date": _now(),
         "prefix_reused": result.prefix_reused,
         "losses": [list(line) for line in result.history.losses],
         "accuracies": [list(line) for line in result.history.accuracies],
@@ -126,35 +82,33 @@ def finish_record(
         "correct": {name: list(counts) for name, counts in result.correct.items()},
         "test": {
             "labels": result.labels.tolist(),
-            "predictions": result.probabilities.argmax(dim=-1).tolist(),
+            "predictions": result.predictions.tolist(),
             "probabilities": probabilities.round(DIGITS).tolist(),
-            "in_training": result.in_training,
-            "same_text": result.same_text,
+            "in_training": texts.isin(result.corpus.splits["train"]["Text"]).tolist(),
+            "same_text": same_texts(texts),
         },
         "metrics": metrics,
         "seconds": {name: round(s, 3) for name, s in result.seconds.items()},
-        "peak_memory_mib": None if math.isnan(peak_mib) else round(peak_mib, 1),
+        "peak_memory_mib": None if math.isnan(peak) else round(peak, 1),
         "trainable_parameters": result.parameters[0],
         "parameters": result.parameters[1],
-        "environment": record["environment"]
-        | {"kernels": result.kernels, "peak_since": peak_since},
+        "environment": environment,
     }
 
 
+def record_result(folder: Path, record: dict[str, Any], result: Result) -> None:
+    """Write the record of a finished run, and print its path."""
+    if world.is_main:
+        print(f"Recorded: {write_record(folder, finish_record(record, result))}")
+
+
 def record_failure(folder: Path, record: dict[str, Any], error: Exception) -> None:
-    """Leaves the record of a run that failed, unless there is one that came to its end."""
-    if not is_finished(record_path(folder, record)):
-        with suppress(OSError):  # the first error is the one to tell
-            failed = {"status": FAILED, "date": now(), "error": str(error)}
+    """Record that a run failed, unless a finished record of it exists."""
+    if world.is_main and not is_finished(record_path(folder, record)):
+        with suppress(OSError):  # the first error is the one to report
+            failed = {"status": FAILED, "date": _now(), "error": str(error)}
             write_record(folder, record | failed)
 
 
-def now() -> str:
-    """Returns the date and time, as records have it."""
+def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def published_row(record: dict[str, Any]) -> int | None:
-    """Returns the row whose published figures are those of a record's very settings, if any are."""
-    is_published = not record["stands_in"] and record["precision"] == "float32"
-    return record["row"] if is_published and record["data"] == DATA_SHA256 else None

@@ -1,44 +1,42 @@
-"""A classifier's own parameters on the shortest way to the same logits."""
+"""The optimised classifier: the parameters of a plain one, and the same logits for less work."""
 
-from collections.abc import Callable
-from typing import Any
+import operator
 
 import torch
 from torch import Tensor, nn
 
-from experiments.model.classifier import GPTClassifier
-from experiments.model.recomputing import RecomputedBlocks, recompute
-from experiments.shortcuts.casts import with_cast_weights
+from experiments.model.classifier import GPTClassifier, checkpointed
 from experiments.shortcuts.layers import (
-    LastingGradient,
-    LookUp,
+    OptimizedBlock,
+    ReusedGradient,
+    SingleQueryBlock,
     apply_linear,
     normalise,
-    run_block,
-    run_last_block,
 )
+from experiments.system.distributed import world
 
 
-class ShortcutClassifier(nn.Module):
-    """A `GPTClassifier`'s own parameters on the shortest way to the same logits.
+class OptimizedClassifier(nn.Module):
+    """A `GPTClassifier` with optimised blocks, and the same parameters under the same names.
 
     Args:
         plain: the classifier whose modules are shared.
-        depth: how many of the first blocks the inputs have behind them; None for tokens.
-        pooled: whether the inputs are what the head reads, (B, C).
-        no_padding: whether all tokens of the messages are real.
-        dtype: of the products in blocks that are run for all tokens; if None, the parameters'.
-        cast_once: keeps frozen weights in that data type, beside those of the plain model.
+        depth: number of blocks that the inputs have passed already; None for tokens.
+        is_pooled: whether the inputs are features, computed from those of that depth.
+        no_padding: whether all tokens of the examples are real.
+        dtype: as `OptimizedBlock` takes it, like the next.
+        cast_once: stores frozen weights in that data type.
 
     Raises:
-        ValueError: when the plain model drops out, so that nothing frozen stays the same.
+        ValueError: when the plain model has dropout, with which frozen layers vary.
     """
 
     def __init__(
         self,
         plain: GPTClassifier,
-        depth: int | None,
-        pooled: bool = False,
+        depth: int | None = None,
+        *,
+        is_pooled: bool = False,
         no_padding: bool = False,
         dtype: torch.dtype | None = None,
         cast_once: bool = True,
@@ -48,66 +46,69 @@ class ShortcutClassifier(nn.Module):
             raise ValueError("shortcuts need a model without dropout (drop_rate 0)")
         for name, module in plain.named_children():
             self.add_module(name, module)
-        self.token_position = plain.token_position
-        self.average_embeddings = plain.average_embeddings
-        if no_padding and (self.average_embeddings or self.token_position == "last"):
-            self.token_position = "flexible"  # the same, where all tokens are real
+        design = self.design = plain.design
+        single = None if design.average_embeddings else plain.trf_blocks[-1]
+        self.trf_blocks = nn.ModuleList(
+            SingleQueryBlock(block) if block is single else OptimizedBlock(block, dtype, cast_once)
+            for block in plain.trf_blocks
+        )
         self.depth = depth
-        self.pooled = pooled
+        self.is_pooled = is_pooled
+        self.reads_padding = not no_padding and design.token_position != "flexible"
         self.dtype = dtype
-        if dtype and cast_once:
-            whole = len(self.trf_blocks) - (not self.average_embeddings)  # the last has one query
-            self.trf_blocks = with_cast_weights(self.trf_blocks, dtype, whole)
-        self.gradient: LastingGradient | None = LastingGradient(self.tok_emb.weight)
+        self.activation_checkpointing = plain.activation_checkpointing
+        # Of several processes each would know the rows of its own tokens only.
+        self.gradient = ReusedGradient(self.tok_emb.weight) if world.size == 1 else None
 
-    def train(self, mode: bool = True) -> "ShortcutClassifier":
-        """Returns the module in training or evaluation mode.
+    @property
+    def frozen_prefix(self) -> list[nn.Module]:
+        """The modules that training does not run, because it starts from their output."""
+        if self.depth is None:
+            return []
+        if self.is_pooled:
+            return [self.tok_emb, self.pos_emb, *self.trf_blocks, self.final_norm]
+        return [self.tok_emb, self.pos_emb, *self.trf_blocks[: self.depth]]
 
-        Raises:
-            RuntimeError: when something that was computed before is to be trained after all.
-        """
-        frozen = [] if self.depth is None else [self.tok_emb, self.pos_emb]
-        frozen += self.trf_blocks[: len(self.trf_blocks) if self.pooled else self.depth or 0]
-        if any(p.requires_grad for module in frozen for p in module.parameters()):
-            raise RuntimeError("the hidden states need a frozen prefix: take shortcuts anew")
+    def train(self, mode: bool = True) -> "OptimizedClassifier":
+        """Set the mode; raise RuntimeError when a layer is trainable whose output is cached."""
+        if any(p.requires_grad for module in self.frozen_prefix for p in module.parameters()):
+            raise RuntimeError("cached activations need a frozen prefix: compute them again")
         return super().train(mode)
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Returns logits (B, K) for tokens (B, T), hidden states (B, T, C), or what is pooled."""
-        if self.pooled:
+    def forward(self, inputs: Tensor, lengths: Tensor, features_only: bool = False) -> Tensor:
+        """Return logits (B, K), or features (B, C), the input of the head.
+
+        Args:
+            inputs: tokens (B, T), activations (B, T, C) or features (B, C).
+            lengths: (B,), real tokens of each example.
+            features_only: return the features of activations.
+        """
+        if self.is_pooled and not features_only:
             return apply_linear(self.out_head, inputs)
-        x = self.embed(inputs) if self.depth is None else inputs
-        return apply_linear(self.out_head, self.pool(x, lengths, self.depth or 0))
+        x = self.embed(inputs) if self.depth is None else inputs.to(self.pos_emb.weight.dtype)
+        T, run = x.shape[1], checkpointed if self.activation_checkpointing else operator.call
+        for block in [*self.trf_blocks][self.depth or 0 : -1]:
+            x = run(block, x)  # (B, T, C)
+        last = self.trf_blocks[-1]
+        if not self.design.average_embeddings:
+            positions = torch.full_like(lengths, T - 1) if self.reads_padding else lengths - 1
+            if self.design.token_position == "first":
+                positions = torch.zeros_like(lengths)
+            x = normalise(self.final_norm, run(last, x, positions))  # (B, C)
+        else:
+            x = normalise(self.final_norm, run(last, x))  # (B, T, C)
+            if self.reads_padding:
+                x = x.mean(dim=1)
+            else:
+                is_real = torch.arange(T, device=x.device) < lengths[:, None]  # (B, T)
+                x = (x * is_real[:, :, None]).sum(dim=1) / lengths[:, None]
+        return x if features_only else apply_linear(self.out_head, x)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Returns the input of the first block, (B, T) to (B, T, C)."""
+        """Return the input of the first block, (B, T) to (B, T, C)."""
         weight = self.tok_emb.weight
-        is_trained = weight.requires_grad and torch.is_grad_enabled()
-        if is_trained and self.gradient is not None:
-            x = LookUp.apply(weight, tokens, self.gradient)
+        if self.gradient is not None and weight.requires_grad and torch.is_grad_enabled():
+            x = self.gradient.look_up(tokens)
         else:
             x = self.tok_emb(tokens)
         return x + self.pos_emb.weight[: tokens.shape[1]]
-
-    def run(self, function: Callable[..., Tensor], block: nn.Module, *inputs: Any) -> Tensor:
-        """Returns a function of a block and its inputs; all blocks are run through here."""
-        if isinstance(self.trf_blocks, RecomputedBlocks):
-            return recompute(function, block, *inputs)
-        return function(block, *inputs)
-
-    def pool(self, x: Tensor, lengths: Tensor, depth: int) -> Tensor:
-        """Returns what the head reads (B, C), from the hidden states (B, T, C) before a block."""
-        T, x = x.shape[1], x.to(self.pos_emb.weight.dtype)
-        for block in self.trf_blocks[depth:-1]:
-            x = self.run(run_block, block, x, self.dtype)
-        if not self.average_embeddings:
-            by_name = {"first": torch.zeros_like(lengths), "last": torch.full_like(lengths, T - 1)}
-            positions = by_name.get(self.token_position, lengths - 1)
-            pooled = self.run(run_last_block, self.trf_blocks[-1], x, positions)
-            return normalise(self.final_norm, pooled)
-        x = self.run(run_block, self.trf_blocks[-1], x, self.dtype)
-        x = normalise(self.final_norm, x)  # (B, T, C)
-        if self.token_position != "flexible":
-            return x.mean(dim=1)
-        is_real = torch.arange(T, device=x.device) < lengths[:, None]  # (B, T)
-        return (x * is_real[:, :, None]).sum(dim=1) / lengths[:, None]

@@ -1,184 +1,264 @@
-"""Hidden states of the frozen prefix: computed once for each distinct message, and looked up.
+"""Cached activations of the frozen prefix, computed once for each distinct example.
 
-hidden = compute_hidden_states(model, messages, depth, cache_dir)
-x = hidden.batch(numbers)  # (B, T, C)
+    model, datasets, *_ = cache_frozen_prefix(plain, datasets)  # then train as before
+
+Blocks that are never trained map the same tokens to the same activations, so that training starts
+from these. Of an example's tokens, only those are computed on which its logits depend.
 """
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from experiments.shortcuts.layers import run_block
-from experiments.shortcuts.model import ShortcutClassifier
-from experiments.shortcuts.storage import cached_values, nameless_values, prefix_key
+from experiments.config.design import Design
+from experiments.data.datasets import Splits, TextDataset
+from experiments.model.classifier import GPTClassifier
+from experiments.shortcuts.model import OptimizedClassifier
+from experiments.shortcuts.storage import load_or_compute, prefix_key, temporary_values
 from experiments.system.devices import memory_of, total_memory
-from experiments.system.distributed import add_up, agree, hand_out
+from experiments.system.distributed import world
 from experiments.system.progress import progress
-from experiments.system.torchrun import count_processes, rank
-from experiments.training.memory_workload import MEMORY_SHARE, PREFIX_TOKENS
+
+PREFIX_TOKENS = 2048  # in one batch of the frozen prefix
+POOL = 64  # examples of which the head's input is computed at once
+MEMORY_SHARE = 1 / 8  # of a device's memory; larger activations are stored elsewhere
+
+
+def needed_lengths(design: Design, dataset: TextDataset) -> Tensor:
+    """Return (N,): how many tokens of each example, from the first, its logits depend on."""
+    needed, lengths = design.needed_tokens(dataset.no_padding), dataset.lengths
+    if needed == "real":
+        return lengths
+    return torch.full_like(lengths, 1 if needed == "first" else dataset.max_length)
+
+
+def distinct_examples(design: Design, datasets: Splits) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the needed tokens of each distinct example, and the numbers (N,) of each split.
+
+    The shortest is first; a split's numbers are those of its examples among the distinct ones.
+    """
+    keys = []
+    for dataset in datasets:
+        rows = zip(dataset.tokens, needed_lengths(design, dataset), strict=True)
+        keys.append([tokens[:length].numpy().tobytes() for tokens, length in rows])
+    order = sorted(dict.fromkeys(chain(*keys)), key=len)
+    number = {key: i for i, key in enumerate(order)}
+    examples = [torch.frombuffer(bytearray(key), dtype=torch.long) for key in order]
+    return examples, [torch.tensor([number[key] for key in of_split]) for of_split in keys]
+
+
+class _OptimizedDataset:
+    """The labels and lengths of a data set, with other inputs."""
+
+    def __init__(self, plain: TextDataset, inputs_of: Callable[[list[int]], Tensor]) -> None:
+        self.plain = plain
+        self.labels = plain.labels  # (N,)
+        self.inputs_of = inputs_of
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def batch(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the inputs (B, ...), lengths (B,) and labels (B,) of some examples."""
+        return self.inputs_of(indices), self.plain.lengths[indices], self.labels[indices]
 
 
 @dataclass(frozen=True)
-class HiddenStates:
-    """The hidden states of every distinct message before one block.
+class CachedActivations:
+    """The activations of all distinct examples before one block.
 
-    They assume that embeddings and earlier blocks never change, that nothing is dropped out, and
-    the messages, mask, data type and kernels they were computed with.
+    They hold while embeddings and earlier blocks never change, without dropout, and for the
+    examples, mask, data type and kernels with which they were computed.
     """
 
-    depth: int  # blocks behind them
-    values: Tensor  # (tokens of all messages, C)
-    lengths: Tensor  # (M,), tokens of each message
-    place: str  # where they lie, in words
-    seconds: float  # what computing them cost, whenever that was
+    values: Tensor  # (tokens of all examples, C)
+    lengths: Tensor  # (M,), tokens of each example
+    place: str  # where they are stored, in words
+    seconds: float  # that computing them took, now or in an earlier run
     is_reused: bool = False
 
-    def batch(self, messages: Tensor) -> Tensor:
-        """Returns (B, T, C) for the numbers of some messages (B,), zeros after the shorter."""
-        lengths, values = self.lengths[messages], self.values
-        shape = len(messages), int(lengths.max()), values.shape[1]
-        is_pinned = values.is_cpu and torch.cuda.is_available() and values.is_pinned()
-        x = torch.zeros(shape, dtype=values.dtype, device=values.device, pin_memory=is_pinned)
-        ends = self.ends[messages]
-        for row, length, end in zip(x, lengths.tolist(), ends.tolist(), strict=True):
-            row[:length] = values[end - length : end]
-        return x
-
-    @cached_property
-    def ends(self) -> Tensor:
-        """Where each message's tokens end, (M,)."""
-        return self.lengths.cumsum(0)
+    def batch(self, numbers: Tensor, indices: Sequence[int] | Tensor) -> Tensor:
+        """Return (B, T, C), padded with zeros, for examples of a split that has `numbers` (N,)."""
+        examples = numbers[indices]
+        ends, lengths = self.lengths.cumsum(0)[examples], self.lengths[examples]
+        rows = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
+        x = pad_sequence([self.values[start:end] for start, end in rows], batch_first=True)
+        is_pinned = torch.cuda.is_available() and self.values.is_pinned()
+        return x.pin_memory() if is_pinned else x
 
 
-def prefix_batches(messages: list[Tensor], is_causal: bool) -> Iterator[list[Tensor]]:
-    """Yields batches of messages, shortest first; without the mask, of one length each."""
+def _batches(examples: list[Tensor], is_causal: bool) -> Iterator[list[Tensor]]:
+    """Yield batches of examples, shortest first; without the mask, of one length each."""
     batch: list[Tensor] = []
-    for tokens in messages:
+    for tokens in examples:
         is_full = (len(batch) + 1) * len(tokens) > PREFIX_TOKENS
         if batch and (is_full or not (is_causal or len(tokens) == len(batch[0]))):
             yield batch
             batch = []
         batch.append(tokens)
-    if batch:
-        yield batch
+    yield batch
 
 
 @torch.no_grad()
-def run_prefix(
-    model: ShortcutClassifier, messages: list[Tensor], depth: int, values: Tensor
-) -> None:
-    """Fills `values` (tokens of all messages, C) with the hidden states before block `depth`.
-
-    Several processes take the batches in turn.
-    """
-    device = model.pos_emb.weight.device
-    is_causal = not model.trf_blocks[0].att.disable_causal_mask
-    filled = 0
-    with progress("Hidden states", len(messages), "messages") as bar:
-        for number, batch in enumerate(prefix_batches(messages, is_causal)):
-            size = sum(map(len, batch))
-            if number % count_processes() != rank():
-                values[filled : filled + size] = 0
-                filled += size
+def run_prefix(model: OptimizedClassifier, examples: list[Tensor], values: Tensor) -> float:
+    """Fill (tokens of all examples, C), and return seconds; processes take batches in turn."""
+    started, device, filled = time.perf_counter(), model.pos_emb.weight.device, 0
+    is_causal = not model.design.disable_causal_mask
+    with progress("Frozen prefix", len(examples), "examples") as bar:
+        for number, batch in enumerate(_batches(examples, is_causal)):
+            part = values[filled : filled + sum(map(len, batch))]
+            filled += len(part)
+            if number % world.size != world.rank:
+                part.zero_()
                 continue
-            tokens = nn.utils.rnn.pad_sequence(batch, batch_first=True)  # (B, T)
+            tokens = pad_sequence(batch, batch_first=True)  # (B, T)
             x = model.embed(tokens.to(device))  # (B, T, C)
-            for block in model.trf_blocks[:depth]:
-                x = run_block(block, x, model.dtype)
-            x = x.to(values.device)  # at once: each copy from a GPU waits for it
-            for row, of_message in zip(x, batch, strict=True):
-                values[filled : filled + len(of_message)] = row[: len(of_message)]
-                filled += len(of_message)
-            bar.update(len(batch) * count_processes())
-    add_up(values)
+            for block in model.trf_blocks[: model.depth]:
+                x = block(x)
+            rows = [row[: len(example)] for row, example in zip(x, batch, strict=True)]
+            part.copy_(torch.cat(rows))  # at once: each copy from a GPU waits for it
+            bar.update(len(batch) * world.size)
+    world.all_reduce_sum(values)
+    return time.perf_counter() - started
 
 
-def compute_hidden_states(
-    model: ShortcutClassifier,
-    messages: list[Tensor],
-    depth: int,
-    cache_dir: Path | None = None,
-    conditions: str = "",
-    memo: dict[str, HiddenStates] | None = None,
-) -> HiddenStates:
-    """Returns the hidden states of messages before block `depth`, from the cache if it has them.
+def _load_or_compute(
+    model: OptimizedClassifier, examples: list[Tensor], path: Path | None
+) -> CachedActivations:
+    """Return activations on an accelerator that has room, in memory, or in a file.
 
-    Args:
-        model: whose embeddings and first blocks are run.
-        messages: the tokens of each.
-        depth: how many blocks are run.
-        cache_dir: where they are kept for the next run; None keeps nothing.
-        conditions: what else they depend on, such as precision and kernels.
-        memo: where the last are kept for the next call in this process.
-
-    Raises:
-        OSError: when a file is needed and cannot be written, say because the disk is full.
+    Of several processes the main one alone opens the cache; the others learn from it whether to
+    compute their part, and hold a copy of their own.
     """
-    key = ""
-    if cache_dir is not None or memo is not None:
-        key = prefix_key(model, messages, depth, conditions)
-    if memo is None:
-        return make_hidden_states(model, messages, depth, cache_dir, key)
-    if key in memo:
-        return replace(memo[key], is_reused=True)
-    memo.clear()  # first, so that two are never in memory
-    memo[key] = make_hidden_states(model, messages, depth, cache_dir, key)
-    return memo[key]
-
-
-def make_hidden_states(
-    model: ShortcutClassifier, messages: list[Tensor], depth: int, cache_dir: Path | None, key: str
-) -> HiddenStates:
-    """Returns hidden states: on an accelerator, in memory, or in a file.
-
-    That is one of the cache, under a key, or one without a name. An accelerator gets those of the
-    cache too, where it has room; else each batch is copied ahead, while the device is busy.
-
-    Of several processes the first one alone looks into the cache; the others hear from it whether
-    there is something to compute, and keep their own copy.
-    """
-    lengths = torch.tensor([len(tokens) for tokens in messages])
+    lengths = torch.tensor([len(tokens) for tokens in examples])
     weight = model.pos_emb.weight
     shape, dtype = (int(lengths.sum()), weight.shape[1]), model.dtype or weight.dtype
     size, device = math.prod(shape) * dtype.itemsize, weight.device
-    has_room = agree(device.type != "cpu" and size <= MEMORY_SHARE * memory_of(device))
-
-    def compute(values: Tensor) -> float:
-        started = time.perf_counter()
-        run_prefix(model, messages, depth, values)
-        return time.perf_counter() - started
+    has_room = world.broadcast(device.type != "cpu" and size <= MEMORY_SHARE * memory_of(device))
 
     def fill(values: Tensor) -> float:
-        agree(True)
-        return compute(values)
+        if world.broadcast(True):  # the main process has no file: all compute
+            return run_prefix(model, examples, values)
+        world.broadcast_(values)
+        return 0.0
 
-    if cache_dir is not None and rank() == 0:
-        path = cache_dir / f"{key}.hidden"
-        values, seconds, is_reused = cached_values(path, shape, dtype, fill)
+    if path is not None and world.is_main:
+        values, seconds, is_reused = load_or_compute(path, shape, dtype, fill)
+        place = f"in {path}"
         if is_reused:
-            agree(False)
-            hand_out(values)
-        values = values.to(device) if has_room else values
-        return HiddenStates(depth, values, lengths, f"in {path}", seconds, is_reused)
-    if has_room and cache_dir is None:  # with one, the first process sends what lies on the CPU
-        values, place = torch.empty(shape, dtype=dtype, device=device), f"on {device.type}"
-    elif size * count_processes() <= MEMORY_SHARE * total_memory():
-        is_pinned = device.type == "cuda"  # from where a copy waits for nothing
-        values, place = torch.empty(shape, dtype=dtype, pin_memory=is_pinned), "in memory"
+            world.broadcast(False)
+            world.broadcast_(values)
     else:
-        values, folder = nameless_values(shape, dtype)
-        place = f"in a file in {folder} that goes with the run"
-    if rank() == 0:
-        return HiddenStates(depth, values, lengths, place, fill(values))
-    if agree(None):
-        compute(values)
-    else:
-        hand_out(values)
+        if has_room and path is None:  # with a file, the main process sends from the CPU
+            values, place = torch.empty(shape, dtype=dtype, device=device), f"on {device.type}"
+        elif size * world.size <= MEMORY_SHARE * total_memory():
+            is_pinned = device.type == "cuda"  # from where a copy waits for nothing
+            values, place = torch.empty(shape, dtype=dtype, pin_memory=is_pinned), "in memory"
+        else:
+            values, folder = temporary_values(shape, dtype)
+            place = f"in a temporary file in {folder}"
+        seconds, is_reused = fill(values), False
     values = values.to(device) if has_room else values
-    return HiddenStates(depth, values, lengths, place, seconds=0.0)
+    return CachedActivations(values, lengths, place, seconds, is_reused)
+
+
+class Shortcuts(NamedTuple):
+    """What replaces the plain model and its data sets."""
+
+    model: OptimizedClassifier
+    datasets: Splits
+    report: str
+    prefix_seconds: float = 0.0  # of activations and features, as if none were reused
+    prefix_reused: bool = False
+
+
+def cache_frozen_prefix(
+    plain: GPTClassifier,
+    datasets: Splits,
+    *,
+    cache_dir: Path | None = None,
+    conditions: str = "",
+    activations: dict[str, CachedActivations] | None = None,
+    dtype: torch.dtype | None = None,
+    cast_once: bool = True,
+) -> Shortcuts:
+    """Return a model and data sets that give the same logits and gradients for less work.
+
+    Args:
+        plain: the model.
+        datasets: its data sets.
+        cache_dir: folder for files of activations that later runs reuse; None for no files.
+        conditions: what else the activations depend on, such as precision and kernels.
+        activations: holds the last ones for the next call in this process.
+        dtype: as `OptimizedClassifier` takes it, like the next.
+        cast_once: stores frozen weights in that data type.
+
+    Raises:
+        ValueError: when the model has dropout.
+        OSError: when activations need a file that cannot be written, such as on a full disk.
+    """
+    design, no_padding = plain.design, datasets.train.no_padding
+    options = {"no_padding": no_padding, "dtype": dtype, "cast_once": cast_once}
+    if design.num_frozen_blocks == 0:
+        model = OptimizedClassifier(plain, **options)
+        inputs = [partial(_cut_tokens, d.tokens, needed_lengths(design, d)) for d in datasets]
+        report = "Cached activations: none, because the first block is trained"
+        return Shortcuts(model, Splits(*map(_OptimizedDataset, datasets, inputs)), report)
+
+    # Designs that freeze all blocks share the activations of those that train the last one.
+    depth = min(design.num_frozen_blocks, design.config["n_layers"] - 1)
+    is_pooled = depth < design.num_frozen_blocks and not design.trains_final_norm
+    model = OptimizedClassifier(plain, depth, is_pooled=is_pooled, **options)
+    examples, numbers = distinct_examples(design, datasets)
+    key = prefix_key(model, examples, conditions)
+    activations = {} if activations is None else activations
+    if key in activations:
+        cached = replace(activations[key], is_reused=True)
+    else:
+        activations.clear()  # first, so that two are never in memory
+        path = None if cache_dir is None else cache_dir / f"{key}.npy"
+        cached = activations[key] = _load_or_compute(model, examples, path)
+    started = time.perf_counter()
+    if is_pooled:
+        features = map(partial(_compute_features, model, cached), datasets, numbers)
+        inputs = [of_split.__getitem__ for of_split in features]
+    else:
+        inputs = [partial(cached.batch, of_split) for of_split in numbers]
+    seconds = cached.seconds + time.perf_counter() - started
+    report = (
+        f"Cached activations: {len(examples):,} distinct examples, {depth} frozen blocks computed "
+        f"once, {cached.values.nbytes / 2**20:,.0f} MiB {cached.place}"
+    )
+    if cached.is_reused:
+        report += f", reused from an earlier run that computed them in {cached.seconds:.1f} s"
+    datasets = Splits(*map(_OptimizedDataset, datasets, inputs))
+    return Shortcuts(model, datasets, report, seconds, cached.is_reused)
+
+
+def _cut_tokens(tokens: Tensor, needed: Tensor, indices: list[int]) -> Tensor:
+    """Return tokens (B, T) of some examples, cut to the longest that is needed."""
+    return tokens[indices, : int(needed[indices].max())]
+
+
+@torch.no_grad()
+def _compute_features(
+    model: OptimizedClassifier, cached: CachedActivations, dataset: TextDataset, numbers: Tensor
+) -> Tensor:
+    """Return what the head reads of all examples of a split, (N, C)."""
+    device = model.pos_emb.weight.device
+    # Without the mask a token attends to the padding, so that only examples of one length mix.
+    size = 1 if model.design.disable_causal_mask and dataset.no_padding else POOL
+    features = []
+    for indices in torch.arange(len(dataset)).split(size):
+        x, lengths = cached.batch(numbers, indices), dataset.lengths[indices]
+        features.append(model(x.to(device), lengths.to(device), features_only=True))
+    return torch.cat(features)

@@ -1,174 +1,123 @@
-"""Hidden states in files: what they depend on, whole files or none, and the room on the disk."""
+"""Activations in files: what they depend on, whole files or none, and room on the disk.
+
+    values, seconds, is_reused = load_or_compute(folder / f"{key}.npy", shape, dtype, compute)
+
+NumPy has no bfloat16, so that each row of activations is stored as its bytes.
+"""
 
 import hashlib
-import math
 import os
-import struct
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
+import psutil
 import torch
 from filelock import FileLock
+from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 import previous_chapters
-from experiments.shortcuts.model import ShortcutClassifier
+from experiments.shortcuts.model import OptimizedClassifier
 from experiments.system.files import naming, sha256_of
 
-END = struct.Struct("<d32s")  # of a file: seconds, SHA-256
 CHUNK = 2**20  # bytes
-LARGE_FILES = Path("/var/tmp")  # noqa: S108 (what is made there has no name)
-WAY_OUT = "name another folder by TMPDIR or --cache_dir"
+LARGE_FILES = Path("/var/tmp")  # noqa: S108 (files made there have no name)
+HINT = "name another folder by TMPDIR or --cache_dir"
 
 
-def prefix_key(
-    model: ShortcutClassifier, messages: list[Tensor], depth: int, conditions: str
-) -> str:
-    """Returns a digest of all that the hidden states before block `depth` depend on."""
+def prefix_key(model: OptimizedClassifier, examples: list[Tensor], conditions: str) -> str:
+    """Return a digest of all that the activations before block `model.depth` depend on."""
     attention = model.trf_blocks[0].att
     sources = [Path(previous_chapters.__file__), *sorted(Path(__file__).parent.glob("*.py"))]
     code = [sha256_of(path) for path in sources]
-    told = (depth, attention.num_heads, attention.disable_causal_mask, torch.__version__, code)
-    digest = hashlib.sha256(f"{told} {conditions}".encode())
-    prefix = nn.ModuleList([model.tok_emb, model.pos_emb, *model.trf_blocks[:depth]])
-    for name, parameter in prefix.named_parameters():
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        digest.update(bytes_of(parameter.detach().cpu()))
-    for tokens in messages:
-        digest.update(len(tokens).to_bytes(8, "little") + tokens.numpy().tobytes())
+    prefix = nn.ModuleList([model.tok_emb, model.pos_emb, *model.trf_blocks[: model.depth]])
+    choices = (model.depth, model.dtype, attention.num_heads, attention.disable_causal_mask)
+    shapes = [(tuple(parameter.shape), parameter.dtype) for parameter in prefix.parameters()]
+    facts = (code, torch.__version__, conditions, choices, shapes, [*map(len, examples)])
+    digest = hashlib.sha256(repr(facts).encode())
+    for parameter in prefix.parameters():
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+    for tokens in examples:
+        digest.update(tokens.numpy())
     return digest.hexdigest()
 
 
-class Cached(NamedTuple):
-    """Hidden states of the cache."""
+def load_or_compute(
+    path: Path, shape: tuple[int, int], dtype: torch.dtype, compute: Callable[[Tensor], float]
+) -> tuple[Tensor, float, bool]:
+    """Return activations mapped from an .npy file, seconds, and whether they are reused.
 
-    values: Tensor
-    seconds: float  # what computing them cost, whenever that was
-    is_reused: bool
-
-
-def cached_values(
-    path: Path, shape: tuple[int, int], dtype: torch.dtype, fill: Callable[[Tensor], float]
-) -> Cached:
-    """Returns hidden states mapped from a file, which is computed first where it is not whole.
-
-    The file ends with the seconds that it cost, and a digest of its name, these, and its content:
-    one that was cut short, or belongs to something else, is computed again. A lock lets two
-    processes share one computation.
+    A file that is missing, cut short, damaged or renamed is computed first: a note next to it holds
+    a digest of its name, its content and the seconds that it took. A lock lets two processes share
+    one computation.
 
     Args:
         path: of the file.
-        shape: of the hidden states.
-        dtype: of the hidden states.
-        fill: computes them, and returns the seconds that this took.
+        shape: (tokens, C).
+        dtype: of the activations.
+        compute: fills a tensor, and returns the seconds that it took.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    size = math.prod(shape) * dtype.itemsize
-    with FileLock(f"{path}.lock"):
-        if path.is_file() and path.stat().st_size == size + END.size:
-            with path.open("rb") as file:
-                values = mapped(file, shape, dtype, mode="c")
-                file.seek(size)
-                seconds, digest = END.unpack(file.read())
-                if digest == digest_of(path.name, seconds, values):
-                    return Cached(values, seconds, is_reused=True)
-        part = path.with_name(path.name + ".part")  # of an interrupted run, if there is one
-        with naming(part), part.open("w+b") as file:
-            values = mapped(file, shape, dtype)
-            seconds = fill(values)
-            file.seek(size)
-            file.write(END.pack(seconds, digest_of(path.name, seconds, values)))
-        del values  # Windows renames no file that is mapped
+    note, part = path.with_suffix(".sha256"), path.with_suffix(".part")
+    with FileLock(f"{path}.lock"):  # makes the folder
+        if path.is_file() and note.is_file():
+            digest, _, took = note.read_text(errors="replace").partition(" ")
+            if digest == _digest_of(path, took):
+                return _view(open_memmap(path, "c"), dtype), float(took), True
+        with naming(part):  # replaces what an interrupted run left
+            rows = open_memmap(part, "w+", np.uint8, (shape[0], shape[1] * dtype.itemsize))
+            with part.open("r+b") as file:
+                _reserve(file, rows.offset, rows.size)
+            seconds = compute(_view(rows, dtype))
+            note.write_text(f"{_digest_of(part, str(seconds))} {seconds}")
+        del rows  # Windows renames no file that is mapped
         part.replace(path)
-        with path.open("rb") as file:
-            return Cached(mapped(file, shape, dtype, mode="c"), seconds, is_reused=False)
+        return _view(open_memmap(path, "c"), dtype), seconds, False
 
 
-def digest_of(name: str, seconds: float, values: Tensor) -> bytes:
-    """Returns the SHA-256 of a name, of what hidden states cost, and of themselves."""
-    digest = hashlib.sha256(f"{name} {seconds}".encode())
-    digest.update(bytes_of(values))
-    return digest.digest()
-
-
-def bytes_of(values: Tensor) -> np.ndarray:
-    """Returns the bytes of a tensor on the CPU, whatever its data type; NumPy has no bfloat16."""
-    return values.contiguous().view(torch.uint8).numpy()
-
-
-def nameless_values(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Path]:
-    """Returns room for hidden states in a file that goes when it is unmapped, and its folder.
-
-    Raises:
-        OSError: when no folder for temporary files has the room.
-    """
-    folder = temporary_folder()
+def temporary_values(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Path]:
+    """Return room for activations in a file without a name, and its folder, or raise OSError."""
+    folder, in_bytes = _temporary_folder(), (shape[0], shape[1] * dtype.itemsize)
+    size = in_bytes[0] * in_bytes[1]
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            return mapped(file, shape, dtype), folder
+            _reserve(file, 0, size)
+            return _view(np.memmap(file, np.uint8, shape=in_bytes), dtype), folder
     except OSError as error:
-        size = math.prod(shape) * dtype.itemsize / 2**20
-        told = f"{error.strerror} for {size:,.0f} MiB of hidden states, {WAY_OUT}"
-        raise OSError(error.errno, told, str(folder)) from error
+        problem = f"{error.strerror} for {size / 2**20:,.0f} MiB of activations: {HINT}"
+        raise OSError(error.errno, problem, str(folder)) from error
 
 
-def temporary_folder() -> Path:
-    """Returns the system's folder for temporary files, or the one for large ones.
+def _view(rows: np.memmap, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(rows).view(dtype)
 
-    Some systems hold the first in memory, which a file there would take instead of sparing it.
 
-    Raises:
-        OSError: when both lie in memory.
-    """
+def _digest_of(path: Path, seconds: str) -> str:
+    with path.open("rb") as file:
+        start = partial(hashlib.sha256, (path.stem + seconds).encode())
+        return hashlib.file_digest(file, start).hexdigest()
+
+
+def _reserve(file: BinaryIO, start: int, size: int) -> None:
+    """Take room on the disk, or raise OSError; a write to a mapping would end the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), start, size)
+        return
+    file.seek(start)
+    for done in range(0, size, CHUNK):  # macOS, Windows
+        file.write(bytes(min(CHUNK, size - done)))
+
+
+def _temporary_folder() -> Path:
+    """Return a folder for temporary files that is on a disk; some systems have one in memory."""
+    types = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
     first = Path(tempfile.gettempdir())
     for folder in (first, LARGE_FILES):
-        if os.access(folder, os.W_OK) and not lies_in_memory(folder):
+        parents = (folder.resolve(), *folder.resolve().parents)
+        type_ = next((types[path] for path in parents if path in types), "")
+        if os.access(folder, os.W_OK) and type_ not in ("tmpfs", "ramfs"):
             return folder
-    raise OSError(f"{first} lies in memory, which hidden states would fill: {WAY_OUT}")
-
-
-def lies_in_memory(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
-    """Says whether files of a folder take memory and no disk, as Linux's tmpfs has it.
-
-    Source: the manual page proc_pid_mountinfo(5).
-    """
-    if not mounts.is_file():
-        return False
-    device = folder.stat().st_dev
-    for line in mounts.read_text(errors="replace").splitlines():
-        mount, _, file_system = line.partition(" - ")
-        if mount.split()[2] == f"{os.major(device)}:{os.minor(device)}":
-            return file_system.split()[0] in ("tmpfs", "ramfs")
-    return False
-
-
-def mapped(file: BinaryIO, shape: tuple[int, int], dtype: torch.dtype, mode: str = "r+") -> Tensor:
-    """Returns a tensor over an open file, which first gets its room on the disk if written to.
-
-    Raises:
-        OSError: when the disk is full.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    if mode == "r+":
-        take_room(file, size)
-    numbers = np.memmap(file, np.uint8, mode, shape=(size,))
-    return torch.from_numpy(numbers).view(dtype).view(shape)
-
-
-def take_room(file: BinaryIO, size: int) -> None:
-    """Gives an empty file its size and its room on the disk.
-
-    A file can have the one without the other; the process would then die at a later write.
-
-    Raises:
-        OSError: when the disk is full.
-    """
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-        return
-    for start in range(0, size, CHUNK):  # macOS, Windows
-        file.write(bytes(min(CHUNK, size - start)))
-    file.flush()
+    raise OSError(f"{first} is in memory, which activations would fill: {HINT}")

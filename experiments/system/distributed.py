@@ -1,255 +1,244 @@
-"""Several processes on one run: what each computes, and how that comes together.
+"""The processes that make one run together, which torchrun starts.
 
     torchrun --nproc_per_node=2 additional_experiments.py --row 5
 
-    with joined(device):
-        ...  # the same program in every process
+    with process_group(device):
+        loss = world.all_reduce_sum(loss)
 
-All processes draw the same random numbers, and so the same batches in the same order. Message m of
-a pass is computed by process m mod N. A process's loss is its part of the batch's: the sum over its
-own messages, divided by the count of all; so losses and gradients add up, and one all-reduce a step
-makes them those of one process. DistributedDataParallel would do with more code: it takes the mean
-over processes, as if their shares were equal, and waits for a backward pass of each in every batch,
-of which a process without a message has none.
+All processes draw the same random numbers, and so the same batches in the same order. Example m of
+a pass is computed by process m mod N. A process's loss is its part of the batch's loss: the sum
+over its own examples, divided by the number of all; so losses and gradients add up, and one
+all-reduce per step makes them those of one process. DistributedDataParallel would take more code:
+it averages over processes as if their shares were equal, and expects a backward pass of each
+process in every batch, which a process without an example does not have.
 
-With one process every function here gives back what it was given.
+`world` knows the processes; for one process, each of its methods returns what it is given.
 
-Source: Li et al. 2020, "PyTorch Distributed", arXiv 2006.15704.
+Sources: Li et al. 2020, "PyTorch Distributed", arXiv 2006.15704; PyTorch's documentation of
+torchrun, "Environment Variables".
 """
 
 import atexit
+import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, distributed, nn
 
-from experiments.system.terminal import SIGNALS, say_stopped
-from experiments.system.torchrun import count_processes, is_launched, rank
+TIMEOUT = timedelta(days=1)  # one process downloads while the others wait
+SMALL_GRADIENT = 2**18  # elements, up to which gradients are sent together
+EXIT_TIMEOUT = 10  # seconds in which a process that ends reports its status
 
-PATIENCE = timedelta(days=1)  # for a process that downloads what the others wait for
-SMALL = 2**18  # numbers of a gradient that is sent along with others
-FAREWELL = 10  # seconds, within which a process that ends leaves its last word
-LAST_WORD = "last word of process "  # key of the common store
-DONE, STOPPED, LOST = "is done", "was stopped", "lost the others"
-
-# ------------------------------------------------------------------------------- coming together
+# -------------------------------------------------------------------------------------- the world
 
 
-def add_up(x: Tensor) -> Tensor:
-    """Returns the sum of a tensor over all processes, in its place."""
-    if count_processes() > 1:
-        dist.all_reduce(x)
-    return x
+class World:
+    """The processes of a run; what torchrun says of them in the environment needs no PyTorch."""
 
+    @property
+    def is_launched(self) -> bool:
+        """Whether torchrun started this process."""
+        return "TORCHELASTIC_RUN_ID" in os.environ
 
-def largest(number: float, device: torch.device) -> float:
-    """Returns the largest of a number that each process has."""
-    if count_processes() == 1:
-        return number
-    x = torch.tensor(number, device=device, dtype=torch.float32)
-    dist.all_reduce(x, dist.ReduceOp.MAX)
-    return x.item()
+    @property
+    def rank(self) -> int:
+        """Number of this process among all, from 0."""
+        return self._number("RANK", 0)
 
+    @property
+    def local_rank(self) -> int:
+        """Number of this process on its machine, which is that of its GPU."""
+        return self._number("LOCAL_RANK", 0)
 
-def add_up_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Gives every process the sum of all processes' gradients; a sharded one is summed already."""
-    if count_processes() == 1:
-        return
-    from torch.distributed.tensor import DTensor  # takes a second
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        return self._number("WORLD_SIZE", 1)
 
-    small = []
-    for parameter in parameters:
-        if isinstance(parameter, DTensor):
-            continue
-        if parameter.grad is None:  # no message of this process was in the step
-            parameter.grad = torch.zeros_like(parameter)
-        if parameter.numel() > SMALL:
-            dist.all_reduce(parameter.grad)
-        else:
-            small.append(parameter.grad)
-    if small:  # a message between processes has its price, however short
-        together = add_up(torch.cat([gradient.flatten() for gradient in small]))
-        for gradient, whole in zip(small, together.split([g.numel() for g in small]), strict=True):
-            gradient.copy_(whole.view_as(gradient))
+    @property
+    def local_size(self) -> int:
+        """Number of processes on this machine, which share its memory."""
+        return self._number("LOCAL_WORLD_SIZE", 1)
 
+    @property
+    def is_main(self) -> bool:
+        """Whether this process prints and writes files."""
+        return self.rank == 0
 
-def interleave(rows: Tensor, total: int, device: torch.device) -> Tensor:
-    """Returns (total, ...), the rows of all processes in the order of the pass, on the CPU.
+    def _number(self, variable: str, default: int) -> int:
+        return int(os.environ[variable]) if self.is_launched else default
 
-    Args:
-        rows: of this process's messages.
-        total: messages of the pass.
-        device: where the processes can add up.
-    """
-    if count_processes() == 1:
-        return rows
-    whole = torch.zeros(total, *rows.shape[1:], dtype=rows.dtype, device=device)
-    whole[rank() :: count_processes()] = rows.to(device)
-    return add_up(whole).cpu()
+    def broadcast(self, value: Any) -> Any:
+        """Return the main process's value in every process."""
+        if self.size == 1:
+            return value
+        import torch.distributed as dist
 
-
-def agree(value: Any) -> Any:
-    """Returns the first process's value in every process."""
-    values = [value]
-    if count_processes() > 1:
+        values = [value]
         dist.broadcast_object_list(values)
-    return values[0]
+        return values[0]
+
+    def broadcast_(self, x: "Tensor") -> None:
+        """Fill a tensor with the main process's values, in place."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.broadcast(x, src=0)
+
+    def all_reduce_sum(self, x: "Tensor") -> "Tensor":
+        """Return the sum of a tensor over all processes, in place."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.all_reduce(x)
+        return x
+
+    def all_reduce_max(self, number: float, device: "torch.device") -> float:
+        """Return the largest value of a number over all processes."""
+        if self.size == 1:
+            return number
+        import torch
+        import torch.distributed as dist
+
+        x = torch.tensor(number, device=device, dtype=torch.float32)
+        dist.all_reduce(x, dist.ReduceOp.MAX)
+        return x.item()
+
+    def sum_gradients(self, parameters: Iterable["nn.Parameter"]) -> None:
+        """Give every process the sum of all gradients; sharded ones are summed already."""
+        if self.size == 1:
+            return
+        import torch
+        from torch.distributed.tensor import DTensor
+
+        small = []
+        for parameter in parameters:
+            if isinstance(parameter, DTensor):
+                continue
+            if parameter.grad is None:  # no example of this process was in the step
+                parameter.grad = torch.zeros_like(parameter)
+            if parameter.numel() > SMALL_GRADIENT:
+                self.all_reduce_sum(parameter.grad)
+            else:
+                small.append(parameter.grad)
+        if small:  # each message between processes has a fixed cost
+            total = self.all_reduce_sum(torch.cat([gradient.flatten() for gradient in small]))
+            parts = total.split([gradient.numel() for gradient in small])
+            for gradient, part in zip(small, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+
+    def gather_rows(self, rows: "Tensor", total: int, device: "torch.device") -> "Tensor":
+        """Return (total, ...), the rows of all processes in the order of the pass, on the CPU.
+
+        Args:
+            rows: of this process's examples.
+            total: examples of the pass.
+            device: where the processes can sum tensors.
+        """
+        if self.size == 1:
+            return rows
+        import torch
+
+        whole = torch.zeros(total, *rows.shape[1:], dtype=rows.dtype, device=device)
+        whole[self.rank :: self.size] = rows.to(device)
+        return self.all_reduce_sum(whole).cpu()
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Let the main process do alone what the others then find done, such as a download."""
+        if self.size == 1:
+            yield
+            return
+        import torch.distributed as dist
+
+        if not self.is_main:
+            dist.barrier()
+        yield
+        if self.is_main:
+            dist.barrier()
 
 
-def hand_out(x: Tensor) -> None:
-    """Gives a tensor the first process's values in every process."""
-    if count_processes() > 1:
-        dist.broadcast(x, src=0)
+world = World()
+
+# ------------------------------------------------------------------------------- start and end
+
+_STATUS = "status of process "  # key in the common store
+_DONE, _INTERRUPTED, _DISCONNECTED = "done", "interrupted", "disconnected"
 
 
 @contextmanager
-def first_goes_ahead() -> Iterator[None]:
-    """Lets the first process do alone what the others then find done, say a download."""
-    if count_processes() > 1 and rank() > 0:
-        dist.barrier()
-    yield
-    if count_processes() > 1 and rank() == 0:
-        dist.barrier()
-
-
-# ---------------------------------------------------------------------------------- joint shares
-
-
-class SharedBatches:
-    """A loader's batches, with inputs of this process's messages only.
-
-    Yields (inputs, lengths, own, labels): the inputs of its own messages (b,), or of one that does
-    not count where it has none; `own`, (b,), which of the batch's they are; and the labels (B,) of
-    all, its own first.
+def process_group(device_name: str) -> Iterator[None]:
+    """Connect the processes that torchrun started, and end all of them when one ends early.
 
     Args:
-        loader: of lists of indices.
-        dataset: whose `batch` makes inputs, lengths and labels of them.
-    """
-
-    def __init__(self, loader: Iterable[list[int]], dataset: Any) -> None:
-        self.loader = loader
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        seen = 0
-        for indices in self.loader:
-            first = (rank() - seen) % count_processes()
-            own = list(range(first, len(indices), count_processes()))
-            others = [i for i in range(len(indices)) if i not in own]
-            *inputs, _ = self.dataset.batch([indices[i] for i in own or [0]])
-            labels = self.dataset.labels[[indices[i] for i in own + others]]
-            yield *inputs, torch.tensor(own, dtype=torch.long), labels
-            seen += len(indices)
-
-
-class OwnMessages(nn.Module):
-    """A classifier that gives logits of this process's messages only, as `SharedBatches` has them.
-
-    Args:
-        model: the classifier.
-        num_classes: what it tells apart.
-        in_step: whether processes have to run it together, as where each holds a shard of it;
-            else a batch without a message of its own costs a process nothing.
-    """
-
-    def __init__(self, model: nn.Module, num_classes: int, in_step: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.num_classes = num_classes
-        self.in_step = in_step
-
-    def forward(self, inputs: Tensor, lengths: Tensor, own: Tensor) -> Tensor:
-        """Returns logits (b, K) of the process's own messages."""
-        if self.in_step or len(own):
-            return self.model(inputs, lengths)[: len(own)]
-        return torch.zeros(0, self.num_classes, device=inputs.device, requires_grad=True)
-
-
-# -------------------------------------------------------------------------------- joining, ending
-
-
-@contextmanager
-def joined(device: torch.device) -> Iterator[None]:
-    """Connects the processes that torchrun started, and ends all of them when one ends early.
-
-    Args:
-        device: where this process computes.
+        device_name: of the device where this process computes, as `--device` has it.
 
     Raises:
-        ChildProcessError: in the first process, when another one failed; says how.
+        ChildProcessError: in the main process, when another one failed; says how.
     """
-    if not is_launched():
+    if not world.is_launched:
         yield
         return
-    store, number, total = next(dist.rendezvous("env://", timeout=PATIENCE))
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE, store=store, rank=number, world_size=total)
+    import torch.distributed as dist
+
+    from experiments.system.devices import select_device
+    from experiments.system.terminal import SIGNALS, print_interrupted
+
+    store, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    backend = "cpu:gloo,cuda:nccl" if select_device(device_name).type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
     try:
         yield
-        store.set(f"{LAST_WORD}{number}", DONE)
-        wait_for_all(store, total)  # who leaves earlier may cut off what another still receives
+        store.set(f"{_STATUS}{rank}", _DONE)
+        while not store.check([f"{_STATUS}{number}" for number in range(size)]):
+            time.sleep(0.01)  # leaving earlier could cut off what another process still receives
     except BaseException as error:
         for each in SIGNALS:  # torchrun sends one when a process fails; this one is ending anyway
             signal.signal(each, signal.SIG_IGN)
-        store.set(f"{LAST_WORD}{number}", last_word(error))
-        dist.destroy_process_group()  # first, so that who waits for this process goes on
-        was_stopped = isinstance(error, SystemExit)
-        if number == 0 and (was_stopped or is_of_connection(error)):
-            failures = failures_of_others(store, total, silent=STOPPED if was_stopped else LOST)
-            if failures or not was_stopped:
-                atexit.unregister(say_stopped)
-                told = "; ".join(failures) or "the other processes are out of reach"
-                raise ChildProcessError(told) from error
+        store.set(f"{_STATUS}{rank}", _status_of(error))
+        dist.destroy_process_group()  # first, so that processes that wait for this one continue
+        is_interrupted = isinstance(error, SystemExit)
+        if rank == 0 and (is_interrupted or _is_disconnected(error)):
+            expected = _INTERRUPTED if is_interrupted else _DISCONNECTED
+            failures = _failures_of_others(store, size, expected)
+            if failures or not is_interrupted:
+                atexit.unregister(print_interrupted)
+                reason = "; ".join(failures) or "the other processes cannot be reached"
+                raise ChildProcessError(reason) from error
         raise
     dist.destroy_process_group()
 
 
-def wait_for_all(store: dist.Store, total: int) -> None:
-    """Waits until all processes have left a last word; a signal ends the wait."""
-    while not store.check([f"{LAST_WORD}{number}" for number in range(total)]):
-        time.sleep(0.01)
+def _is_disconnected(error: BaseException) -> bool:
+    import torch.distributed as dist
 
-
-def is_of_connection(error: BaseException) -> bool:
-    """Says whether an error is that other processes cannot be reached, say because they ended."""
     return isinstance(error, dist.DistError) or "gloo" in str(error)  # which has no type of its own
 
 
-def last_word(error: BaseException) -> str:
-    """Returns what a process that ends says of itself to the others."""
+def _status_of(error: BaseException) -> str:
     if isinstance(error, SystemExit):
-        return STOPPED
-    if is_of_connection(error):
-        return LOST
-    is_told = isinstance(error, OSError | ValueError | MemoryError)
-    return str(error) if is_told else f"{type(error).__name__}: {error}"
+        return _INTERRUPTED
+    if _is_disconnected(error):
+        return _DISCONNECTED
+    is_expected = isinstance(error, OSError | ValueError | MemoryError)
+    return str(error) if is_expected else f"{type(error).__name__}: {error}"
 
 
-def failures_of_others(store: dist.Store, total: int, silent: str) -> list[str]:
-    """Returns how the first of the other processes failed, or which ended without a word.
-
-    Args:
-        store: where they leave their last words.
-        total: number of processes.
-        silent: a word that tells of no failure, beside those of who is done or lost others.
-    """
-    keys = {number: f"{LAST_WORD}{number}" for number in range(1, total)}
-    until, quiet = time.monotonic() + FAREWELL, (DONE, LOST, silent)
+def _failures_of_others(store: "distributed.Store", size: int, expected: str) -> list[str]:
+    """Return how the first of the other processes failed, or which ended without a status."""
+    keys = {number: f"{_STATUS}{number}" for number in range(1, size)}
+    until, no_failure = time.monotonic() + EXIT_TIMEOUT, (_DONE, _DISCONNECTED, expected)
     while time.monotonic() < until:
-        words = {n: store.get(key).decode() for n, key in keys.items() if store.check([key])}
-        if told := [f"process {n}: {w}" for n, w in words.items() if w not in quiet]:
-            return told
-        if len(words) == len(keys):
+        found = {n: store.get(key).decode() for n, key in keys.items() if store.check([key])}
+        if failed := [f"process {n}: {s}" for n, s in found.items() if s not in no_failure]:
+            return failed
+        if len(found) == len(keys):
             return []
         time.sleep(0.05)
-    return [f"process {n}: ended without a word (killed?)" for n in keys if n not in words]
+    return [f"process {n}: ended without a status (killed?)" for n in keys if n not in found]

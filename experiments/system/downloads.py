@@ -1,220 +1,265 @@
-"""From addresses to verified files: downloads that are checked, resumed, and locked.
+"""Downloads of published files, each identified by its SHA-256.
 
-    path = fetch(RemoteFile(names=("model.safetensors",), sha256=..., addresses=(...)), folder)
+    path = fetch(hub_file("openai-community/gpt2", revision, "vocab.json", sha256), folder)
 
-Every file is known by its SHA-256. One that is already here is used once its digest is right; else
-it is downloaded beside its place, checked, and only then renamed, so that a file under its final
-name is whole. A download that was cut off goes on where it stopped. Every address but a mirror of
-the hub that the user names has to be https.
+A file that is on this machine is used, and a download gets its name once its digest is checked.
+Files of the Hugging Face hub are transferred by `huggingface_hub`, zips by pooch. Of the former,
+`http_get` is used, since `hf_hub_download` deletes what it has when it is interrupted; here the
+next run resumes.
 """
 
-import hashlib
-import time
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+import logging
+import os
+import re
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-import requests
 from filelock import FileLock
-from urllib3.exceptions import HTTPError
 
-from experiments.system.files import naming, sha256_of, write_whole
-from experiments.system.hub import offline_variable
-from experiments.system.known_files import Needed, RemoteFile, find, how_to_place
+from experiments.system.files import check_digest, naming, sha256_of
 from experiments.system.progress import progress
-from experiments.system.sessions import hint_at, open_session
 
-TIMEOUT = (10, 30)  # seconds: to connect, and between two pieces of the answer
-PATIENCE = 30  # seconds in which an address has to bring the bytes below
-PIECE = 1 << 16  # bytes; an address is given up when a request brings less
-
-# ------------------------------------------------------------------------- what there is to fetch
+TIMEOUT = (10, 30)  # seconds, to connect to the address of a zip and without data from it
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_HINTS = {  # a pattern in the reason of a failure
+    "CERTIFICATE_VERIFY_FAILED": "REQUESTS_CA_BUNDLE or SSL_CERT_FILE names trusted certificates",
+    r"\b401\b": "HF_TOKEN identifies you at the hub: set it, or unset one that has expired",
+    r"\b403\b": "HTTPS_PROXY names a proxy, NO_PROXY hosts to request without it",
+    r"\b407\b": "HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT identifies you at the proxy",
+    r"\b429\b": "wait some minutes",
+    "codec can't encode": "HF_TOKEN, or the file of the token, has characters that no token has",
+}
 
 
 class DownloadError(OSError):
-    """A file cannot be had; the message says why, and how to place all that is missing by hand."""
+    """A file cannot be downloaded; the message says why, and how to place it by hand."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A published file."""
+
+    names: tuple[str, ...]  # that it may have in its folder; it is saved under the first
+    sha256: str
+    addresses: tuple[str, ...]  # tried in this order
+    size: int | None = None  # bytes, if known
+    zip_member: str | None = None  # if the addresses serve a zip that contains the file
+    zip_sha256: str | None = None  # of that zip
+    copies: tuple[Path, ...] = ()  # where else on this machine it may be
+
+
+def hub_file(
+    repository: str, revision: str, name: str, sha256: str, size: int | None = None
+) -> RemoteFile:
+    """Return a file of the Hugging Face hub, or of the mirror that `HF_ENDPOINT` names.
+
+    Copies in the hub's cache count under any revision and any owner of the repository.
+    """
+    from huggingface_hub import constants
+
+    endpoint = os.environ.get("HF_ENDPOINT", "").strip() or "https://huggingface.co"
+    if not re.match("https?://[^/]", endpoint):
+        example = "an address such as https://huggingface.co"
+        raise ValueError(f"HF_ENDPOINT must be {example}, got {_hide(endpoint)!r}")
+    address = f"{endpoint.rstrip('/')}/{repository}/resolve/{revision}/{name}"
+    cache, model = Path(constants.HF_HUB_CACHE), repository.rpartition("/")[2]
+    blobs = cache.glob(f"models--*/blobs/{sha256}")
+    files = cache.glob(f"models--*{model}/snapshots/*/{name}")
+    return RemoteFile((name,), sha256, (address,), size, copies=(*sorted(blobs), *sorted(files)))
+
+
+# --------------------------------------------------------------------------- files of this machine
+
+
+def find(file: RemoteFile, folder: Path, verify: bool = False) -> Path | None:
+    """Return where on this machine a file is, or None; `verify` as in `sha256_of`.
+
+    Raises:
+        ValueError: if the folder has another file of that name.
+    """
+    for path in (folder / name for name in file.names):
+        if path.is_file():
+            check_digest(path, file.sha256, verify)
+            return path
+    for path in file.copies:
+        with suppress(OSError):  # another user's
+            is_candidate = path.is_file() and file.size in (None, path.stat().st_size)
+            if is_candidate and sha256_of(path, verify) == file.sha256:
+                return path
+    return None
+
+
+def how_to_place(file: RemoteFile, folder: Path) -> str:
+    """Return how to place a file by hand, in one sentence."""
+    what = f"the member {file.zip_member} of the zip at" if file.zip_member else "the file at"
+    where = _hide(" or ".join(file.addresses))
+    return f"Save {what} {where} as {folder / file.names[0]} (SHA-256 {file.sha256})."
+
+
+def offline_variable() -> str | None:
+    """Return the environment variable by which the user forbids downloads, or None."""
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # the first that is set counts
+    name = next((name for name in names if os.environ.get(name)), None)
+    return name if name and os.environ[name].upper() in ("1", "ON", "YES", "TRUE") else None
+
+
+@contextmanager
+def naming_missing(missing: Callable[[], Sequence[str]]) -> Iterator[None]:
+    """Name all missing files in the error of a `with` in which one cannot be downloaded.
+
+    Args:
+        missing: returns how to place each file that is not on this machine.
+    """
+    if (sentences := missing()) and (variable := offline_variable()):
+        raise DownloadError(f"{variable} forbids downloads. " + "\n".join(sentences))
+    try:
+        yield
+    except DownloadError as error:
+        others = [sentence for sentence in missing() if sentence not in str(error)]
+        raise DownloadError("\n".join([str(error), *others])) from error
+
+
+# --------------------------------------------------------------------------------------- downloads
 
 
 def fetch(file: RemoteFile, folder: Path, verify: bool = False) -> Path:
-    """Returns where the verified file lies: in its folder, or as a copy elsewhere on this machine.
+    """Return where a verified file is; download it to its folder if it is missing.
 
-    Args:
-        file: what to fetch.
-        folder: where it is looked for first, and where a download goes.
-        verify: computes the digest of what is here even if it is remembered.
+    Of several processes, one downloads and the others wait.
 
     Raises:
-        ValueError: when a file of that name with another digest lies in the folder. It stays.
-        DownloadError: when no address gives the file, or the user forbids to ask.
+        ValueError: if the folder has another file of that name, which is not changed.
+        DownloadError: if no address serves the file, or downloads are forbidden.
+        OSError: if it cannot be written.
     """
-    return fetch_all([(file, folder)], verify)[0]
+    if found := find(file, folder, verify):
+        return found
+    if variable := offline_variable():
+        raise DownloadError(f"{variable} forbids downloads. {how_to_place(file, folder)}")
+    import httpx2
 
-
-def fetch_all(needed: Sequence[Needed], verify: bool = False) -> list[Path]:
-    """Returns where each of some files lies, as `fetch` does; one error names all that is missing.
-
-    They are looked for before the first is downloaded. When one cannot be had, the next ones are
-    not asked for.
-    """
-    paths = [find(file, folder, verify) for file, folder in needed]
-    missing = [number for number, path in enumerate(paths) if path is None]
-    by_hand = [how_to_place(*needed[number]) for number in missing]
-    if missing and (forbids := offline_variable()):
-        raise DownloadError(f"{forbids} forbids downloads. " + "\n".join(by_hand))
-    for done, number in enumerate(missing, start=1):
-        try:
-            paths[number] = fetch_missing(*needed[number])
-        except DownloadError as error:
-            rest = ["Missing besides:", *by_hand[done:]] if by_hand[done:] else []
-            raise DownloadError("\n".join([str(error), *rest])) from error
-    return paths
-
-
-def fetch_missing(file: RemoteFile, folder: Path) -> Path:
-    """Returns where a file lies after its download; of two processes, one waits for the other."""
     folder.mkdir(parents=True, exist_ok=True)
     destination = folder / file.names[0]
+    download = _download_member if file.zip_member else _download_from_hub
+    lines = [f"{destination} could not be downloaded:"]
     with FileLock(f"{destination}.lock"):
-        if (found := find(file, folder)) is not None:  # another process was faster
+        if found := find(file, folder):  # another process has downloaded it
             return found
-        download(file, destination)
-    return destination
-
-
-# -------------------------------------------------------------------------------------- downloads
-
-
-def download(file: RemoteFile, destination: Path) -> None:
-    """Downloads from the first address that serves the file; names them all when none does."""
-    part = destination.with_name(destination.name + ".part")
-    reasons = []
-    with open_session() as session:
+        _set_certificates()
         for address in file.addresses:
             try:
-                return obtain(session, file, address, part, destination)
-            except (requests.RequestException, ValueError) as error:
-                reasons.append(f"  {address}: {error}{hint_at(error, address)}")
-    problem = f"{destination} could not be downloaded:"
-    raise DownloadError("\n".join([problem, *reasons, how_to_place(file, destination.parent)]))
+                with naming(destination):
+                    download(file, address, destination)
+                return destination
+            except (OSError, ValueError, httpx2.HTTPError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # of the disk, not of the address
+                lines.append(f"  {_hide(address)}: {_describe(error)}")
+    mirror = [] if file.zip_member else ["HF_ENDPOINT can name a mirror of the hub."]
+    raise DownloadError("\n".join([*lines, *mirror, how_to_place(file, folder)]))
 
 
-def obtain(
-    session: requests.Session, file: RemoteFile, address: str, part: Path, destination: Path
-) -> None:
-    """Completes `part` from one address, checks it, and moves it to its place."""
-    resumed = part.exists()
-    receive(session, file, address, part)
-    try:
-        install(file, part, destination)
-    except ValueError:
-        if not resumed:
-            raise
-        receive(session, file, address, part)  # the old part was at fault: from the start
-        install(file, part, destination)
+def _download_member(file: RemoteFile, address: str, destination: Path) -> None:
+    """Download a zip, and extract the file from it."""
+    import pooch
+
+    pooch.get_logger().setLevel(logging.ERROR)
+    print(f"Downloading {destination.name}")
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as folder:
+        (path,) = pooch.retrieve(
+            address,
+            known_hash=file.zip_sha256,
+            path=folder,
+            fname="zip",
+            processor=pooch.Unzip(members=[file.zip_member]),
+            downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
+        )
+        check_digest(Path(path), file.sha256)
+        Path(path).replace(destination)
 
 
-def receive(session: requests.Session, file: RemoteFile, address: str, part: Path) -> None:
-    """Appends to `part` what is missing of a file, in as many requests as it takes.
-
-    Raises:
-        requests.RequestException: when a request fails and has brought less than a piece.
-        ValueError: when the address serves a web page, or something of another size.
-        OSError: when it cannot be written.
-    """
+def _download_from_hub(file: RemoteFile, address: str, destination: Path) -> None:
+    """Download a file of the hub, or complete what an interrupted download has left."""
+    part = destination.with_name(f"{destination.name}.part")
     while True:
-        before = size_of(part)
+        is_resumed = part.exists()
         try:
-            return receive_rest(session, file, address, part)
-        except requests.RequestException:
-            if size_of(part) < before + PIECE:
-                raise
-
-
-def receive_rest(session: requests.Session, file: RemoteFile, address: str, part: Path) -> None:
-    """Makes one request for all that `part` does not hold yet."""
-    start, size = size_of(part), file.served_size
-    headers = {"Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    with session.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if start and response.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # nothing is missing
-        response.raise_for_status()
-        if response.status_code != requests.codes.partial_content:
-            start = 0
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else size
-        kind = response.headers.get("Content-Type", "")
-        if kind.startswith("text/html") or (size is not None and total != size):
-            raise ValueError(
-                f"serves {total} bytes of {kind or 'unknown type'}, expected {size or 'a file'}"
-            )
-        bar = progress(f"Downloading {part.stem}", total, "B", done=start)
-        with naming(part), part.open("ab" if start else "wb") as out, bar as shown:
-            for piece in pieces(response):
-                out.write(piece)
-                shown.update(len(piece))
-                if out.tell() > file.largest_size:
-                    raise ValueError(f"serves more than {file.largest_size} bytes")
-
-
-def pieces(response: requests.Response) -> Iterator[bytes]:
-    """Yields what an address sends, as it comes.
-
-    Raises:
-        requests.Timeout: when it comes too slowly to ever end.
-        requests.ConnectionError: when it ends too early.
-    """
-    began, received = time.monotonic(), 0
-    try:
-        while piece := response.raw.read1(PIECE):
-            yield piece
-            received += len(piece)
-            if time.monotonic() > began + PATIENCE:
-                if received < PIECE:
-                    raise requests.Timeout(f"brought only {received} bytes in {PATIENCE} seconds")
-                began, received = time.monotonic(), 0
-    except HTTPError as error:
-        raise requests.ConnectionError(error) from error
-
-
-def size_of(path: Path) -> int:
-    """Returns a file's bytes, 0 if there is none."""
-    return path.stat().st_size if path.exists() else 0
-
-
-def install(file: RemoteFile, part: Path, destination: Path) -> None:
-    """Moves a finished download to its place if it is the expected file, and removes it if not.
-
-    Raises:
-        ValueError: when its digest is another.
-    """
-    try:
-        if file.zip_member is None:
-            if (actual := sha256_of(part)) != file.sha256:
+            _complete(part, address, file.size)
+            if (actual := sha256_of(part)) == file.sha256:
+                part.replace(destination)
+                return
+            if not is_resumed:  # else what was left may be wrong: start again
                 raise ValueError(f"serves a file of SHA-256 {actual}, expected {file.sha256}")
-            part.replace(destination)
-            return
-        content = read_member(part, file.zip_member, file.size)
-        if (actual := hashlib.sha256(content).hexdigest()) != file.sha256:
-            member = f"the zip's {file.zip_member}"
-            raise ValueError(f"{member} has SHA-256 {actual}, expected {file.sha256}")
-    except ValueError:
+        except ValueError:
+            part.unlink(missing_ok=True)
+            raise
         part.unlink()
-        raise
-    write_whole(destination, content)
-    part.unlink()
 
 
-def read_member(archive: Path, member: str, size: int) -> bytes:
-    """Returns one member of a zip, and never more than one byte beyond its known size.
+def _complete(part: Path, address: str, size: int | None) -> None:
+    """Append to a part of a file what it lacks; raise ValueError on a file of another size."""
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
 
-    Raises:
-        ValueError: when the file is no zip or has no such member.
+    logging.getLogger("huggingface_hub.file_download").setLevel(logging.ERROR)  # of retries
+    logging.getLogger("huggingface_hub.utils._http").addFilter(_hide_in_log)
+    headers = {"Accept-Encoding": "identity"}
+    if token := _token():
+        headers["Authorization"] = f"Bearer {token}"
+    done = part.stat().st_size if part.exists() else 0
+    bar = progress(f"Downloading {part.stem}", size, "B", done)
+    with naming(part), part.open("ab") as out, bar as shown:
+        options = {"headers": headers, "expected_size": size, "_tqdm_bar": shown}
+        try:
+            http_get(address, out, resume_size=done, displayed_filename=part.stem, **options)
+        except HfHubHTTPError as error:
+            if error.response.status_code != 416:  # it has all bytes, or too many
+                raise
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise ValueError(f"{error}".partition("\n")[0]) from error
+
+
+def _token() -> str | None:
+    from huggingface_hub import constants, get_token
+
+    with suppress(OSError):  # another user's file; published files need no token
+        return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    return None
+
+
+def _set_certificates() -> None:
+    """Let both libraries trust the certificates that the first of four variables names.
+
+    requests, which pooch uses, knows the first two, httpx2, which huggingface_hub uses, the others.
     """
-    try:
-        with zipfile.ZipFile(archive) as opened, opened.open(member) as content:
-            return content.read(size + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError) as error:
-        raise ValueError(f"no zip with a member {member}: {error}") from error
+    if name := next((name for name in _CERTIFICATES if os.environ.get(name)), None):
+        path = os.environ[name]
+        if not Path(path).exists():
+            raise ValueError(f"{name} names {path}, which does not exist: correct or unset it")
+        os.environ["REQUESTS_CA_BUNDLE"] = path
+        os.environ["SSL_CERT_DIR" if Path(path).is_dir() else "SSL_CERT_FILE"] = path
+
+
+def _describe(error: Exception) -> str:
+    """Return why an address failed and a hint, in one line."""
+    reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    if (response := getattr(error, "response", None)) is not None:
+        reason = f"HTTP status {response.status_code}"
+    hints = [hint for pattern, hint in _HINTS.items() if re.search(pattern, reason)]
+    return "; ".join([textwrap.shorten(_hide(reason), 300, placeholder=" ..."), *hints])
+
+
+def _hide(text: str) -> str:
+    """Return a text without the token, and without names and passwords in addresses."""
+    return re.sub(r"[^\s/'\"=]+@", "***@", text.replace(_token() or "\0", "***"))
+
+
+def _hide_in_log(record: logging.LogRecord) -> bool:
+    record.msg, record.args = _hide(record.getMessage()), ()
+    return True

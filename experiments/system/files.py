@@ -1,38 +1,33 @@
-"""Files on the disk: digests, writing whole or not at all, and where caches lie.
+"""Files: writing them whole or not at all, their SHA-256, and where caches are.
 
-write_whole(Path("results/record.json"), content)
-sha256_of(path)
+    write_whole(Path("results/record.json"), content)
+    check_digest(path, expected_sha256)
+
+The digest of a large file is remembered until the file changes: in this process, and in the user's
+cache under the file's path, size, inode and times of change.
 """
 
 import hashlib
 import os
+import re
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from experiments.system.progress import progress
 
 LARGE = 100_000_000  # bytes; the digest of a larger file takes seconds
+TICK = 100_000_000  # nanoseconds; the second of two changes within one may not change the times
+_verified: dict[Path, str] = {}  # digests that this process has computed, by the path of their note
 
-
-def sha256_of(path: Path) -> str:
-    """Returns the hexadecimal SHA-256 of a file's bytes, and shows how far it is in a large one."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size <= LARGE:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha256()
-        with progress(f"Checking {path.name}", size, "B") as bar:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-                bar.update(len(piece))
-    return digest.hexdigest()
+# ---------------------------------------------------------------------------------------- writing
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, whatever happens meanwhile; errors name it."""
+    """Write a file completely or not at all; errors name it."""
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,9 +41,17 @@ def write_whole(path: Path, content: bytes) -> None:
             unfinished.unlink(missing_ok=True)
 
 
+def write_file(path: Path, text: str) -> None:
+    """Write a file completely or not at all, or write to a device or link such as /dev/stdout."""
+    if not path.exists() or (path.is_file() and not path.is_symlink()):
+        write_whole(path, text.encode())
+    else:
+        path.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Lets an error of the system name the file, which it leaves out when a write fails."""
+    """Add the name of the file to errors of the system, which lack it when a write fails."""
     try:
         yield
     except OSError as error:
@@ -57,30 +60,83 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def write_file(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, but a device or a link, such as /dev/stdout, as it is."""
-    is_file = path.is_file() and not path.is_symlink()
-    if is_file or not path.exists():
-        write_whole(path, text.encode())
-    else:
-        path.write_text(text, encoding="utf-8")
-
-
-def expanded(path: str) -> Path:
-    """Returns a path with the user's home in place of `~`, where the user has one."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:  # has none
-        return Path(path)
-
-
-def user_cache() -> Path:
-    """Returns the folder where programs keep what they can make again."""
-    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-
-
 def check_writable(folder: Path) -> None:
-    """Makes a folder if need be; raises OSError where it cannot be written to."""
+    """Create a folder if need be; raise OSError if it cannot be written to."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def user_cache() -> Path:
+    """Return the folder for files that programs can make again; relative without a home folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    with suppress(RuntimeError):
+        return cache.expanduser()
+    return cache
+
+
+# ---------------------------------------------------------------------------------------- digests
+
+
+def sha256_of(path: Path, verify: bool = False) -> str:
+    """Return the hexadecimal SHA-256 of a file; a large one is read only after a change.
+
+    Args:
+        path: of the file.
+        verify: reads the file even if its digest is in the user's cache; once in a process.
+    """
+    status = path.stat()
+    if status.st_size <= LARGE:
+        return _compute_sha256(path)
+    note = _note_of(path, status)
+    if digest := _verified.get(note) or (None if verify else _read_note(note)):
+        return digest
+    began = time.time_ns()
+    digest = _compute_sha256(path)
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    if changed < began - TICK and note == _note_of(path, path.stat()):
+        _verified[note] = digest
+        with suppress(OSError):  # without a cache, each process reads the file
+            if note.is_absolute():
+                write_whole(note, f"{digest}  {path}\n".encode(errors="surrogateescape"))
+    return digest
+
+
+def check_digest(path: Path, expected: str, verify: bool = False) -> None:
+    """Raise ValueError if a file has another SHA-256 than expected; `verify` as in `sha256_of`."""
+    if (actual := sha256_of(path, verify)) == expected:
+        return
+    problem = "is not the expected file"
+    if path.stat().st_size <= LARGE:
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        if hashlib.sha256(content).hexdigest() == expected:
+            problem = "is the expected file, but with Windows line endings"
+    raise ValueError(f"{path} {problem}: SHA-256 {actual}, expected {expected}; move or delete it")
+
+
+def _compute_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= LARGE:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        with progress(f"Checking {path.name}", size, "B") as bar:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+                bar.update(len(piece))
+    return digest.hexdigest()
+
+
+def _note_of(path: Path, status: os.stat_result) -> Path:
+    """Return where the digest of a file in this state is noted."""
+    times = status.st_mtime_ns, status.st_ctime_ns
+    state = str(path.resolve()), status.st_size, status.st_dev, status.st_ino, *times
+    name = hashlib.sha256(repr(state).encode(errors="surrogateescape")).hexdigest()
+    return user_cache() / "gpt2_spam_classifier" / "verified" / name
+
+
+def _read_note(note: Path) -> str | None:
+    with suppress(OSError):
+        if found := re.match(rb"([0-9a-f]{64})  ", note.read_bytes()):
+            return found[1].decode()
+    return None

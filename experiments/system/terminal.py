@@ -1,179 +1,138 @@
-"""How a script behaves toward the shell: signals, the output's encoding, errors in one line.
+"""How a script behaves in a terminal: signals, encoding of the output, errors as one message.
 
-    take_over()                            # before slow imports
+    setup_terminal()                       # before slow imports
     with one_line_errors("script.py"):     # around the work
         ...
 
-Knows nothing of what the scripts do. In a notebook signals and streams are the notebook's, and
-stay as they are.
+In a notebook, signals and streams belong to the notebook and are not changed.
 """
 
-import argparse
 import atexit
 import builtins
 import errno
 import io
 import os
+import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments.system.hints import hint
-from experiments.system.torchrun import rank
+from experiments.system.distributed import world
 
-STOPPED = "\nStopped. What is recorded stays; the same command goes on.\n"
-JUST_STOPPED = "\nStopped.\n"  # of a script that records nothing
+RESUMABLE = "\nInterrupted. Finished runs are saved; run the same command to resume.\n"
+INTERRUPTED = "\nInterrupted.\n"  # of a script that saves nothing
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-WAYS_OUT = {
-    errno.ENOSPC: "free some space, and start it again",
-    errno.EDQUOT: "free some space, and start it again",
-    errno.EFBIG: "raise the limit on the size of files, and start it again",
-    errno.EACCES: "see to its permissions, or name another folder",
-    errno.EPERM: "see to its permissions, or name another folder",
+_FULL, _FORBIDDEN = "free some space and run it again", "check its permissions or name another"
+_HINTS = {
+    errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EACCES: _FORBIDDEN, errno.EPERM: _FORBIDDEN,
     errno.EROFS: "name a folder that can be written to",
-}
+    errno.EFBIG: "raise the limit on the size of files and run it again",
+}  # fmt: skip
 
 
-class Refused(Exception):
-    """What was asked for cannot be done here, and is not begun; ends a script with status 2."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence."""
-
-    def error(self, message: str, *more: str) -> NoReturn:
-        """Ends the program with status 2; lines of code that help may follow the sentence."""
-        lines = (f"{self.prog}: error: {message}", *more)
-        self.exit(2, "".join(line.replace("\n", "\\n") + "\n" for line in lines))
-
-    def parse_known(self, argv: Sequence[str] | None, others: Mapping[str, str]) -> Any:
-        """Returns the namespace of flags; an unknown one ends the program with a hint.
-
-        Args:
-            argv: the flags; those of the command line if None.
-            others: what is meant by well-known names of other programs.
-        """
-        given, unknown = self.parse_known_args(argv)
-        if unknown:
-            flags = [name for action in self._actions for name in action.option_strings]
-            self.error(f"unknown: {' '.join(unknown)}; {hint(unknown, flags, others)}")
-        return given
-
-
-def path(text: str) -> Path:
-    """Returns a path; `~` is the home folder, as in `--flag=~/x`, which shells leave as it is."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:  # no such user
-        name = Path(text).parts[0]
-        raise argparse.ArgumentTypeError(
-            f"there is no home folder {name}: for a file of that name, write ./{text}"
-        ) from error
+class UsageError(Exception):
+    """What was asked for cannot be done; ends a script with status 2."""
 
 
 def in_notebook() -> bool:
-    """Says whether IPython runs this, in a notebook or by itself."""
+    """Return whether IPython runs this, in a notebook or by itself."""
     return "__IPYTHON__" in vars(builtins)
 
 
-def take_over(words: str = STOPPED) -> None:
-    """Leaves in order on SIGINT and SIGTERM, and prints lines at once, whatever is in them.
+def printable(text: str) -> str:
+    """Return a text with control characters as escapes, except newlines and tabs."""
+    control = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+    return re.sub(control, lambda found: f"\\x{ord(found[0]):02x}", text)
 
-    What the encoding of the output lacks is printed as an escape. A signal that is ignored, as in
-    a shell's background jobs, stays so. A notebook outlives the script, and keeps its own ways.
-    Of the processes that torchrun starts, only the first one prints.
 
-    Args:
-        words: say what a stop leaves behind.
+def setup_terminal(message: str = RESUMABLE) -> None:
+    """Exit cleanly on SIGINT and SIGTERM, and print each line at once in any encoding.
+
+    The message is printed on a signal. One that is ignored, as in a shell's background jobs, stays
+    ignored. Of the processes that torchrun starts, only the main one prints.
     """
     if in_notebook():
         return
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, partial(leave, words))
-    if rank() > 0:
+            signal.signal(number, partial(_exit_at_once, message))
+    if not world.is_main:
         sys.stdout = sys.stderr = None
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 (None: closed by the shell)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 (None: closed by a shell)
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # else another program's, such as IDLE's
+        if isinstance(stream, io.TextIOWrapper):  # not one of an embedding program, such as IDLE
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
-def leave(words: str, number: int, _: Any) -> NoReturn:
-    """Leaves at once with status 128 + the signal's number.
+@contextmanager
+def one_line_errors(program: str, debug: bool = False, message: str = RESUMABLE) -> Iterator[None]:
+    """End the program with one message on an error within a `with`, and with status 1 or 2.
 
-    So it is until the work begins: an exception would leave modules half imported, and some of
-    them carry on.
+    Args:
+        program: the message begins with its name.
+        debug: raises the error with its traceback instead.
+        message: printed on a signal.
     """
-    say_stopped(words)
+    for number in SIGNALS:
+        if isinstance(signal.getsignal(number), partial):  # setup_terminal's: now clean up first
+            signal.signal(number, partial(_exit_in_order, message))
+    try:
+        yield
+    except KeyboardInterrupt:  # a notebook's button; in a shell the handler comes first
+        sys.stderr.write(message)
+        sys.exit(128 + signal.SIGINT)
+    except (OSError, ValueError, MemoryError, UsageError) as error:
+        if debug:
+            raise
+        _discard_unwritable_output()
+        hint = _HINTS.get(getattr(error, "errno", None))
+        text = printable(f"{program}: error: {error}{f': {hint}' if hint else ''}")
+        if not isinstance(error, UsageError):
+            sys.exit(text)
+        print(text, file=sys.stderr)
+        sys.exit(2)
+
+
+def print_interrupted(message: str) -> None:
+    """Print the message of a signal; the main process does."""
+    with suppress(OSError):  # the reader may be gone
+        if world.is_main:
+            os.write(2, message.encode())  # the signal may have interrupted `sys.stderr`
+
+
+def _exit_at_once(message: str, number: int, _: Any) -> NoReturn:
+    """Exit with status 128 + the signal's number, without cleaning up.
+
+    It is the handler while modules are imported: an exception would leave them half imported, and
+    some catch it.
+    """
+    print_interrupted(message)
     os._exit(128 + number)
 
 
-def stop(words: str, number: int, frame: Any) -> NoReturn:
-    """Leaves with status 128 + the signal's number, after all clean-ups; a second one, at once."""
+def _exit_in_order(message: str, number: int, frame: Any) -> NoReturn:
+    """Exit with status 128 + the signal's number after cleaning up; at once on a second signal."""
 
-    def not_heard(lost: Any) -> None:  # Python drops what is raised in some callbacks
-        if isinstance(lost.exc_value, SystemExit):
-            leave(words, number, frame)
-        sys.__unraisablehook__(lost)
+    def exit_if_dropped(dropped: Any) -> None:  # Python drops exceptions in some callbacks
+        if isinstance(dropped.exc_value, SystemExit):
+            _exit_at_once(message, number, frame)
+        sys.__unraisablehook__(dropped)
 
     for each in SIGNALS:
-        signal.signal(each, partial(leave, words))
-    sys.unraisablehook = not_heard
-    atexit.register(say_stopped, words)  # when progress bars are closed
+        signal.signal(each, partial(_exit_at_once, message))
+    sys.unraisablehook = exit_if_dropped
+    atexit.register(print_interrupted, message)  # after progress bars are closed
     sys.exit(128 + number)
 
 
-def say_stopped(words: str) -> None:
-    """Says what a stop leaves behind."""
-    with suppress(OSError):  # who reads may be gone
-        if rank() == 0:
-            os.write(2, words.encode())  # `sys.stderr` may be where the signal interrupted it
-
-
-def give_up_output() -> None:
-    """Lets what can no longer be printed vanish, which would be a second error at the exit."""
+def _discard_unwritable_output() -> None:
+    """Discard what cannot be printed any more, which would raise a second error at exit."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def one_line_errors(
-    program: str, debug: bool = False, status: int = 1, words: str = STOPPED
-) -> Iterator[None]:
-    """Ends the program with one message on what goes wrong within a `with`.
-
-    Args:
-        program: what the message begins with.
-        debug: lets the error through, with its traceback.
-        status: of the program; 2 where what it was given is at fault.
-        words: say what a stop leaves behind.
-    """
-    for number in SIGNALS:
-        if isinstance(
-            signal.getsignal(number), partial
-        ):  # taken over: now there is what to clean up
-            signal.signal(number, partial(stop, words))
-    try:
-        yield
-    except KeyboardInterrupt:  # a notebook's button; in a shell `stop` comes first
-        sys.stderr.write(words)
-        sys.exit(128 + signal.SIGINT)
-    except (OSError, ValueError, MemoryError, Refused) as error:
-        if debug:
-            raise
-        give_up_output()
-        status = 2 if isinstance(error, Refused) else status
-        way_out = WAYS_OUT.get(getattr(error, "errno", None))
-        message = f"{program}: error: {error}{f': {way_out}' if way_out else ''}"
-        if status == 1:
-            sys.exit(message)
-        print(message, file=sys.stderr)
-        sys.exit(status)

@@ -1,11 +1,12 @@
-"""Training a classifier and looking at how it does: losses, accuracies, and the loop.
+"""Training and evaluating a classifier: losses, accuracies, and the loop.
 
-    history = train_classifier_simple(model, train_loader, val_loader, optimizer, device, 5)
-    probabilities, labels = predict(test_loader, model, device)
+    history = train(model, loaders, train_labels, settings.training, device)
+    correct, probabilities, labels = evaluate(model, loaders, device)
 
-A batch is what the model takes, and after it the labels (B,). Nothing here knows what that is:
-tokens (B, T), as the book's loaders have them for its `GPTModel`, or tokens or hidden states and
-lengths (B,), as ours have them for a classifier.
+`train` makes a recipe of the settings, and `train_classifier_simple` is the loop, which the book's
+readers can call with the book's arguments. A batch is the inputs of the model and then the labels
+(B,): tokens (B, T), as the book's loaders have them for its `GPTModel`, or tokens or cached
+activations and lengths (B,), as ours have them for a classifier.
 
 Source: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6, whose names these
 are.
@@ -15,61 +16,68 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from experiments.system.distributed import add_up, interleave
-from experiments.system.progress import progress
+from experiments.config.settings import TrainingConfig
+from experiments.data.datasets import Splits
+from experiments.system.distributed import world
+from experiments.system.progress import counted, progress
 from experiments.training.optimization import (
-    THE_BOOKS,
+    BOOK_RECIPE,
     BestEpoch,
     Criterion,
     Recipe,
+    Watch,
+    balanced_class_weights,
+    create_optimizer,
+    learning_rate_factor,
     make_step,
     mean_cross_entropy,
+    no_op,
 )
 
-ADVICE = "try a smaller --learning_rate or --lora_alpha, another --seed or --precision float32"
+HINT = "try a smaller --learning_rate or --lora_alpha, another --seed or --precision float32"
 
 
 @dataclass
 class History:
-    """What was seen while training; losses and accuracies are those of a few batches.
+    """What was measured during training; losses and accuracies are those of a few batches.
 
     Unpacks into the book's `train_losses, val_losses, train_accs, val_accs, examples_seen`.
     """
 
     losses: list[tuple[int, float, float]] = field(default_factory=list)  # batch, train, validation
     accuracies: list[tuple[int, float, float]] = field(default_factory=list)  # epoch, the same
-    examples_seen: int = 0  # messages trained on, counted again in each epoch
-    best: tuple[int, float] | None = None  # epoch that was kept, loss of all validation messages
+    examples_seen: int = 0  # examples trained on, counted again in each epoch
+    best: tuple[int, float] | None = None  # epoch whose parameters are used, its validation loss
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields the book's five results."""
+        """Yield the book's five results."""
         for lines in (self.losses, self.accuracies):
             yield [train for _, train, _ in lines]
             yield [validation for _, _, validation in lines]
         yield self.examples_seen
 
 
-def classify(model: nn.Module, inputs: Tensor | Sequence[Tensor], device: torch.device) -> Tensor:
-    """Returns the logits (B, K) of messages; those of the last token where a model gives all.
+# -------------------------------------------------------------------------------------- evaluation
 
-    Args:
-        model: gives logits (B, K) or, as the book's GPT does, (B, T, K).
-        inputs: what it takes, one tensor or several.
-        device: where it is.
-    """
+
+def compute_logits(
+    model: nn.Module, inputs: Tensor | Sequence[Tensor], device: torch.device
+) -> Tensor:
+    """Return the logits (B, K) of examples, of the last token if the model gives (B, T, K)."""
     tensors = [inputs] if isinstance(inputs, Tensor) else inputs
-    logits = model(*(moved(tensor, device) for tensor in tensors))  # (B, K) or (B, T, K)
+    logits = model(*(_moved(tensor, device) for tensor in tensors))
     return logits if logits.dim() == 2 else logits[:, -1]
 
 
-def moved(x: Tensor, device: torch.device) -> Tensor:
-    """Returns a tensor on a device; a GPU is not waited for."""
+def _moved(x: Tensor, device: torch.device) -> Tensor:
     return x.to(device, non_blocking=device.type == "cuda")
 
 
@@ -80,8 +88,8 @@ def calc_loss_batch(
     device: torch.device,
     criterion: Criterion = mean_cross_entropy,
 ) -> Tensor:
-    """Returns the loss () of a batch, by default the mean cross-entropy."""
-    return criterion(classify(model, input_batch, device), moved(target_batch, device))
+    """Return the loss () of a batch, by default the mean cross-entropy."""
+    return criterion(compute_logits(model, input_batch, device), _moved(target_batch, device))
 
 
 @torch.no_grad()
@@ -92,67 +100,69 @@ def calc_loss_loader(
     num_batches: int | None = None,
     criterion: Criterion = mean_cross_entropy,
 ) -> float:
-    """Returns the mean loss over the first batches of a new pass, or over all; NaN over none.
+    """Return the mean loss over the first batches of a new pass, or over all; NaN over none.
 
-    As in the book, the model is in whichever mode it was.
+    As in the book, the mode of the model is not changed.
     """
     losses = [
         calc_loss_batch(inputs, labels, model, device, criterion)
         for *inputs, labels in itertools.islice(data_loader, num_batches)
     ]
-    return sum(add_up(torch.stack(losses)).tolist()) / len(losses) if losses else math.nan
+    if not losses:
+        return math.nan
+    return sum(world.all_reduce_sum(torch.stack(losses)).tolist()) / len(losses)
 
 
 @torch.no_grad()
-def calc_loss_of_all(
+def calc_overall_loss(
     data_loader: DataLoader, model: nn.Module, device: torch.device, criterion: Criterion
 ) -> float:
-    """Returns the loss of all messages together, however they are batched.
+    """Return the loss of all examples together, however they are batched.
 
-    The model goes into evaluation mode, and stays there. No random number is drawn from PyTorch's
-    own generator, so that later shuffles are what they would be without.
+    Sets evaluation mode. Draws no number from PyTorch's global generator, so that later shuffles
+    stay the same.
     """
     model.eval()
     logits, own, others = [], [], []
     with torch.random.fork_rng(devices=[]):  # each new pass of a `DataLoader` draws one
         for *inputs, labels in data_loader:
-            logits.append(classify(model, inputs, device))
+            logits.append(compute_logits(model, inputs, device))
             own.append(labels[: len(logits[-1])])
             others.append(labels[len(logits[-1]) :])
     labels = torch.cat(own + others).to(device)
-    return add_up(criterion(torch.cat(logits), labels)).item()
+    return world.all_reduce_sum(criterion(torch.cat(logits), labels)).item()
 
 
 @torch.no_grad()
 def predict(
     data_loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Returns the probabilities (N, K) and labels (N,) of messages, in a new pass, on the CPU.
+    """Return the probabilities (N, K) and labels (N,) of a new pass, on the CPU.
 
-    The model goes into evaluation mode, and stays there.
+    Sets evaluation mode.
 
     Raises:
-        ValueError: when a probability is no number.
+        ValueError: if a probability is not finite.
     """
     model.eval()
     probabilities, own_labels, total = [], [], 0
     for *inputs, labels in itertools.islice(data_loader, num_batches):
-        logits = classify(model, inputs, device)  # (B, K), or those of this process's messages
+        logits = compute_logits(model, inputs, device)  # (B, K), or of this process's examples
         probabilities.append(torch.softmax(logits, dim=-1).cpu())
         own_labels.append(labels[: len(logits)].cpu())
         total += len(labels)
         if not probabilities[-1].isfinite().all():
-            raise ValueError(f"the logits are no longer finite: {ADVICE}")
+            raise ValueError(f"the logits are not finite: {HINT}")
     return (
-        interleave(torch.cat(probabilities), total, device),
-        interleave(torch.cat(own_labels), total, device),
+        world.gather_rows(torch.cat(probabilities), total, device),
+        world.gather_rows(torch.cat(own_labels), total, device),
     )
 
 
 def count_correct(
     data_loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
 ) -> tuple[int, int]:
-    """Returns how many messages are told right, and of how many, in a new pass."""
+    """Return the number of correct predictions, and of examples, of a new pass."""
     probabilities, labels = predict(data_loader, model, device, num_batches)
     return int((probabilities.argmax(dim=-1) == labels).sum()), len(labels)
 
@@ -160,7 +170,7 @@ def count_correct(
 def calc_accuracy_loader(
     data_loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
 ) -> float:
-    """Returns the share of messages told right, as `count_correct` counts them."""
+    """Return the fraction of correct predictions of a new pass."""
     correct, total = count_correct(data_loader, model, device, num_batches)
     return correct / total
 
@@ -173,7 +183,7 @@ def evaluate_model(
     eval_iter: int,
     criterion: Criterion = mean_cross_entropy,
 ) -> tuple[float, float]:
-    """Returns the mean loss over the first `eval_iter` batches of each; training mode is back."""
+    """Return the mean losses over the first `eval_iter` batches; sets training mode after."""
     model.eval()
     train_loss, val_loss = (
         calc_loss_loader(loader, model, device, eval_iter, criterion)
@@ -183,33 +193,74 @@ def evaluate_model(
     return train_loss, val_loss
 
 
-def check_finite(loss: float, batch: int, optimizer: torch.optim.Optimizer) -> None:
-    """Raises ValueError where a loss is infinite or no number."""
-    if not math.isfinite(loss):
-        raise ValueError(
-            f"the loss became {loss} at batch {batch}, with a learning rate of "
-            f"{optimizer.param_groups[0]['lr']}: {ADVICE}"
-        )
+def evaluate(
+    model: nn.Module, loaders: Splits, device: torch.device
+) -> tuple[dict[str, tuple[int, int]], Tensor, Tensor]:
+    """Return the final accuracies, and the predictions of the test split.
+
+    Returns:
+        Number of correct predictions and of examples of each split, and the test split's
+        probabilities (N, K) and labels (N,).
+    """
+    with progress("Final accuracies", sum(map(len, loaders)), "batches") as bar:
+        correct = {
+            "train": count_correct(counted(loaders.train, bar), model, device),
+            "validation": count_correct(counted(loaders.validation, bar), model, device),
+        }
+        probabilities, labels = predict(counted(loaders.test, bar), model, device)
+    correct["test"] = (int((probabilities.argmax(dim=-1) == labels).sum()), len(labels))
+    return correct, probabilities, labels
 
 
-def read_losses(unread: list[Tensor], last: int, optimizer: torch.optim.Optimizer) -> float:
-    """Returns the loss of the last batch, after a look at all since the last look; forgets them.
+# ---------------------------------------------------------------------------------------- training
 
-    A look waits for the device, and for other processes, which a step need not do.
+
+def train(
+    model: nn.Module,
+    loaders: Splits,
+    train_labels: Tensor,
+    training: TrainingConfig,
+    device: torch.device,
+    fused: bool = True,
+    watch: Watch = no_op,
+) -> History:
+    """Train a model by the settings, and return what was measured.
 
     Args:
-        unread: losses () of batches up to the last.
-        last: the number of the last batch.
-        optimizer: of which a message tells the learning rate.
+        model: the classifier; what is to be trained is unfrozen.
+        loaders: of the three splits.
+        train_labels: (N,), of all training examples.
+        training: the settings.
+        device: device of the model.
+        fused: whether AdamW is one kernel.
+        watch: as in `Recipe`.
 
     Raises:
-        ValueError: when one is infinite or no number; names the first such batch.
+        ValueError: if the loss becomes infinite or NaN.
     """
-    losses = add_up(torch.stack(unread)).tolist()
-    for batch, loss in enumerate(losses, start=last - len(losses) + 1):
-        check_finite(loss, batch, optimizer)
-    unread.clear()
-    return losses[-1]
+    optimizer = create_optimizer(model, training.learning_rate, training.weight_decay, fused)
+    factor = partial(
+        learning_rate_factor,
+        schedule=training.schedule,
+        warmup_steps=training.warmup_steps,
+        total_steps=training.max_steps or training.count_steps(len(train_labels)),
+    )
+    weights = balanced_class_weights(train_labels).to(device) if training.class_weights else None
+    recipe = Recipe(
+        criterion=partial(
+            mean_cross_entropy, ignore_index=training.ignore_index, class_weights=weights
+        ),
+        accumulation_steps=training.accumulation_steps,
+        max_steps=training.max_steps,
+        scheduler=LambdaLR(optimizer, factor),
+        max_grad_norm=training.max_grad_norm,
+        keep_best=training.keep_best,
+        watch=watch,
+    )
+    return train_classifier_simple(
+        model, loaders.train, loaders.validation, optimizer, device, training.num_epochs,
+        recipe=recipe,
+    )  # fmt: skip
 
 
 def train_classifier_simple(
@@ -222,34 +273,32 @@ def train_classifier_simple(
     eval_freq: int = 50,
     eval_iter: int = 5,
     *,
-    recipe: Recipe = THE_BOOKS,
+    recipe: Recipe = BOOK_RECIPE,
 ) -> History:
-    """Trains a model, prints how it goes, and returns what was seen.
+    """Train a model, print losses and accuracies, and return what was measured.
 
-    Every evaluation is a new pass through both loaders, and so draws random numbers: one more or
-    less would change the order of all later batches. The losses of batches are looked at when
-    there is an evaluation, and not in each step.
+    Every evaluation is a new pass over both loaders and so draws random numbers: one more or less
+    would change the order of all later batches.
 
     Args:
-        model: gives logits as `classify` takes them.
-        train_loader: batches to train on.
-        val_loader: batches that are only looked at.
+        model: gives logits (B, K), or (B, T, K) as the book's.
+        train_loader: training batches.
+        val_loader: validation batches.
         optimizer: of the trainable parameters.
-        device: where the model is.
-        num_epochs: passes through `train_loader`.
+        device: device of the model.
+        num_epochs: passes over `train_loader`.
         eval_freq: batches from one evaluation of the losses to the next.
-        eval_iter: batches that an evaluation looks at in each loader.
+        eval_iter: batches of each loader in an evaluation.
         recipe: what is done beyond the book's loop; the last step of an epoch may have fewer
-            batches than the others, and divides by as many all the same.
+            batches than the others, and divides by the same number.
 
     Raises:
-        ValueError: when the loss becomes infinite or no number.
+        ValueError: if the loss becomes infinite or NaN.
     """
-    history = History()
-    loaders = (train_loader, val_loader)
+    history, loaders = History(), (train_loader, val_loader)
     best = BestEpoch(model) if recipe.keep_best else None
-    seen = steps = 0  # batches, optimiser steps
-    unread: list[Tensor] = []  # losses of batches
+    batches = steps = 0
+    unread: list[Tensor] = []  # losses of batches since the last evaluation
     with progress("Training", num_epochs * len(train_loader), "batches") as bar:
         for epoch in range(1, num_epochs + 1):
             model.train()
@@ -260,41 +309,55 @@ def train_classifier_simple(
                 if index % recipe.accumulation_steps == 0 or index == len(train_loader):
                     make_step(optimizer, recipe)
                     steps += 1
-                if seen % eval_freq == 0:
-                    bar.set_postfix(loss=f"{read_losses(unread, seen, optimizer):.3f}")
+                if batches % eval_freq == 0:
+                    bar.set_postfix(loss=f"{_read_losses(unread, batches, optimizer):.3f}")
                     losses = evaluate_model(model, *loaders, device, eval_iter, recipe.criterion)
-                    check_finite(sum(losses), seen, optimizer)
-                    history.losses.append((seen, *losses))
-                    recipe.watch("loss", seen, *losses)
+                    _check_finite(sum(losses), batches, optimizer)
+                    history.losses.append((batches, *losses))
+                    recipe.watch("loss", batches, *losses)
                     bar.write(
-                        f"Ep {epoch} (Step {seen:06d}): "
+                        f"Ep {epoch} (Step {batches:06d}): "
                         f"Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}"
                     )
-                seen += 1
+                batches += 1
                 history.examples_seen += len(labels)
                 bar.update()
                 if steps == recipe.max_steps:
                     break
             if unread:
-                read_losses(unread, seen - 1, optimizer)
-            accuracies = [
-                calc_accuracy_loader(loader, model, device, eval_iter) for loader in loaders
-            ]
+                _read_losses(unread, batches - 1, optimizer)
+            accuracies = [calc_accuracy_loader(x, model, device, eval_iter) for x in loaders]
             history.accuracies.append((epoch, *accuracies))
             recipe.watch("accuracy", epoch, *accuracies)
-            bar.write(
-                f"Training accuracy: {accuracies[0]:.2%} | Validation accuracy: {accuracies[1]:.2%}"
-            )
+            bar.write("Training accuracy: {:.2%} | Validation accuracy: {:.2%}".format(*accuracies))
             if best:
-                val_loss = calc_loss_of_all(val_loader, model, device, recipe.criterion)
-                check_finite(val_loss, seen - 1, optimizer)
-                best.see(epoch, val_loss)
+                val_loss = calc_overall_loss(val_loader, model, device, recipe.criterion)
+                _check_finite(val_loss, batches - 1, optimizer)
+                best.update(epoch, val_loss)
             if steps == recipe.max_steps:
                 break
     if best:
         history.best = best.restore()
-        print(
-            f"Kept epoch {best.epoch}, after which all validation messages together had the "
-            f"smallest loss: {best.loss:.3f}"
-        )
+        print(f"Best epoch: {best.epoch}, with a validation loss of {best.loss:.3f}")
     return history
+
+
+def _read_losses(unread: list[Tensor], last: int, optimizer: torch.optim.Optimizer) -> float:
+    """Check the losses () of the batches up to `last`, clear the list, return the last loss.
+
+    Reading waits for the device and for other processes, which single steps need not do.
+    """
+    losses = world.all_reduce_sum(torch.stack(unread)).tolist()
+    for batch, loss in enumerate(losses, start=last - len(losses) + 1):
+        _check_finite(loss, batch, optimizer)
+    unread.clear()
+    return losses[-1]
+
+
+def _check_finite(loss: float, batch: int, optimizer: torch.optim.Optimizer) -> None:
+    if not math.isfinite(loss):
+        learning_rate = optimizer.param_groups[0]["lr"]
+        raise ValueError(
+            f"the loss became {loss} at batch {batch}, with a learning rate of {learning_rate}: "
+            f"{HINT}"
+        )

@@ -1,4 +1,4 @@
-"""How a classifier is trained beyond the book: the loss, the steps, and which epoch is kept.
+"""What the training loop does beyond the book's: loss, optimiser, schedule, best epoch.
 
     optimizer = create_optimizer(model, learning_rate=5e-5, weight_decay=0.1, fused=True)
     history = train_classifier_simple(..., optimizer, ..., recipe=Recipe(max_grad_norm=1.0))
@@ -8,7 +8,7 @@ are those of Hugging Face's transformers.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from experiments.system.distributed import add_up_gradients
+from experiments.system.distributed import world
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (B, K) and labels (B,) to a loss ()
-Watch = Callable[[str, int, float, float], None]  # what, when, of training, of validation
+Watch = Callable[[str, int, float, float], None]  # what, batch or epoch, training, validation
 
 # --------------------------------------------------------------------------------------- the loss
 
@@ -30,14 +30,14 @@ def mean_cross_entropy(
     ignore_index: int = -100,
     class_weights: Tensor | None = None,
 ) -> Tensor:
-    """Returns the mean cross-entropy () over the labels that count, 0 if none does.
+    """Return the mean cross-entropy () over labels that are not ignored, 0 if all are.
 
     Args:
-        logits: (B, K), or fewer: what is left out is the part of other processes, so that all
-            processes' results add up to the mean.
+        logits: (B, K); with several processes those of the first labels only, so that the results
+            of all processes sum to the mean.
         labels: (B,).
-        ignore_index: label whose messages do not count.
-        class_weights: (K,), how much a message of each class counts; if None, all do alike.
+        ignore_index: label whose examples have no part in the loss.
+        class_weights: (K,), weight of the examples of each class; if None, all weigh the same.
     """
     total = F.cross_entropy(
         logits,
@@ -48,17 +48,17 @@ def mean_cross_entropy(
     )
     is_counted = labels != ignore_index  # (B,)
     counts = is_counted
-    if class_weights is not None:  # not `labels[is_counted]`, for whose size a GPU is waited for
+    if class_weights is not None:  # not `labels[is_counted]`, whose size a GPU has to report first
         counts = is_counted * class_weights[torch.where(is_counted, labels, 0)]
     weight = counts.sum()
     return total / torch.where(weight > 0, weight, 1)
 
 
-def weigh_classes(labels: Tensor) -> Tensor:
-    """Returns how much a message of each class counts (K,), so that all classes count alike.
+def balanced_class_weights(labels: Tensor) -> Tensor:
+    """Return the weights (K,) by which each class has the same part in the loss.
 
     Args:
-        labels: (N,), of the training messages, among which every class is.
+        labels: (N,), of the training examples; every class occurs.
     """
     counts = torch.bincount(labels)  # (K,)
     return len(labels) / (len(counts) * counts)
@@ -70,21 +70,21 @@ def weigh_classes(labels: Tensor) -> Tensor:
 def create_optimizer(
     model: nn.Module, learning_rate: float, weight_decay: float, fused: bool
 ) -> torch.optim.AdamW:
-    """Returns AdamW for the trainable parameters; fused, it is one kernel for all of them."""
+    """Return AdamW for the trainable parameters; fused, it is one kernel for all of them."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused)
 
 
 def learning_rate_factor(step: int, schedule: str, warmup_steps: int, total_steps: int) -> float:
-    """Returns what the learning rate is multiplied by at a step.
+    """Return the factor of the learning rate at a step.
 
-    It rises from 0 to 1 in a straight line, so that the very first step of a warmup moves nothing;
-    then it stays, or falls to 0 after the last step: in a straight line, or as half a wave.
+    It rises linearly from 0 to 1, so that the first step of a warmup changes nothing. Then it is
+    constant, or falls to 0 after the last step: linearly, or as half a cosine wave.
 
     Args:
-        step: optimiser steps made before.
+        step: number of earlier optimiser steps.
         schedule: constant, linear or cosine.
-        warmup_steps: steps over which it rises.
+        warmup_steps: steps of the rise.
         total_steps: steps of the whole run.
     """
     if step < warmup_steps:
@@ -93,30 +93,30 @@ def learning_rate_factor(step: int, schedule: str, warmup_steps: int, total_step
     return {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[schedule]
 
 
-def nobody(what: str, when: int, training: float, validation: float) -> None:
-    """Watches nothing."""
+def no_op(what: str, when: int, training: float, validation: float) -> None:
+    """Do nothing with a value that was measured."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the loop does beyond the book's."""
+    """What the loop does beyond the book's; the defaults are the book's."""
 
     criterion: Criterion = mean_cross_entropy
     accumulation_steps: int = 1  # batches in an optimiser step
     max_steps: int | None = None  # optimiser steps after which training stops early
-    scheduler: LRScheduler | None = None  # of the optimizer, moved on after each of its steps
-    max_grad_norm: float | None = None  # to which the norm of all gradients together is cut
-    keep_best: bool = False  # epoch, by the loss of all validation messages; else the last
-    watch: Watch = nobody  # is told each loss by batch, each accuracy by epoch
+    scheduler: LRScheduler | None = None  # stepped after each step of the optimizer
+    max_grad_norm: float | None = None  # to which the norm of all gradients together is clipped
+    keep_best: bool = False  # the epoch with the smallest validation loss, not the last one
+    watch: Watch = no_op  # called with each loss by batch, each accuracy by epoch
 
 
-THE_BOOKS = Recipe()
+BOOK_RECIPE = Recipe()
 
 
 def make_step(optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
-    """Makes an optimiser step as a recipe has it, and empties the gradients."""
+    """Make one optimiser step, and clear the gradients."""
     trained = [p for group in optimizer.param_groups for p in group["params"]]
-    add_up_gradients(trained)
+    world.sum_gradients(trained)
     if recipe.max_grad_norm is not None:
         nn.utils.clip_grad_norm_(trained, recipe.max_grad_norm)
     optimizer.step()
@@ -129,27 +129,24 @@ def make_step(optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
 
 
 class BestEpoch:
-    """A copy of a model's trained parameters, as they were after the epoch of the smallest loss."""
+    """A copy of the trained parameters as they were after the epoch with the smallest loss."""
 
     def __init__(self, model: nn.Module) -> None:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.values = [torch.empty_like(p) for p in self.parameters]
         self.epoch, self.loss = 0, math.inf
 
-    def see(self, epoch: int, loss: float) -> None:
-        """Copies the parameters if the loss after an epoch is smaller than all before."""
+    @torch.no_grad()
+    def update(self, epoch: int, loss: float) -> None:
+        """Copy the parameters if the loss after an epoch is smaller than all before."""
         if loss < self.loss:
             self.epoch, self.loss = epoch, loss
-            copy_all(self.parameters, self.values)
+            for value, parameter in zip(self.values, self.parameters, strict=True):
+                value.copy_(parameter)
 
+    @torch.no_grad()
     def restore(self) -> tuple[int, float]:
-        """Gives the model its parameters of the best epoch; returns the epoch and its loss."""
-        copy_all(self.values, self.parameters)
+        """Give the model its parameters of the best epoch; return the epoch and its loss."""
+        for value, parameter in zip(self.values, self.parameters, strict=True):
+            parameter.copy_(value)
         return self.epoch, self.loss
-
-
-@torch.no_grad()
-def copy_all(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
-    """Gives tensors the values of others."""
-    for source, target in zip(sources, targets, strict=True):
-        target.copy_(source)

@@ -1,0 +1,90 @@
+"""Notes below the table: the result for each row, and what a reader needs to know about it."""
+
+from collections.abc import Sequence
+from itertools import count
+
+from experiments.comparison.groups import BASE, Groups, bases_of, pair_up, substitutes_of
+from experiments.comparison.sentences import FIXED
+from experiments.comparison.statistics import LEVEL, MIN_SEEDS, mcnemar
+from experiments.comparison.summaries import Summary, compare_over_splits
+from experiments.runs.records import Run
+
+
+def notes_on(groups: Groups, summaries: Sequence[Summary]) -> list[str]:
+    """Return the notes on the table of summaries."""
+    runs = [run for group in groups.values() for run in group]
+    notes = [s.sentence for s in summaries if s.sentence]
+    notes.append(FIXED)
+    if substitutes := substitutes_of(groups):
+        notes.append(
+            f"Substitutes for the published models: {'; '.join(substitutes)}. The published "
+            "figures are not those of these models."
+        )
+    if any(run.row == 8 for run in runs):
+        notes.append(
+            "Row 8's published validation accuracy, 99.81 %, is not a count of 149 examples."
+        )
+    duplicates = sorted({int(run.in_training.sum()) for run in runs})
+    notes.append(
+        f"Without duplicates: without the {' or '.join(map(str, duplicates))} test examples whose "
+        "text is also that of a training example. Training: with the activations computed before "
+        "it, without the final accuracies."
+    )
+    return [
+        *notes,
+        *_notes_on_sizes(runs),
+        *_notes_on_tests(groups),
+        *_notes_on_texts(summaries),
+        *_notes_on_devices(runs),
+        *compare_over_splits(groups, summaries),
+    ]
+
+
+def _notes_on_sizes(runs: Sequence[Run]) -> list[str]:
+    fewest = next(n for n in count(1) if mcnemar(n, 0) < LEVEL)
+    return [
+        f"One of {size:,} test examples is {100 / size:.2f} points; two single runs differ "
+        f"significantly if one of them alone classifies {fewest} or more correctly, "
+        f"{100 * fewest / size:.1f} points."
+        for size in sorted({len(run.labels) for run in runs})
+    ]
+
+
+def _notes_on_tests(groups: Groups) -> list[str]:
+    """Return what the groups are compared with, and which are compared with nothing, and why."""
+    if all(group[0].row != BASE for group in groups.values()):
+        return [f"There is no record of row {BASE}, so that nothing is compared with it."]
+    without: dict[str, list[str]] = {}
+    for name, group in groups.items():
+        bases = bases_of(groups, group[0])
+        if group[0].row == BASE or (len(bases) == 1 and pair_up(bases[0], group)):
+            continue
+        reasons = {0: f"no row {BASE} with the same conditions", 1: f"no seed of row {BASE}"}
+        without.setdefault(reasons.get(len(bases), f"several rows {BASE}"), []).append(name)
+    return [
+        f"Compared with row {BASE} of the same weights, data and precision over all shared seeds; "
+        f"from {MIN_SEEDS} seeds on, interval and p are over other seeds and other examples; for "
+        "one seed, p is that of McNemar's exact test. Only one correct: at the first shared seed. "
+        "Holm: corrected over the rows of the table. Detectable and needed: with a power of 80 %.",
+        *(f"Not compared ({why}): {'; '.join(names)}." for why, names in without.items()),
+    ]
+
+
+def _notes_on_texts(summaries: Sequence[Summary]) -> list[str]:
+    silent = [s.name for s in summaries if s.evidence and s.evidence.distinct is None]
+    if not silent:
+        return []
+    return [
+        "These records do not store which test examples have the same text, so that each counts as "
+        f"distinct: {'; '.join(silent)}."
+    ]
+
+
+def _notes_on_devices(runs: Sequence[Run]) -> list[str]:
+    devices = sorted({run.environment["device_type"] for run in runs if run.row})
+    if len(devices) < 2:
+        return []
+    return [
+        f"The runs were computed on {' and '.join(devices)}, which round differently; their times "
+        "cannot be compared."
+    ]

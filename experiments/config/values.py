@@ -1,0 +1,84 @@
+"""Words and numbers that flags take: from the text of a command line to a checked value.
+
+An invalid text raises `argparse.ArgumentTypeError`, which names what is expected.
+"""
+
+import argparse
+import re
+from typing import Any
+
+from experiments.config.rows import ROWS
+from experiments.system.arguments import path
+
+TINY = "gpt2-tiny (7M)"
+MODEL_SIZES = {
+    TINY: {"emb_dim": 128, "n_layers": 3, "n_heads": 2},
+    "gpt2-small (124M)": {"emb_dim": 768, "n_layers": 12, "n_heads": 12},
+    "gpt2-medium (355M)": {"emb_dim": 1024, "n_layers": 24, "n_heads": 16},
+    "gpt2-large (774M)": {"emb_dim": 1280, "n_layers": 36, "n_heads": 20},
+    "gpt2-xl (1558M)": {"emb_dim": 1600, "n_layers": 48, "n_heads": 25},
+}
+LENGTHS = ("longest_training_example", "model_context_length")
+
+
+def row_numbers(text: str) -> list[int]:
+    """Return row numbers, sorted and without duplicates, from 1, 1-5,10,16 or all."""
+    numbers: list[int] = []
+    for part in (f"1-{len(ROWS)}" if text == "all" else text).split(","):
+        found = re.fullmatch(r"(\d{1,2})(?:-(\d{1,2}))?", part, re.ASCII)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        numbers += range(first, last + 1) if first <= last else [0]
+    if not set(numbers) <= ROWS.keys():
+        raise argparse.ArgumentTypeError(
+            f"must be a row from 1 to {len(ROWS)}, several such as 1-5,10,16, or all, got {text!r}"
+        )
+    return sorted(set(numbers))
+
+
+def model_size(text: str) -> str:
+    """Return the name of a model size; recognise a missing space after it."""
+    for name in MODEL_SIZES:
+        if text != name and text.startswith(name):
+            rest = text.removeprefix(name)
+            raise argparse.ArgumentTypeError(f"a space is missing between {name!r} and {rest!r}")
+    if text not in MODEL_SIZES:
+        names = ", ".join(repr(name) for name in MODEL_SIZES)
+        raise argparse.ArgumentTypeError(f"must be one of {names}, got {text!r}")
+    return text
+
+
+def weights(text: str) -> str:
+    """Return `pretrained`, `random`, or the path of a file or folder that exists."""
+    if text in ("pretrained", "random"):
+        return text
+    found = path(text)
+    try:
+        exists = found.is_file() or found.is_dir()
+    except OSError as error:  # a name too long, a folder without permission
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not exists:
+        raise argparse.ArgumentTypeError(
+            "must be pretrained, random, or the path of a checkpoint: a .safetensors file, its "
+            f"folder, or its .index.json, got {text!r}"
+        )
+    return str(found)
+
+
+def context_length(text: str) -> str | int:
+    """Return one of the two words, or a number of tokens."""
+    if text not in LENGTHS and not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(
+            f"must be {' or '.join(LENGTHS)}, or a number of tokens above 0, got {text!r}"
+        )
+    return text if text in LENGTHS else int(text)
+
+
+def shares(text: str) -> tuple[int, ...]:
+    """Return the percentages of training, validation and test from a text such as 80/10/10."""
+    digits = re.fullmatch(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{1,2})", text)
+    found: Any = tuple(map(int, digits.groups())) if digits else ()
+    if not found or 0 in found or sum(found) != 100:
+        raise argparse.ArgumentTypeError(
+            f"must be three percentages above 0 that sum to 100, such as 80/10/10, got {text!r}"
+        )
+    return found

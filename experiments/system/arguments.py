@@ -1,0 +1,157 @@
+"""Command lines: a parser whose errors are one sentence with a hint, and types of values.
+
+    parser = Parser(prog="script.py")
+    parser.add_argument("--num_epochs", type=whole_number(1))
+    arguments = parser.parse_known()  # --epochs 3: "did you mean --num_epochs?"
+
+An unknown flag is looked up among well-known names of other programs, then by its spelling.
+"""
+
+import argparse
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from experiments.system.terminal import printable
+
+SIMILAR = 0.8  # difflib's ratio, 1 for the same word
+OTHER_NAMES = {  # a flag of other programs: the flag that is meant, or why there is none
+    "lr": "--learning_rate",
+    "epochs": "--num_epochs",
+    "model": "--model_size",
+    "max_length": "--context_length",
+    "dataset": "--data",
+    "output": "--output_dir",
+    "save": "--save_model",
+    "seeds": "--num_seeds",
+    "gpu": "--device cuda",
+    "cuda": "--device cuda",
+    "no_cuda": "--device cpu",
+    "bf16": "--precision bfloat16",
+    "fp16": "float16 is not supported: use --precision bfloat16",
+    "resume": "run the same command to resume: finished runs are skipped",
+    "num_labels": "the classes are the labels in --data",
+    "eval_steps": "losses are evaluated every 50 batches, as published",
+    "eval_batch_size": "evaluation uses --batch_size",
+    "nproc_per_node": "torchrun --nproc_per_node=N additional_experiments.py starts N processes",
+    "num_gpus": "torchrun --nproc_per_node=N additional_experiments.py starts N processes",
+    "plot": "compare_experiments.py has that flag",
+}
+
+# ------------------------------------------------------------------------------------- the parser
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, without the usage."""
+
+    def __init__(self, **options: Any) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(**({"allow_abbrev": False, "formatter_class": layout} | options))
+
+    def error(self, message: str, *lines: str) -> NoReturn:
+        """End the program with status 2; lines of code may follow the message."""
+        shown = (f"{self.prog}: error: {message}", *lines)
+        self.exit(2, "".join(printable(line).replace("\n", "\\n") + "\n" for line in shown))
+
+    def parse_known(
+        self, argv: Sequence[str] | None = None, other_names: Mapping[str, str] = OTHER_NAMES
+    ) -> argparse.Namespace:
+        """Return the values of flags; an unknown one ends the program with a hint.
+
+        Args:
+            argv: the words of the command line; those of this process if None.
+            other_names: what is meant by well-known names of other programs.
+        """
+        given, unknown = self.parse_known_args(argv)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            self.error(f"unknown: {' '.join(unknown)}; {hint(unknown, flags, other_names)}")
+        return given
+
+
+# ------------------------------------------------------------------------------------------ hints
+
+
+def hint(unknown: Sequence[str], flags: Iterable[str], other_names: Mapping[str, str]) -> str:
+    """Return which flags are probably meant by unknown words of a command line.
+
+    Args:
+        unknown: the words, each flag followed by its values.
+        flags: those that exist.
+        other_names: what is meant by well-known names of other programs.
+    """
+    names = other_names | {_name_of(flag): flag for flag in flags if flag.startswith("--")}
+    groups: list[list[str]] = []
+    for word in unknown:
+        if word.startswith("-") or not groups:
+            groups.append([])
+        groups[-1].append(word)
+    hints = [_hint_for(group, names) for group in groups if group[0].startswith("-")]
+    return "; ".join(dict.fromkeys(filter(None, hints))) or "--help lists the flags"
+
+
+def _hint_for(words: Sequence[str], names: Mapping[str, str]) -> str | None:
+    for name in (_name_of("_".join(words)), _name_of(words[0])):  # "--no padding" is --no_padding
+        if found := difflib.get_close_matches(name, names, 1, SIMILAR):
+            meant = names[found[0]]
+            return f"did you mean {meant}?" if meant.startswith("--") else meant
+    return None
+
+
+def _name_of(flag: str) -> str:
+    return flag.partition("=")[0].strip("-").replace("-", "_").lower()
+
+
+# ------------------------------------------------------------------------------- types of values
+
+
+def path(text: str) -> Path:
+    """Return a path; `~` is the home folder, also in `--flag=~/x`, which shells do not expand."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # no such user
+        name = Path(text).parts[0]
+        raise argparse.ArgumentTypeError(
+            f"there is no home folder {name}: for a file of that name, write ./{text}"
+        ) from error
+
+
+def whole_number(minimum: int, maximum: int = 2**63 - 1) -> Any:
+    """Return a `type=` function for whole numbers from `minimum` to `maximum`."""
+
+    def convert(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d{1,19}", text) or not minimum <= int(text) <= maximum:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {minimum} to {maximum}, got {text!r}"
+            )
+        return int(text)
+
+    return convert
+
+
+def positive_number(text: str) -> float:
+    """Return a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return number
+
+
+def number_from_0(text: str) -> float:
+    """Return a finite number that is not negative."""
+    return 0.0 if re.fullmatch(r"[+-]?0*\.?0*", text) and "0" in text else positive_number(text)
+
+
+def device(text: str) -> str:
+    """Return the name of a kind of device, or of one of several GPUs."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9]\d?))?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"must be auto, cpu, cuda, cuda:1 (or another number), or mps, got {text!r}"
+        )
+    return text

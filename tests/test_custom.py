@@ -1,0 +1,271 @@
+import argparse
+from collections import Counter
+
+import pandas as pd
+import pytest
+from three_classes import LABEL, TEXT, three_classes, write_three_classes
+
+from experiments.config.settings import CustomData, DataConfig
+from experiments.config.values import shares
+from experiments.data.corpus import digest_of, load_corpus, same_texts
+from experiments.data.custom import split_custom
+
+
+def table(*pairs):
+    return pd.DataFrame(pairs, columns=["Label", "Text"], dtype=str)
+
+
+def distinct(**counts):
+    """Different texts of each label."""
+    return table(*((k, f"{k}-{chr(97 + i)}x") for k, n in counts.items() for i in range(n)))
+
+
+def pairs_of(examples):
+    return list(zip(examples["Label"], examples["Text"], strict=True))
+
+
+def split(*tables, **options):
+    names = ("train", "validation", "test")
+    return split_custom(dict(zip(names, tables, strict=False)), CustomData(**options))
+
+
+def notes_of(*tables, **options):
+    return split(*tables, **options)[2]
+
+
+@pytest.fixture(scope="module")
+def three():
+    return table(*three_classes())
+
+
+@pytest.mark.parametrize("text", ["70/10/20", "80/10/10", "98/1/1"])
+def test_shares_are_three_percentages(text):
+    assert "/".join(map(str, shares(text))) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "80/20", "80/20/0", "80/10/20", "0.8/0.1/0.1", "80/10/10/", "٨٠/10/10"]
+)
+def test_other_shares_are_one_sentence(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"^must be three percentages .*, got '"):
+        shares(text)
+
+
+# ------------------------------------------------------------------------------- files and digests
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return write_three_classes(tmp_path_factory.mktemp("three"))
+
+
+def load(files, **options):
+    return load_corpus(DataConfig(), CustomData(**({"data": files["csv"]} | options)))
+
+
+def test_each_file_is_read_and_its_columns_are_noted(files):
+    paths = {"validation_data": files["jsonl"], "test_data": files["json"]}
+    corpus = load(files, **paths, text_column=TEXT, label_column=LABEL)
+    assert corpus.class_names == ("order", "other", "return")
+    assert corpus.num_classes == 3
+    for split_ in corpus.splits.values():
+        found = [(corpus.class_names[k], text) for k, text in pairs_of(split_)]
+        assert found == three_classes()
+    assert corpus.notes[:3] == [
+        f"{files[x]}: texts {TEXT!r}, labels {LABEL!r}" for x in ("csv", "jsonl", "json")
+    ]
+    assert any("also in the training data" in note for note in corpus.notes[3:])
+    swapped = load(
+        files, text_column=LABEL, label_column="id", **dict.fromkeys(paths, files["csv"])
+    )
+    assert (swapped.num_classes, len({*swapped.splits["train"]["Text"]})) == (300, 3)
+
+
+def test_the_digest_identifies_the_splits(files, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_bytes(files["csv"].read_bytes().replace(b",other\r", b",others\r"))
+    digests = [
+        load(files, **options).digest
+        for options in [
+            {}, {"split_seed": 1}, {"balance": True}, {"train_size": 200}, {"split": (80, 10, 10)},
+            {"data": other}, {"validation_data": files["csv"]}, {"test_data": files["csv"]},
+        ]
+    ]  # fmt: skip
+    assert len({*digests}) == 8
+    assert load(files, data=files["jsonl"]).digest == digests[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "digest"),
+    [({}, "c01101ead8e9b529"),
+     ({"train_size": 50, "split_seed": 7, "split": (80, 10, 10)}, "ed66c3a4a10f6219"),
+     ({"balance": True, "train_size": 50, "split_seed": 7, "split": (80, 10, 10)},
+      "bdc39d68969d7fc5")],
+)  # fmt: skip
+def test_the_same_data_have_the_digest_that_records_contain(files, options, digest):
+    assert load(files, **options).digest[:16] == digest
+
+
+def test_the_digest_of_what_is_split_and_how_is_the_same_for_every_seed(files):
+    one, other = load(files, split_seed=5), load(files, split_seed=6)
+    assert (one.whole == other.whole, one.digest == other.digest) == (True, False)
+    for options in ({"split": (80, 10, 10)}, {"balance": True}, {"train_size": 50},
+                    {"test_data": files["csv"]}):  # fmt: skip
+        assert load(files, split_seed=5, **options).whole != one.whole
+    assert one.whole == "8d9ca6308cbf2abe0cd8905ee248fd215b3190aa296ccb858ac9f427760d3ba4"
+
+
+def test_the_demo_has_a_digest_of_its_own_and_two_classes():
+    corpus = load_corpus(DataConfig(demo=True), CustomData())
+    assert corpus.class_names == ("ham", "spam")
+    assert [len(split) for split in corpus.splits.values()] == [251, 36, 73]
+    assert corpus.digest == digest_of(corpus.splits, corpus.class_names)
+    assert corpus.digest[:16] == "fc9cf4bfcdf6dc9e"
+
+
+def test_equal_texts_have_the_index_of_the_first():
+    assert same_texts(["a", "b", "a", "c", "b", "A"]) == [0, 1, 0, 3, 1, 5]
+
+
+# ---------------------------------------------------------------------------------------- splitting
+
+
+def test_classes_are_numbered_in_order_of_their_names(three):
+    splits, names, _ = split(three)
+    assert names == ("order", "other", "return")
+    found = Counter((names[k], text) for s in splits.values() for k, text in pairs_of(s))
+    assert found == Counter(pairs_of(three))
+    assert [*splits] == ["train", "validation", "test"]
+    assert [len(s) for s in splits.values()] == [210, 30, 60]
+    assert all(s["Label"].dtype == "int64" for s in splits.values())
+
+
+@pytest.mark.parametrize(
+    "names", [("-1", "9", "10"), ("09", "10"), ("10", "9", "b"), ("a\nb", "order", "🎁")]
+)
+def test_only_whole_numbers_are_in_order_of_their_values(names):
+    assert split(distinct(**dict.fromkeys(reversed(names), 3)))[1] == names
+
+
+def test_given_splits_are_used_as_they_are():
+    train, validation, test = distinct(a=9, b=5), distinct(b=1, a=1), table(("a", "x"), ("b", "y"))
+    splits, _, _ = split(train, validation, test)
+    assert splits["train"]["Label"].tolist() == [0] * 9 + [1] * 5
+    assert splits["validation"]["Label"].tolist() == [1, 0]
+    assert splits["test"]["Text"].tolist() == ["x", "y"]
+    splits, _, _ = split(train, validation, test, balance=True)
+    assert [len(s) for s in splits.values()] == [10, 2, 2]
+
+
+def test_with_a_given_split_the_others_keep_their_ratio():
+    tables = {"train": distinct(a=16, b=8), "test": table(("a", "x"))}
+    splits, _, _ = split_custom(tables, CustomData())
+    assert [len(s) for s in splits.values()] == [21, 3, 1]  # 70 : 10 of 24
+
+
+def test_a_smaller_training_set_leaves_validation_and_test_unchanged(three):
+    (whole, _, _), (small, _, notes) = split(three), split(three, train_size=30)
+    for name in ("validation", "test"):
+        assert pairs_of(whole[name]) == pairs_of(small[name])
+    assert len(small["train"]) == 30
+    assert not Counter(pairs_of(small["train"])) - Counter(pairs_of(whole["train"]))
+    assert "trained on 30 of 210 examples" in notes
+
+
+def test_balanced_classes_are_balanced_in_each_split():
+    splits, _, notes = split(distinct(a=20, b=10), balance=True)
+    counts = [s["Label"].value_counts().tolist() for s in splits.values()]
+    assert counts == [[7, 7], [1, 1], [2, 2]]
+    assert notes == ["balanced: 20 of 30 examples are used"]
+
+
+@pytest.mark.parametrize("option", [{}, {"balance": True}, {"train_size": 50}])
+def test_what_is_selected_at_random_depends_on_the_split_seed(three, option):
+    one, other = (split(three, split_seed=seed, **option)[0]["train"] for seed in (1, 2))
+    assert Counter(pairs_of(one)) != Counter(pairs_of(other))
+
+
+# ------------------------------------------------------------------------------------ errors, notes
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ([table(("a", "x"), ("", "y"), (" ", "z"))],
+         "2 of 3 examples of the training data have no label, first example 2: .*"),
+        ([distinct(a=9, b=9), table(("a", "x"), ("", "y"))],
+         "1 of 2 examples of the validation data have no label, first example 2: .*"),
+        ([distinct(a=9, b=2, c=1)],
+         r"each class needs 3 different texts, .*; fewer have 'b' \(2\), 'c' \(1\): .*"),
+        ([pd.concat([distinct(a=9), table(*[("b", "y")] * 5)])],
+         r"each class needs 3 different texts, .*; fewer have 'b' \(1\): .*"),
+        ([pd.concat([distinct(a=9), table(("b", "a-ax"))])],
+         r"each class needs 3 different texts, .*; fewer have 'b' \(0\): .*"),
+        ([distinct(a=9)],
+         "all training examples have the class 'a', expected two or more classes"),
+        ([distinct(a=9, b=9), distinct(a=1), table(("b", "x"), ("d", "y"), ("c", "z"), ("c", "w"))],
+         "3 examples of the test data have labels that the training data lacks: 'c', 'd'; it has "
+         "'a', 'b'"),
+        ([distinct(a=9, b=9), table(("B", "x")), distinct(a=1)],
+         "1 examples of the validation data have labels that the training data lacks: 'B'; .*"),
+    ],
+)  # fmt: skip
+def test_unusable_data_is_one_sentence(tables, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        split(*tables)
+
+
+def test_three_texts_of_a_class_are_enough_to_split_and_two_for_one_given_split():
+    assert split(distinct(a=9, b=3))
+    assert split(distinct(a=9, b=2), table(("a", "x")))
+
+
+def test_ordinary_data_have_no_notes():
+    assert notes_of(distinct(a=30, b=30)) == []
+
+
+def notes_with(*more):
+    return notes_of(pd.concat([distinct(a=30, b=30), table(*more)], ignore_index=True))
+
+
+def test_texts_with_several_labels_are_counted_and_three_are_shown():
+    several = [(label, text * 70) for text in "yxwvu" for label in "ba"]
+    shown = ", ".join(f"'{text * 60}…' (b, a)" for text in "yxw")
+    assert notes_with(*several) == [f"5 texts have several labels: {shown} and 2 more"]
+    assert notes_with(*several[:6]) == [f"3 texts have several labels: {shown}"]
+
+
+def test_empty_texts_are_counted():
+    expected = "2 of 62 texts are empty or blank; they are used"
+    assert notes_with(("a", ""), ("a", " \n")) == [expected]
+
+
+def test_similar_labels_are_noted():
+    (note,) = notes_with(*[("A ", f"one{'!' * i}") for i in range(5, 15)])
+    assert note == "classes that differ only in case or blanks: 'A ' and 'a'"
+
+
+def test_classes_with_few_examples_are_noted():
+    few = "has few or no examples of these classes: 'b'"
+    assert notes_of(distinct(a=30, b=3)) == [f"the training data {few} (1)"]
+    assert notes_of(distinct(a=9, b=3), distinct(a=1), distinct(a=1))[:1] == [
+        f"the validation data {few} (0)"
+    ]
+    assert notes_of(distinct(a=9, b=2), table(("a", "x")), table(("b", "y"), ("a", "z"))) == [
+        f"the training data {few} (2)",
+        f"the validation data {few} (0)",
+    ]
+
+
+def test_texts_of_two_given_splits_are_counted_if_they_are_equal_or_nearly_so():
+    train = table(*[("a", "Call 0800 now"), ("b", "hi"), ("b", "12"), ("a", "  ")] * 3)
+    validation = table(("a", "Call 0800 now"), ("a", "call 1 NOW"), ("b", "34"))
+    test = table(("b", "hi"), ("b", "HI 2"), ("b", "h i"), ("a", "call1now"))
+    near = ", apart from case, digits and blanks"
+    assert notes_of(train, validation, test)[1:] == [
+        "1 of 3 texts of the validation data are also in the training data",
+        f"1 of 3 texts of the validation data are also in the training data{near}",
+        "1 of 4 texts of the test data are also in the training data",
+        f"3 of 4 texts of the test data are also in the training data{near}",
+        f"1 of 4 texts of the test data are also in the validation data{near}",
+    ]

@@ -1,0 +1,128 @@
+"""Custom data, from a file to records and comparisons: runs of the script."""
+
+import json
+
+import pytest
+from runs import small  # noqa: F401 (a fixture)
+from three_classes import write_three_classes
+
+from additional_experiments import main, run_experiment
+from experiments.config.parsing import parse_args
+from experiments.config.values import TINY
+from experiments.data import datasets
+from experiments.data.demo import demo_tokenizer
+from experiments.data.sms_spam import prepare_splits
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    """Files of three classes by their extension."""
+    return write_three_classes(tmp_path_factory.mktemp("questions"))
+
+
+@pytest.fixture
+def run(small, tmp_path, capsys, monkeypatch):  # noqa: F811
+    """Run the script on the small checkpoint; return its records, and what it printed."""
+    monkeypatch.setattr(datasets, "load_gpt2_tokenizer", lambda *_, **__: demo_tokenizer())
+    monkeypatch.chdir(tmp_path)
+
+    def run_(*flags):
+        main(["--weights", str(small), "--max_steps", "1", *map(str, flags)])
+        paths = sorted((tmp_path / "results").glob("*.json"))
+        return [json.loads(path.read_text()) for path in paths], capsys.readouterr().out
+
+    return run_
+
+
+@pytest.fixture
+def refused(run, capsys):
+    """Run the script on flags that cannot work; return its one sentence."""
+
+    def refused_(*flags):
+        with pytest.raises(SystemExit) as exit_:
+            run(*flags)
+        errors = capsys.readouterr().err
+        assert (exit_.value.code, errors.count("\n")) == (2, 1)
+        return errors
+
+    return refused_
+
+
+def test_a_run_on_three_classes_prints_and_records_them(run, questions):
+    (record,), printed = run("--data", questions["csv"])
+    assert "Classes: 0 order, 1 other, 2 return" in printed
+    assert "'question'" in printed
+    assert "'category'" in printed
+    assert record["classes"] == ["order", "other", "return"]
+    assert all(len(p) == 3 for p in record["test"]["probabilities"])
+    assert set(record["test"]["labels"]) == {0, 1, 2}
+    assert "published and here" not in printed
+
+
+def test_a_record_has_the_split_as_plain_values(run, questions):
+    for seed in (1, 2):
+        records, _ = run("--data", questions["csv"], "--split_seed", seed, "--baseline", "majority")
+    assert sorted(record["split"]["seed"] for record in records) == [1, 2]
+    assert len({record["split"]["of"] for record in records}) == 1
+    assert len({record["data"] for record in records}) == 2
+    assert {"data": str(questions["csv"]), "split_seed": 1} in [
+        record["split"]["custom"] for record in records
+    ]
+
+
+def test_every_format_makes_the_same_run(run, questions):
+    pytest.importorskip("pyarrow")
+    for number, path in enumerate(questions.values()):
+        records, printed = run("--data", path, "--baseline", "majority")
+        assert ("Recorded already" in printed) == (number > 0)
+        assert len(records) == 1
+
+
+@pytest.mark.parametrize(
+    "flags", [["--split_seed", "1"], ["--split", "80/10/10"], ["--balance"], ["--train_size", "60"]]
+)
+def test_another_split_is_another_run(run, questions, flags):
+    baseline = ["--baseline", "majority"]
+    run("--data", questions["csv"], *baseline)
+    first, second = run("--data", questions["csv"], *baseline, *flags)[0]
+    assert first["data"] != second["data"]
+    assert first["settings"] == second["settings"]
+
+
+def test_the_bag_of_words_predicts_three_classes(run, questions):
+    (record,), _ = run("--data", questions["csv"], "--baseline", "bag_of_words")
+    right, total = record["correct"]["test"]
+    assert right > 0.9 * total
+
+
+def test_data_that_cannot_be_used_end_with_status_2_before_anything_is_loaded(
+    refused, questions, tmp_path
+):
+    (tmp_path / "one.csv").write_text("text,label\na,x\nb,x\nc,x\nd,x\n")
+    (tmp_path / "new.csv").write_text("question,category\na,order\nb,unknown\n")
+    assert "class" in refused("--data", tmp_path / "one.csv")
+    assert "unknown" in refused(
+        "--data", questions["csv"], "--validation_data", tmp_path / "new.csv",
+    )  # fmt: skip
+    assert "--batch_size 999 exceeds the 210" in refused(
+        "--data", questions["csv"], "--batch_size", "999"
+    )
+
+
+def test_truncated_texts_are_counted(run, questions):
+    _, printed = run("--data", questions["csv"], "--context_length", "20")
+    assert "padded to 20 tokens, " in printed
+    assert " truncated" in printed
+
+
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_the_published_splits_as_custom_data_have_the_published_trajectory(real_data_dir):
+    paths = prepare_splits(real_data_dir)
+    names = {"train": "--data", "validation": "--validation_data", "test": "--test_data"}
+    custom = [word for name, path in paths.items() for word in (names[name], str(path))]
+    flags = ["--model_size", TINY, "--weights", "random", "--max_steps", "3"]
+    published = run_experiment(parse_args([*flags, "--data_dir", str(real_data_dir)]))
+    found = run_experiment(parse_args([*flags, *custom]))
+    assert found.history.losses == published.history.losses
+    assert found.history.accuracies == published.history.accuracies
+    assert found.correct == published.correct

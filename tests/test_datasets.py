@@ -1,0 +1,182 @@
+import io
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from experiments.config.settings import CustomData, DataConfig
+from experiments.data import datasets as module
+from experiments.data.corpus import load_corpus
+from experiments.data.datasets import (
+    DistributedBatches,
+    SpamDataset,
+    Splits,
+    TextDataset,
+    create_datasets,
+    create_loaders,
+    tokenize,
+)
+from experiments.data.demo import demo_messages, demo_tokenizer
+from experiments.data.sms_spam import to_csv
+
+PAD = 50256
+
+
+def csv_of(*texts, labels=None):
+    return io.StringIO(to_csv(pd.DataFrame({"Label": labels or [0] * len(texts), "Text": texts})))
+
+
+def dataset_of(*texts, labels=None, **options):
+    return SpamDataset(csv_of(*texts, labels=labels), demo_tokenizer(), **options)
+
+
+# ---------------------------------------------------------------------------------------- datasets
+
+
+def test_texts_are_cut_and_padded_to_the_limit():
+    dataset = dataset_of("abc", "abcdefgh", max_length=5)
+    assert dataset.tokens.tolist() == [[*b"abc", PAD, PAD], [*b"abcde"]]
+    assert dataset.lengths.tolist() == [3, 5]
+    assert (dataset.max_length, dataset.num_cut) == (5, 1)
+
+
+def test_without_a_limit_it_is_the_longest_text():
+    dataset = dataset_of("abc", "abcdefgh")
+    assert (dataset.max_length, dataset.num_cut) == (8, 0)
+    assert dataset.tokens.shape == (2, 8)
+
+
+def test_without_padding_every_text_has_its_own_length():
+    dataset = dataset_of("abc", "abcdefgh", max_length=5, no_padding=True)
+    assert [dataset[i][0].tolist() for i in range(2)] == [[*b"abc"], [*b"abcde"]]
+    inputs, lengths, _ = dataset.batch([0])
+    assert (inputs.tolist(), lengths.tolist()) == ([[*b"abc"]], [3])
+
+
+def test_an_empty_text_is_one_padding_token():
+    dataset = dataset_of("", "ab", pad_token_id=7)
+    assert dataset.tokens.tolist() == [[7, 7], [*b"ab"]]
+    assert dataset.lengths.tolist() == [1, 2]
+
+
+def test_the_name_of_a_special_token_is_ordinary_text():
+    assert dataset_of("<|endoftext|>").tokens.tolist() == [[*b"<|endoftext|>"]]
+
+
+def test_a_tokenizer_needs_only_encode():
+    class Tokenizer:
+        def encode(self, text):
+            return [ord(character) for character in text]
+
+    dataset = SpamDataset(csv_of("abc", ""), Tokenizer(), max_length=2)
+    assert dataset.tokens.tolist() == [[*b"ab"], [PAD, PAD]]
+    assert dataset.lengths.tolist() == [2, 1]
+
+
+def test_an_item_is_the_pair_of_the_book_and_a_batch_also_has_lengths():
+    dataset = dataset_of("abc", "d", labels=[1, 0])
+    tokens, label = dataset[0]
+    assert (tokens.tolist(), label.item(), len(dataset)) == ([*b"abc"], 1, 2)
+    book_tokens, book_labels = next(iter(DataLoader(dataset, batch_size=2)))
+    inputs, lengths, labels = dataset.batch([0, 1])
+    assert torch.equal(book_tokens, inputs)
+    assert torch.equal(book_labels, labels)
+    assert lengths.tolist() == [3, 1]
+    assert dataset.labels.tolist() == dataset.data["Label"].tolist() == [1, 0]
+    assert dataset.labels.dtype == torch.long
+
+
+@pytest.mark.parametrize(
+    ("length", "no_padding", "expected"),
+    [
+        ("longest_training_example", False, [80, 80, 80]),
+        ("model_context_length", False, [100, 100, 100]),
+        (7, False, [7, 7, 7]),
+        ("longest_training_example", True, [80, 76, 80]),
+        ("model_context_length", True, [80, 76, 80]),
+    ],
+)
+def test_texts_are_padded_to_what_context_length_says(length, no_padding, expected):
+    data = DataConfig(demo=True, context_length=length, no_padding=no_padding)
+    datasets = tokenize(load_corpus(data, CustomData()), data, 100)
+    assert [dataset.max_length for dataset in datasets] == expected
+    assert all(dataset.no_padding == no_padding for dataset in datasets)
+
+
+def test_examples_are_padded_to_the_limit_by_default():
+    splits = dict.fromkeys(Splits._fields, pd.DataFrame({"Label": [0], "Text": ["abc"]}))
+    (train, *_) = create_datasets(splits, demo_tokenizer(), 5)
+    assert train.tokens.tolist() == [[*b"abc", PAD, PAD]]
+    assert TextDataset(train.data, [[1, 2]], 3)[0][0].tolist() == [1, 2, PAD]
+
+
+def test_the_longest_example_is_cut_to_the_models_context():
+    data = DataConfig(demo=True)
+    datasets = tokenize(load_corpus(data, CustomData()), data, 9)
+    assert [dataset.max_length for dataset in datasets] == [9, 9, 9]
+
+
+def test_other_data_than_the_demos_have_gpt2s_tokenizer(monkeypatch):
+    corpus = load_corpus(DataConfig(demo=True), CustomData())
+    monkeypatch.setattr(module, "load_gpt2_tokenizer", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tokenize(corpus, DataConfig(), 100)
+
+
+# ---------------------------------------------------------------------------------------- loaders
+
+
+def loaders_of(count, batch_size):
+    texts, labels = [chr(ord("a") + i) for i in range(count)], [i % 3 % 2 for i in range(count)]
+    train, other = dataset_of(*texts, labels=labels), dataset_of(*texts, labels=labels)
+    return create_loaders(Splits(train, other, other), batch_size)
+
+
+def test_training_is_shuffled_without_a_remainder_and_the_others_are_in_order():
+    loaders = loaders_of(count=10, batch_size=4)
+    train = torch.cat([inputs for inputs, *_ in loaders.train]).flatten().tolist()
+    assert len(train) == 8
+    assert train != sorted(train)
+    for loader in (loaders.validation, loaders.test):
+        assert torch.cat([inputs for inputs, *_ in loader]).flatten().tolist() == [*b"abcdefghij"]
+
+
+def test_a_pass_draws_the_random_numbers_of_a_plain_loader():
+    loader = loaders_of(count=10, batch_size=4).train
+    plain = DataLoader(list(range(10)), batch_size=4, shuffle=True, drop_last=True)
+    torch.manual_seed(5)
+    ours = [inputs.flatten().tolist() for _ in range(2) for inputs, *_ in loader]
+    torch.manual_seed(5)
+    expected = [[ord("a") + i for i in batch.tolist()] for _ in range(2) for batch in plain]
+    assert ours == expected
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_processes_share_each_batch_without_gaps_or_duplicates(size, monkeypatch):
+    expected, shared = list(loaders_of(9, 4).validation), []
+    for rank in range(size):
+        monkeypatch.setattr(module, "world", SimpleNamespace(size=size, rank=rank))
+        loader = loaders_of(9, 4).validation
+        assert isinstance(loader, DistributedBatches)
+        assert len(loader) == len(expected)
+        shared.append(list(loader))
+    for number, (inputs, _, labels) in enumerate(expected):
+        found = torch.full_like(inputs, -1)
+        for rank, batches in enumerate(shared):
+            own_inputs, own_lengths, own, all_labels = batches[number]
+            assert [(4 * number + i) % size for i in own.tolist()] == [rank] * len(own)
+            assert len(own_inputs) == len(own_lengths) == max(1, len(own))
+            found[own] = own_inputs[: len(own)]
+            assert torch.equal(all_labels[: len(own)], labels[own])
+            assert sorted(all_labels.tolist()) == sorted(labels.tolist())
+        assert torch.equal(found, inputs)
+
+
+# ------------------------------------------------------------------------------------------ demo
+
+
+def test_the_generated_messages_are_the_same_for_the_same_seed():
+    assert demo_messages().equals(demo_messages())
+    assert not demo_messages(seed=1).equals(demo_messages())

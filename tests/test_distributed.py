@@ -1,0 +1,98 @@
+"""The processes of a run start and end together."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_parallel import ROOT, finish, torchrun
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="lacks /proc")
+SCRIPT = "additional_experiments.py"
+SLOW_RUN = ["--demo", "--num_epochs", "2000"]
+FAILING = """
+import additional_experiments
+import experiments.training.loop
+from experiments.system.distributed import world
+
+def fail(*_):
+    if world.rank == 1:
+        raise OSError("the disk is gone")
+    return 1.0, 1.0
+
+experiments.training.loop.evaluate_model = fail
+additional_experiments.main(["--demo"])
+"""
+
+
+def wait_for_training(started):
+    """Wait until processes train, and return their numbers, the main process first."""
+    for line in started.stdout:
+        if line.startswith("Ep 1"):
+            children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text()
+            return sorted(map(int, children.split()))
+    raise AssertionError(started.stderr.read())
+
+
+def last_error(errors):
+    """The last line of the script, not of torchrun."""
+    ours = [x for x in errors.splitlines() if re.match(rf"{SCRIPT}: error|Interrupted", x)]
+    return ours[-1] if ours else errors
+
+
+def test_the_main_process_reports_how_another_failed(tmp_path):
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    started = time.monotonic()
+    status, _, errors = finish(torchrun(2, script), seconds=60)
+    assert status == 1
+    assert last_error(errors) == f"{SCRIPT}: error: process 1: the disk is gone", errors
+    assert time.monotonic() - started < 45
+
+
+@NEEDS_PROC
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGKILL, "ended without a status (killed?)"), (signal.SIGTERM, "interrupted")],
+)
+def test_a_process_that_ends_early_ends_all_within_half_a_minute(number, status):
+    started = torchrun(2, SCRIPT, *SLOW_RUN)
+    _, second = wait_for_training(started)
+    os.kill(second, number)
+    code, _, errors = finish(started, seconds=30)
+    assert code == 1
+    assert last_error(errors) == f"{SCRIPT}: error: process 1: {status}"
+
+
+@NEEDS_PROC
+def test_an_interrupt_ends_all_in_order():
+    started = torchrun(2, SCRIPT, *SLOW_RUN)
+    workers = wait_for_training(started)
+    for pid in (started.pid, *workers):  # as a terminal does
+        os.kill(pid, signal.SIGINT)
+    status, _, errors = finish(started, seconds=30)
+    assert status != 0
+    assert last_error(errors).startswith("Interrupted."), errors
+    assert f"{SCRIPT}: error" not in errors
+
+
+def test_processes_on_two_machines_make_one_run():
+    meeting = ["--nnodes=2", "--rdzv_backend=c10d", "--rdzv_endpoint=127.0.0.1:29531"]
+    agents = [torchrun(1, SCRIPT, "--demo", more=meeting) for _ in range(2)]
+    outputs = [finish(agent, seconds=120) for agent in agents]
+    assert [status for status, *_ in outputs] == [0, 0]
+    command = [sys.executable, SCRIPT, "--demo"]
+    alone = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    accuracies = [re.findall(r".* accuracy: .*", x) for x in (alone, *(o for _, o, _ in outputs))]
+    assert sorted(accuracies[1:]) == [[], accuracies[0]]
+
+
+def test_an_invalid_flag_is_reported_once():
+    status, _, errors = finish(torchrun(2, SCRIPT, "--rwo", 3), seconds=60)
+    assert status == 1
+    assert errors.count(f"{SCRIPT}: error: unknown: --rwo 3") == 1

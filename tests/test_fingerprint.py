@@ -1,0 +1,283 @@
+"""The fingerprint of a run, and the part of its record that is known before it starts."""
+
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from additional_experiments import main
+from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.config.parsing import parse_args
+from experiments.config.rows import DATA_SHA256, SPAM_CLASSES
+from experiments.config.settings import GROUPS, flags_of
+from experiments.config.values import MODEL_SIZES
+from experiments.data.corpus import Corpus
+from experiments.runs import fingerprint
+from experiments.runs.fingerprint import begin_record, list_versions, version_of
+from experiments.runs.records import FAILED, write_record
+
+ROOT = Path(__file__).parents[1]
+
+
+def begin(*flags, corpus=None):
+    return begin_record(parse_args([*flags]), corpus)
+
+
+def digest(*flags, corpus=None):
+    return begin(*flags, corpus=corpus)["digest"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "weights", "precision"),
+    [
+        (["--row", "1"], CHECKPOINT_SHA256["124M"], "float32"),
+        (["--row", "8"], CHECKPOINT_SHA256["1558M"], "float32"),
+        (["--row", "10"], "random", "float32"),
+        (["--precision", "bfloat16"], CHECKPOINT_SHA256["124M"], "bfloat16"),
+        (["--baseline", "majority"], None, "float32"),
+    ],
+)
+def test_a_record_has_weights_data_precision_and_device(flags, weights, precision):
+    record = begin(*flags)
+    found = (record["weights"], record["data"], record["precision"], record["classes"])
+    assert found == (weights, DATA_SHA256, precision, list(SPAM_CLASSES))
+    assert record["environment"]["device_type"] == "cpu"
+    assert not record["prefix_reused"]
+
+
+def test_a_record_of_a_row_and_of_a_baseline_have_a_name():
+    record = begin("--row", "16", "--seed", "7")
+    assert (record["name"], record["row"], record["stands_in"]) == ("row 16", 16, False)
+    assert (record["seed"], record["model"]) == (7, "gpt2-small (124M), pretrained weights")
+    record = begin("--baseline", "majority")
+    assert (record["name"], record["row"]) == ("baseline majority", None)
+    assert (record["model"], record["stands_in"]) == ("majority", False)
+    assert record["settings"] == {"baseline": "majority"}
+
+
+def test_a_record_has_versions_and_whether_shortcuts_were_used(monkeypatch):
+    names = {"torch", "numpy", "pandas", "tiktoken"}
+    for flags in ([], ["--no_shortcuts"]):
+        environment = begin(*flags)["environment"]
+        assert {name: environment[name] for name in names} == {n: version(n) for n in names}
+        assert environment["shortcuts"] == (not flags)
+        assert environment["processes"] == 1
+        more = {"python", "platform", "device", "device_type", "shortcuts", "git_commit"}
+        assert environment.keys() == names | more | {"processes"}
+
+
+@pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])
+def test_the_same_command_on_the_same_machine_is_the_same_run(flags):
+    assert digest(*flags) == digest(*flags) == digest(*flags, "--device", "cpu")
+
+
+def test_every_flag_that_defines_a_run_changes_the_digest_and_no_other_does():
+    settings = parse_args([])
+    before = begin_record(settings, None)["digest"]
+    for name, group in GROUPS.items():
+        for f in flags_of(group):
+            # The value need not be valid: what counts is that it is part of the digest.
+            value = not f.default if isinstance(f.default, bool) else f"other than {f.default}"
+            if f.name in ("device", "weights"):  # which count by their name and digest
+                continue
+            changed = replace(getattr(settings, name), **{f.name: value})
+            other = begin_record(replace(settings, **{name: changed}), None)["digest"]
+            is_other = f.metadata["defines_run"] or f.name == "no_shortcuts"
+            assert (other != before) == is_other, f.name
+
+
+@pytest.mark.parametrize(
+    "flags", [["--seed", "5"], ["--baseline", "majority"], ["--baseline", "bag_of_words"],
+              ["--row", "6"], ["--row", "10"], ["--row", "16"]]
+)  # fmt: skip
+def test_another_seed_baseline_or_model_is_another_run(flags):
+    assert digest(*flags) != digest()
+    assert digest("--baseline", "majority") != digest("--baseline", "bag_of_words")
+
+
+@pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])
+def test_other_data_are_another_run(flags):
+    corpora = [Corpus({}, SPAM_CLASSES, data) for data in ("one", "two")]
+    assert len({digest(*flags, corpus=corpus) for corpus in (None, *corpora)}) == 3
+    assert digest(*flags, corpus=Corpus({}, SPAM_CLASSES, DATA_SHA256)) == digest(*flags)
+
+
+@pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])
+def test_another_processor_is_another_run(flags, monkeypatch):
+    before = digest(*flags)
+    monkeypatch.setattr(fingerprint, "cpu_name", lambda: "another")
+    assert digest(*flags) != before
+
+
+def test_another_device_is_another_run(monkeypatch):
+    found = {digest()}
+    for device in (("cuda", "one"), ("cuda", "two"), ("mps", "two")):
+        monkeypatch.setattr(fingerprint, "_device_of", lambda _, device=device: device)
+        found.add(digest())
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("name", ["source_digest", "list_versions"])
+def test_other_code_or_versions_are_another_run(name, monkeypatch):
+    before = digest()
+    monkeypatch.setattr(fingerprint, name, lambda: {"torch": "other"})
+    assert digest() != before
+
+
+def test_other_weights_are_another_run(monkeypatch):
+    before = digest()
+    monkeypatch.setitem(CHECKPOINT_SHA256, "124M", "5" * 64)
+    assert digest() != before
+
+
+def test_a_network_of_another_shape_is_another_run(monkeypatch):
+    before = digest()
+    small = "gpt2-small (124M)"
+    monkeypatch.setitem(MODEL_SIZES, small, MODEL_SIZES[small] | {"n_heads": 6})
+    assert digest() != before
+
+
+def test_a_record_of_custom_data_has_its_split_as_plain_values():
+    corpus = Corpus({}, ("a", "b"), "digest", whole="of all")
+    record = begin("--data", "x.csv", "--split_seed", "5", corpus=corpus)
+    expected = {"of": "of all", "seed": 5, "custom": {"data": "x.csv", "split_seed": 5}}
+    assert record["split"] == expected
+    assert record["classes"] == ["a", "b"]
+    assert begin()["split"] is None
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "platform", "on_cpu"),
+    [
+        ("2.13.0+cpu", "linux", {"cpu", "auto"}),
+        ("2.13.0", "darwin", {"cpu", "auto"}),
+        ("2.13.0", "linux", {"cpu"}),
+    ],
+)
+def test_only_a_build_without_cuda_is_known_to_use_the_cpu(
+    torch_version, platform, on_cpu, monkeypatch
+):
+    from experiments.system import devices
+
+    monkeypatch.setattr(fingerprint, "version_of", lambda _: torch_version)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(devices, "select_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(devices, "device_name", lambda _: "a GPU")
+    settings = parse_args([])
+    for device in ("cpu", "auto", "cuda", "mps"):
+        there = replace(settings, runtime=replace(settings.runtime, device=device))
+        assert (fingerprint._device_of(there)[0] == "cpu") == (device in on_cpu)
+        assert fingerprint._device_of(replace(there, baseline="majority"))[0] == "cpu"
+
+
+def test_versions_are_those_of_the_libraries(monkeypatch):
+    expected = {"torch": torch.__version__, "pandas": pd.__version__}
+    assert expected.items() <= list_versions().items()
+
+    def unknown(name):
+        raise fingerprint.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(fingerprint.metadata, "version", unknown)
+    version_of.cache_clear()
+    assert version_of("torch") == torch.__version__  # as the library itself says
+    version_of.cache_clear()
+
+
+def test_the_source_digest_covers_every_module_that_a_run_imports():
+    covered = set(fingerprint.source_files())
+    package = set((ROOT / "experiments").rglob("*.py"))
+    assert package - covered == set((ROOT / "experiments" / "comparison").glob("*.py"))
+    for name in ("additional_experiments", "gpt_download", "previous_chapters"):
+        assert ROOT / f"{name}.py" in covered
+    assert fingerprint.source_digest().count(" ") == len(covered) - 1
+
+
+def test_the_commit_is_marked_if_a_tracked_file_is_edited(monkeypatch):
+    answers = {"rev-parse": "abc", "--no-optional-locks": ""}
+    monkeypatch.setattr(fingerprint, "_git", lambda first, *_: answers[first])
+    for edited, expected in (("", "abc"), (" M file", "abc-dirty")):
+        answers["--no-optional-locks"] = edited
+        fingerprint.git_commit.cache_clear()
+        assert fingerprint.git_commit() == expected
+
+    def no_git(*_):
+        raise OSError("no git")
+
+    monkeypatch.setattr(fingerprint, "_git", no_git)
+    fingerprint.git_commit.cache_clear()
+    assert fingerprint.git_commit() is None
+    fingerprint.git_commit.cache_clear()
+
+
+# ------------------------------------------------------------------------- runs recorded already
+
+
+@pytest.fixture
+def leave_record(tmp_path):
+    """Write the record of a run, as the run itself would."""
+    from records import make_record
+
+    def write(*flags, **more):
+        settings = parse_args([*flags, "--output_dir", str(tmp_path)])
+        begun = begin_record(settings, None)
+        return write_record(tmp_path, make_record(16) | begun | more)
+
+    return write
+
+
+FLAGS = ("--row", "16", "--weights", "random")
+
+
+def run(tmp_path, monkeypatch, *flags):
+    """Run the script without computing anything; return the runs that it would make."""
+    import additional_experiments
+
+    made = []
+
+    def run_experiment(settings, cache, record=None):
+        made.append(settings)
+        raise ValueError("not computed here")
+
+    monkeypatch.setattr(additional_experiments, "run_experiment", run_experiment)
+    with suppress(SystemExit):
+        main([*flags, "--output_dir", str(tmp_path)])
+    return made
+
+
+def test_a_run_that_is_recorded_is_skipped(tmp_path, monkeypatch, leave_record, capsys):
+    path = leave_record(*FLAGS)
+    assert run(tmp_path, monkeypatch, *FLAGS) == []
+    expected = f"Recorded already (--overwrite repeats it): {path}\n"
+    assert capsys.readouterr().out == expected
+    assert [s.seed for s in run(tmp_path, monkeypatch, *FLAGS, "--num_seeds", "2")] == [124]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--overwrite"], ["--save_model", "x.safetensors"], ["--seed", "7"], ["--dry_run"],
+     ["--num_epochs", "1"], ["--precision", "bfloat16"], ["--no_shortcuts"]],
+)  # fmt: skip
+def test_another_run_or_one_that_writes_more_is_made(flags, tmp_path, monkeypatch, leave_record):
+    leave_record(*FLAGS)
+    assert len(run(tmp_path, monkeypatch, *FLAGS, *flags)) == 1
+
+
+def test_a_failed_run_is_made_again(tmp_path, monkeypatch, leave_record):
+    leave_record(*FLAGS, status=FAILED)
+    assert len(run(tmp_path, monkeypatch, *FLAGS)) == 1
+
+
+@pytest.mark.process
+def test_a_recorded_run_does_not_wait_for_pytorch(tmp_path, leave_record):
+    leave_record(*FLAGS)
+    script = [sys.executable, "-X", "importtime", "additional_experiments.py", *FLAGS]
+    script += ["--output_dir", str(tmp_path)]
+    run = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("Recorded already")
+    assert not any(f" {name}\n" in run.stderr for name in ("torch", "pandas", "numpy"))

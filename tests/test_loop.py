@@ -1,0 +1,227 @@
+"""The loop over runs: order, skipped, locked and failed runs, and what it prints."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from additional_experiments import main
+from experiments.config.parsing import parse_runs
+from experiments.runs import loop
+from experiments.runs.loop import LOCKS, Outcome, _lock, order_runs, run_all, shared_prefix
+from experiments.system.terminal import one_line_errors
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Runs without computing them; row 4 fails, and row 5 is locked by another process at first."""
+    asked = []
+
+    def run_and_record(settings, cache, run_experiment, wait):
+        asked.append((settings.row, settings.seed, wait))
+        if settings.row == 4:
+            raise OSError("no weights")
+        return Outcome.LOCKED if settings.row == 5 and not wait else Outcome.DONE
+
+    monkeypatch.setattr(loop, "_run_and_record", run_and_record)
+    return asked
+
+
+def run_rows(*flags):
+    run_all(parse_runs(["--row", *flags]), run_experiment=None)
+
+
+# ------------------------------------------------------------------------------------------ order
+
+
+def test_rows_that_share_cached_activations_follow_each_other():
+    assert [settings.row for settings in order_runs(parse_runs(["--row", "all"]))] == [
+        1, 3, 18, 19, 2, 4, 5, 11, 10, 13, 14, 15, 16, 17, 6, 7, 8, 9, 12,
+    ]  # fmt: skip
+
+
+def test_without_the_mask_the_first_token_needs_all_and_shares_with_the_last():
+    runs = parse_runs(["--row", "1,2,16", "--disable_causal_mask"])
+    assert len({shared_prefix(settings) for settings in runs}) == 1
+
+
+def test_the_seeds_of_runs_with_the_same_prefix_follow_each_other():
+    runs = order_runs(parse_runs(["--row", "1,3,16", "--num_seeds", "2"]))
+    assert [(settings.row, settings.seed) for settings in runs] == [
+        (1, 123), (3, 123), (1, 124), (3, 124), (16, 123), (16, 124),
+    ]  # fmt: skip
+
+
+# --------------------------------------------------------------------------------- several runs
+
+
+def test_a_failed_run_is_reported_and_does_not_end_the_others(made, capsys):
+    with pytest.raises(SystemExit) as exit_, one_line_errors("script"):
+        run_rows("1,4,16")
+    assert exit_.value.code == "script: error: 1 of 3 runs failed: row 04, seed 123"
+    assert [row for row, *_ in made] == [1, 4, 16]
+    assert "Failed: row 04, seed 123: no weights" in capsys.readouterr().err
+
+
+def test_a_single_run_that_fails_is_the_error(made):
+    with pytest.raises(OSError, match="no weights"):
+        run_rows("4")
+
+
+def test_a_failure_ends_processes_that_share_a_run(made, monkeypatch):
+    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OSError, match="no weights"):
+        run_rows("1,4,16")
+    assert [row for row, *_ in made] == [1, 4]
+
+
+def test_a_locked_run_is_looked_at_again_in_the_end(made):
+    run_rows("5,16")
+    assert made == [(5, 123, False), (16, 123, False), (5, 123, True)]
+
+
+def test_activations_are_freed_before_another_model_is_loaded(monkeypatch):
+    seen = []
+
+    def run_and_record(settings, cache, *_):
+        seen.append(len(cache.activations))
+        cache.activations["key"] = True
+        return Outcome.DONE
+
+    monkeypatch.setattr(loop, "_run_and_record", run_and_record)
+    run_rows("1,3,6,16")
+    assert seen == [0, 1, 0, 0]
+
+
+def test_each_run_is_announced_with_the_time_left(made, capsys, monkeypatch):
+    clock = iter(range(0, 1000, 100))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
+    run_rows("1,3,16")
+    assert [line for line in capsys.readouterr().out.splitlines() if line] == [
+        "Run 1 of 3: row 01, seed 123",
+        "Run 2 of 3: row 03, seed 123 (about 3 minutes left)",
+        "Run 3 of 3: row 16, seed 123 (about 100 s left)",
+    ]
+
+
+def test_recorded_runs_do_not_count_in_the_time_left(monkeypatch, capsys):
+    monkeypatch.setattr(loop, "_run_and_record", lambda *_: Outcome.RECORDED)
+    run_rows("1,3")
+    assert capsys.readouterr().out.endswith("Run 2 of 2: row 03, seed 123\n")
+
+
+# ------------------------------------------------------------------------------------------ locks
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from experiments.runs.loop import _lock
+
+with _lock(Path(sys.argv[1]), wait=False) as is_locked:
+    print(is_locked, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def record(tmp_path):
+    return tmp_path / "results" / "row_01_seed_123_0123456789ab.json"
+
+
+def test_an_error_releases_a_lock(record):
+    with pytest.raises(OSError, match="full"), _lock(record, wait=False):
+        raise OSError("full")
+    with _lock(record, wait=False) as is_locked:
+        assert is_locked
+        assert [path.name for path in record.parent.iterdir()] == [LOCKS]
+
+
+def test_a_run_is_locked_by_one_process_until_it_ends(record):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(record)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "True\n"
+        with _lock(record, wait=False) as is_locked:
+            assert not is_locked
+        with _lock(record.with_name("another.json"), wait=False) as is_locked:
+            assert is_locked
+        holder.kill()
+        with _lock(record, wait=True) as is_locked:
+            assert is_locked
+
+
+# ------------------------------------------------------------------------------ whole processes
+
+
+@pytest.fixture
+def flags(tmp_path, real_data):
+    """Runs that take seconds, on texts that a test generates."""
+    texts = [f"{i % 7},{'win a prize' if i % 2 else 'see you'} {i},{i % 2}" for i in range(40)]
+    data = tmp_path / "data.csv"
+    data.write_text("n,text,label\n" + "\n".join(texts) + "\n")
+    return [
+        "--data", str(data), "--weights", "random", "--model_size", "gpt2-tiny (7M)",
+        "--num_epochs", "1", "--output_dir", str(tmp_path / "results"),
+    ]  # fmt: skip
+
+
+def start(real_data, *flags):
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1", "TIKTOKEN_CACHE_DIR": str(real_data / "tiktoken"),
+    }  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "additional_experiments.py", *flags],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def recorded(outputs):
+    """The records that processes say they have written."""
+    lines = itertools.chain.from_iterable(output.splitlines() for output in outputs)
+    return sorted(line for line in lines if line.startswith("Recorded: "))
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_processes_on_one_folder_make_each_run_once(flags, real_data, tmp_path):
+    workers = [start(real_data, *flags, "--row", "2,4,5,16") for _ in range(3)]
+    outputs = [process.communicate(timeout=300) for process in workers]
+    assert [process.returncode for process in workers] == [0, 0, 0], outputs
+    lines = recorded(output for output, _ in outputs)
+    assert len(lines) == len(set(lines)) == len(list((tmp_path / "results").glob("*.json"))) == 4
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
+def test_the_run_of_a_killed_process_is_made_by_another(flags, real_data, tmp_path):
+    rows = ["--row", "2,4,5,10,16", "--num_epochs", "20"]
+    workers = [start(real_data, *flags, *rows) for _ in range(2)]
+    for line in workers[0].stdout:
+        if line.startswith("Training: "):
+            break
+    workers[0].send_signal(signal.SIGKILL)
+    workers[0].communicate()
+    output, errors = workers[1].communicate(timeout=300)
+    assert workers[1].returncode == 0, errors
+    lines = recorded([output])
+    assert len(lines) == len(set(lines))
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("*.json")]
+    assert sorted(r["settings"]["trainable_layers"] for r in records) == [
+        "all", "last_block", "last_block", "last_two_blocks",  # rows 5 and 10 are one run here
+    ]  # fmt: skip
+
+
+def test_wrong_flags_of_any_row_end_before_the_first_run(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--row", "all", "--batch_size", "4"])
+    assert exit_.value.code == 2
+    assert "error: row 14: --no_padding requires" in capsys.readouterr().err

@@ -1,0 +1,166 @@
+"""Loss, optimiser, schedule and best epoch."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import assert_equal
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from experiments.config.settings import SCHEDULES
+from experiments.training.optimization import (
+    BestEpoch,
+    Recipe,
+    balanced_class_weights,
+    create_optimizer,
+    learning_rate_factor,
+    make_step,
+    mean_cross_entropy,
+)
+
+WEIGHTS = torch.tensor([0.2, 3.0, 1.5])
+
+
+def draw(batch_size=64):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(batch_size, 3, generator=generator)
+    return logits, torch.randint(3, (batch_size,), generator=generator)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 64])
+def test_without_weights_the_loss_is_the_mean_to_the_last_bit(batch_size):
+    logits, labels = draw(batch_size)
+    total = F.cross_entropy(logits, labels, reduction="sum")
+    assert mean_cross_entropy(logits, labels) == total / batch_size
+
+
+@pytest.mark.parametrize("ignore_index", [-100, 1])
+@pytest.mark.usefixtures("float64")
+def test_the_weighted_mean_is_that_of_pytorchs_criterion(ignore_index):
+    logits, labels = draw()
+    weights = WEIGHTS.double()
+    oracle = nn.CrossEntropyLoss(weights, ignore_index=ignore_index)
+    loss = mean_cross_entropy(logits, labels, ignore_index, weights)
+    assert_equal(loss, oracle(logits, labels), tolerance=1e-14)
+    assert (loss - mean_cross_entropy(logits, labels, ignore_index)).abs() > 0.01
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["", "weighted"])
+def test_if_all_labels_are_ignored_loss_and_gradient_are_zero(weights):
+    logits = draw()[0].requires_grad_()
+    labels = torch.full((64,), 50256)
+    loss = mean_cross_entropy(logits, labels, 50256, weights)
+    loss.backward()
+    assert (loss.item(), logits.grad.abs().sum().item()) == (0, 0)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["", "weighted"])
+@pytest.mark.parametrize("ignore_index", [-100, 1])
+def test_the_losses_of_several_processes_sum_to_the_loss_of_the_batch(weights, ignore_index):
+    logits, labels = draw(7)
+    whole = mean_cross_entropy(logits, labels, ignore_index, weights)
+    shares = [([0, 3, 6], [1, 2, 4, 5]), ([1, 4], [0, 2, 3, 5, 6]), ([], [*range(7)]),
+              ([2, 5], [0, 1, 3, 4, 6])]  # fmt: skip
+    parts = [
+        mean_cross_entropy(logits[own], labels[own + others], ignore_index, weights)
+        for own, others in shares
+    ]
+    assert_equal(sum(parts), whole, tolerance=1e-6)
+
+
+def test_balanced_class_weights_are_those_of_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = torch.tensor([0] * 70 + [1] * 20 + [2] * 5)
+    oracle = compute_class_weight("balanced", classes=labels.unique().numpy(), y=labels.numpy())
+    assert_equal(balanced_class_weights(labels).double(), torch.tensor(oracle), tolerance=1e-6)
+
+
+# ---------------------------------------------------------------------------- optimiser and steps
+
+
+def learning_rates(make_scheduler, steps):
+    """The learning rate of each step of a scheduler."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=5e-5)
+    scheduler, seen = make_scheduler(optimizer), []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("warmup", "total"), [(0, 1), (0, 20), (1, 20), (7, 20), (19, 20)])
+def test_the_schedules_are_those_of_transformers(schedule, warmup, total):
+    from transformers import optimization
+
+    oracle = getattr(optimization, f"get_{schedule}_schedule_with_warmup")
+    steps = [warmup] if schedule == "constant" else [warmup, total]
+    expected = learning_rates(lambda optimizer: oracle(optimizer, *steps), total)
+    actual = learning_rates(
+        lambda optimizer: LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, schedule, warmup, total)
+        ),
+        total,
+    )
+    assert actual == pytest.approx(expected, rel=1e-12, abs=1e-20)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_warmup_of_the_whole_run_rises_to_its_end(schedule):
+    factors = [learning_rate_factor(step, schedule, 4, 4) for step in range(4)]
+    assert factors == [0, 0.25, 0.5, 0.75]
+
+
+def test_the_published_learning_rate_is_the_same_number_at_every_step():
+    factors = [learning_rate_factor(step, "constant", 0, 650) for step in range(650)]
+    assert {5e-5 * factor for factor in factors} == {5e-5}
+
+
+def test_the_optimiser_has_only_trainable_parameters():
+    model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 3))
+    (group,) = create_optimizer(model, 1e-3, 0.2, fused=True).param_groups
+    assert group["params"] == list(model[1].parameters())
+    assert (group["lr"], group["weight_decay"], group["fused"]) == (1e-3, 0.2, True)
+
+
+class GradientRecorder(torch.optim.SGD):
+    """Records the gradients of a step, and changes nothing."""
+
+    def __init__(self, model):
+        super().__init__(model.parameters(), lr=0.0)
+
+    def step(self):
+        self.seen = [p.grad.clone() for p in self.param_groups[0]["params"]]
+
+
+def test_only_large_gradients_are_clipped_all_by_one_factor():
+    model = nn.Linear(3, 2)
+    gradients = [torch.randn(2, 3), torch.randn(2)]
+    norm = math.sqrt(sum(g.square().sum().item() for g in gradients))
+    for limit, factor in ((None, 1), (2 * norm, 1), (norm / 4, 1 / 4)):
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter.grad = gradient.clone()
+        optimizer = GradientRecorder(model)
+        make_step(optimizer, Recipe(max_grad_norm=limit))
+        for seen, gradient in zip(optimizer.seen, gradients, strict=True):
+            assert_equal(seen, factor * gradient, tolerance=0 if factor == 1 else 1e-5)
+        assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_first_epoch_with_the_smallest_loss_is_restored():
+    model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 3))
+    best, states = BestEpoch(model), []
+    for epoch, loss in enumerate([0.7, 0.3, 0.5, 0.3], start=1):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(epoch)
+        states.append(copy.deepcopy(model.state_dict()))
+        best.update(epoch, loss)
+    assert best.restore() == (2, 0.3)
+    for name, value in model.state_dict().items():  # only what is trained is restored
+        assert torch.equal(value, states[3 if name.startswith("0") else 1][name])

@@ -1,0 +1,293 @@
+"""Command lines of runs: what flags mean, alone and together, and what is refused."""
+
+import shlex
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import write_checkpoint
+
+from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.config import checks, parsing
+from experiments.config.parsing import parse_args, parse_runs, read_custom_values
+from experiments.config.rows import ROWS
+from experiments.config.settings import GROUPS, Settings, default_values, flags_of
+from experiments.config.values import MODEL_SIZES, TINY
+from experiments.system.files import sha256_of
+
+SHORT = {"n_vocab": 50257, "n_ctx": 32, "n_embd": 192, "n_head": 3, "n_layer": 2}
+SMALL = "gpt2-small (124M)"
+
+
+def refused(capsys, *flags):
+    """The one sentence with which flags are refused."""
+    with pytest.raises(SystemExit) as exit_:
+        parse_runs(list(flags))
+    message = capsys.readouterr().err
+    assert (exit_.value.code, message.count("\n")) == (2, 1), message
+    return message
+
+
+# ----------------------------------------------------------------------------------- single flags
+
+
+def test_the_defaults_are_the_published_ones():
+    flags = default_values()
+    expected = {
+        "model_size": SMALL, "weights": "pretrained", "trainable_layers": "last_block",
+        "trainable_token_pos": "last", "context_length": "longest_training_example",
+        "lora_rank": 8, "lora_alpha": 8, "num_epochs": 5, "batch_size": 8, "accumulation_steps": 1,
+        "ignore_index": -100, "average_embeddings": False, "no_padding": False,
+        "disable_causal_mask": False, "seed": 123, "learning_rate": 5e-5, "weight_decay": 0.1,
+    }  # fmt: skip
+    assert expected.items() <= flags.items()
+    assert parse_args([]).design.lora_scaling == 8
+
+
+def test_every_flag_but_row_is_a_field_of_the_settings_and_is_used():
+    flags = {action.dest for action in parsing.build_parser()._actions} - {"help", "row"}
+    assert flags == set(default_values())
+    folder = Path(__file__).parents[1]
+    paths = [folder / "additional_experiments.py", *(folder / "experiments").rglob("*.py")]
+    source = "".join(path.read_text() for path in paths)
+    assert all(f".{name}" in source for name in flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--no_padding"], ["--no_padding requires --batch_size 1"]),
+        (["--no_padding", "--batch_size", "1", "--context_length", "9"], ["--context_length"]),
+        (["--context_length", "1025"], ["--context_length 1025", "1024 or less"]),
+        (["--context_length", "0"], ["--context_length", "above 0"]),
+        (["--lora_rank", "0"], ["--lora_rank", "from 1 to"]),
+        (["--lora_alpha", "nan"], ["--lora_alpha", "above 0"]),
+        (["--num_epochs", "²"], ["--num_epochs", "whole number"]),
+        (["--trainable_layers", "last_blok"], ["--trainable_layers", "last_block"]),
+        (["--weights", "nowhere.safetensors"], ["--weights", "pretrained, random"]),
+        (["--weights", __file__], ["--weights", "safetensors file"]),
+        (["--model_size", TINY], [TINY, "--weights random"]),
+        (["--demo", "--weights", "pretrained"], ["--demo", "remove"]),
+        (["--baseline", "majority", "--num_seeds", "2"], ["--baseline", "--num_seeds"]),
+        (["--baseline", "majority", "--save_model", "m.safetensors"], ["has no model"]),
+        (["--baseline", "majority", "--tensorboard", "logs"], ["no losses"]),
+        (["--no_shortcuts", "--cache_dir", "x"], ["--no_shortcuts", "--cache_dir"]),
+        (["--cache_dir", __file__], ["--cache_dir", "is a file"]),
+        (["--average", "embeddings"], ["did you mean --average_embeddings?"]),
+        (["--trainable_layer=all"], ["did you mean --trainable_layers?"]),
+        (["lora"], ["unknown: lora", "--help"]),
+        (["--demo", "--max_steps", "156"], ["--max_steps 156", "the 155 steps of --num_epochs 5"]),
+        (["--warmup_steps", "651"], ["--warmup_steps 651 exceeds the 650 steps"]),
+        (["--batch_size", "1046"], ["--batch_size 1046 exceeds the 1,045 training examples"]),
+        (["--lora_rank", "3073"], ["--lora_rank 3073", "use 3072 or less"]),
+        (["--data_dir", "a" * 5000], ["too long"]),
+        (["--save_model", "."], ["--save_model . must end in .safetensors"]),
+        (["--save_whole"], ["--save_whole requires --save_model"]),
+        (["--save_model", "m.safetensors", "--num_seeds", "2"], ["{seed}"]),
+        (["--row", "1,2", "--save_model", "m.safetensors"], ["{row}"]),
+        (["--text_column", "a", "--balance"], ["--text_column and --balance requires --data"]),
+        (["--data", "x.csv", "--demo"], ["--demo", "remove --data"]),
+        (["--data", "-", "--test_data", "-"], ["only one file can be standard input"]),
+        (["--data", "x", "--validation_data", "y", "--test_data", "z", "--split", "80/10/10"],
+         ["--split has no effect"]),
+        (["--split", "80/10/20"], ["sum to 100"]),
+        (["--parallel", "shard"], ["torchrun --nproc_per_node=2"]),
+        (["--row", "all", "--batch_size", "4"], ["row 14: --no_padding requires"]),
+        (["--device", "tpu"], ["must be auto, cpu, cuda"]),
+        (["--model_size", "gpt2-xl (1558M)--trainable_layers", "all"],
+         ["a space is missing between 'gpt2-xl (1558M)' and '--trainable_layers'"]),
+    ],
+)  # fmt: skip
+def test_flags_that_do_not_fit_end_with_status_2_and_one_sentence(flags, words, capsys):
+    message = refused(capsys, *flags)
+    assert all(word in message for word in words), message
+
+
+def test_tensorboard_must_be_installed(monkeypatch, capsys):
+    monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    assert "pip install tensorboard" in refused(capsys, "--tensorboard", "logs")
+
+
+def test_standard_input_is_read_by_one_process(monkeypatch, capsys):
+    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    assert "one process only" in refused(capsys, "--data", "-")
+    assert parse_args(["--parallel", "shard"]).runtime.parallel == "shard"
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
+def test_a_gpu_can_be_named_if_it_is_there(name, monkeypatch, capsys):
+    assert f"--device {name} is not available here" in refused(capsys, "--device", name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert parse_args(["--device", name]).runtime.device == name
+    assert "--device cuda:2 is not available" in refused(capsys, "--device", "cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("name", "scaling"), [("alpha", 12), ("alpha_over_rank", 12 / 9), ("rslora", 12 / 3)]
+)
+def test_lora_scaling_is_alpha_in_one_of_three_ways(name, scaling):
+    flags = ["--lora_rank", "9", "--lora_alpha", "12", "--lora_scaling", name]
+    assert parse_args(flags).design.lora_scaling == pytest.approx(scaling)
+
+
+# ------------------------------------------------------------------------------------ rows, seeds
+
+
+@pytest.mark.parametrize("number", ROWS)
+def test_a_row_is_recognised_by_its_flags(number):
+    row = ["--row", str(number)]
+    for settings in (parse_args(row), parse_args(shlex.split(ROWS[number].flags))):
+        assert (settings.row, settings.is_substitute) == (number, False)
+    elsewhere = ["--seed", "7", "--device", "cpu", "--data_dir", "x", "--precision", "bfloat16"]
+    assert parse_args([*row, *elsewhere]).row == number
+    for other in (["--max_steps", "3"], ["--num_epochs", "4"], ["--lora_rank", "9"]):
+        assert parse_args([*row, *other]).row is None
+
+
+def test_flags_override_those_of_the_row():
+    settings = parse_args(["--lora_rank", "4", "--row", "11"])
+    assert settings.model.trainable_layers == "lora"
+    assert (settings.design.lora_rank, settings.design.lora_scaling) == (4, 16)
+
+
+@pytest.mark.parametrize(
+    ("words", "rows"),
+    [("7", [7]), ("1-5,10,16", [1, 2, 3, 4, 5, 10, 16]), ("16,1,1", [1, 16]),
+     ("all", list(range(1, 20)))],
+)  # fmt: skip
+def test_rows_are_named_by_number_by_range_or_all(words, rows):
+    assert [settings.row for settings in parse_runs(["--row", words])] == rows
+
+
+@pytest.mark.parametrize("words", ["0", "20", "1-20", "5-3", "", "1,", "one", "1--3", "-1"])
+def test_rows_that_do_not_exist_are_refused(words, capsys):
+    expected = "must be a row from 1 to 19, several such as 1-5,10,16, or all"
+    assert expected in refused(capsys, f"--row={words}")
+
+
+def test_there_is_one_run_for_each_row_and_seed():
+    runs = parse_runs(["--row", "3,11", "--seed", "7", "--num_seeds", "2"])
+    assert [(s.row, s.seed) for s in runs] == [(3, 7), (3, 8), (11, 7), (11, 8)]
+    assert [s.seed for s in parse_runs([])] == [123]
+
+
+def test_saved_models_of_several_rows_have_names_of_their_own():
+    runs = parse_runs(["--row", "1,16", "--save_model", "model_{row}.safetensors"])
+    names = [settings.output.save_model.name for settings in runs]
+    assert names == ["model_1.safetensors", "model_16.safetensors"]
+
+
+def test_the_demo_is_no_row():
+    assert parse_args(["--demo"]).row is None
+
+
+# ---------------------------------------------------------------------------------------- weights
+
+
+def test_a_checkpoint_determines_its_size(tmp_path, capsys):
+    path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
+    short = ["--weights", str(path), "--context_length", "32"]
+    settings = parse_args(short)
+    assert settings.design.config == {
+        "vocab_size": 50257, "context_length": 32, "emb_dim": 192, "n_layers": 2, "n_heads": 3,
+        "drop_rate": 0.0, "qkv_bias": True,
+    }  # fmt: skip
+    assert (settings.weights.kind, settings.weights.path) == ("checkpoint", path)
+    assert settings.weights.sha256 == sha256_of(path)
+    assert settings.weights.description == "checkpoint some.safetensors"
+    assert parse_args([*short, "--row", "6"]).design.config == settings.design.config
+    for more in (["--model_size", SMALL], ["--context_length", "33"]):
+        assert more[0] in refused(capsys, "--weights", str(path), *more)
+    assert "add --context_length 32" in refused(capsys, "--weights", str(path))
+
+
+def test_a_checkpoint_without_the_padding_token_is_refused(tmp_path, capsys):
+    path = write_checkpoint(tmp_path / "some.safetensors", SHORT | {"n_vocab": 60})
+    assert "has 60 tokens" in refused(capsys, "--weights", str(path))
+
+
+def test_a_checkpoint_is_a_substitute_for_the_published_one(miniature):
+    weights = ["--weights", str(miniature)]
+    for flags, row in (
+        ([*weights, "--trainable_layers", "all"], 5), ([*weights, "--row", "6"], 6),
+        (["--row", "10", "--model_size", TINY], 10),
+    ):  # fmt: skip
+        settings = parse_args(flags)
+        assert (settings.row, settings.is_substitute) == (row, True)
+    assert parse_args([*weights, "--lora_rank", "9"]).row is None
+    assert not parse_args(["--num_epochs", "4"]).is_substitute
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A local file of another name that is the published small model for one test."""
+    sizes = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 64, "n_head": 1, "n_layer": 1}
+    path = write_checkpoint(tmp_path / "my own.safetensors", sizes)
+    monkeypatch.setitem(CHECKPOINT_SHA256, "124M", sha256_of(path))
+    monkeypatch.setitem(MODEL_SIZES, SMALL, {"emb_dim": 64, "n_layers": 1, "n_heads": 1})
+    return path
+
+
+def test_a_local_file_with_a_published_digest_is_the_published_model(published):
+    local = parse_args(["--row", "2", "--weights", str(published)])
+    assert (local.row, local.is_substitute) == (2, False)
+    assert local.weights.description == "gpt2-small (124M), pretrained weights"
+    assert local.weights.path == published  # which is read, and not downloaded again
+    assert local.identity == parse_args(["--row", "2"]).identity
+
+
+def test_a_published_file_with_other_heads_is_another_model(published, monkeypatch):
+    monkeypatch.setitem(MODEL_SIZES, SMALL, {"emb_dim": 64, "n_layers": 1, "n_heads": 2})
+    assert parse_args(["--row", "2", "--weights", str(published)]).is_substitute
+
+
+@pytest.mark.parametrize("flags", [[], ["--verify"]])
+def test_verify_reaches_a_local_checkpoint(flags, miniature, monkeypatch):
+    from experiments.checkpoints import header
+
+    asked = []
+    monkeypatch.setattr(
+        header, "checkpoint_sha256", lambda path, verify: asked.append((path, verify)) or "0" * 64
+    )
+    parse_args(["--weights", str(miniature), *flags])
+    assert asked == [(miniature, bool(flags))]
+
+
+# -------------------------------------------------------------------------------------- identity
+
+
+def other_value(f):
+    """Another value of a flag than its default."""
+    choices = f.metadata["options"].get("choices", ())
+    if isinstance(f.default, bool):
+        return not f.default
+    if isinstance(f.default, int | float):
+        return f.default + 1
+    return next((choice for choice in choices if choice != f.default), "another")
+
+
+def test_each_flag_that_defines_a_run_is_part_of_its_identity():
+    settings = parse_args([])
+    for name, group in GROUPS.items():
+        for f in flags_of(group):
+            changed = replace(getattr(settings, name), **{f.name: other_value(f)})
+            other = replace(settings, **{name: changed})
+            assert (other.identity != settings.identity) == f.metadata["defines_run"], f.name
+    for f in flags_of(Settings):
+        other = replace(settings, **{f.name: other_value(f)})
+        assert (other.identity != settings.identity) == f.metadata["defines_run"], f.name
+
+
+def test_custom_data_is_stored_as_plain_values_and_read_back():
+    flags = ["--data", "x.csv", "--split", "80/10/10", "--balance", "--text_column", "body"]
+    settings = parse_args(flags)
+    stored = settings.custom_values
+    assert stored == {
+        "data": "x.csv", "text_column": "body", "split": (80, 10, 10), "balance": True,
+    }  # fmt: skip
+    assert read_custom_values(stored | {"split": [80, 10, 10]}) == settings.custom
+    assert parse_args([]).custom_values == {}
+    assert {f.name for f in fields(type(settings.custom))} >= set(stored)

@@ -1,0 +1,113 @@
+"""Predictions: those of the reference implementation on texts that are read as in training."""
+
+import pytest
+import saved
+import torch
+from helpers import assert_equal
+from saved import (
+    CHOICES,
+    TEXTS,
+    classifier_of,
+    predict,
+    predict_one_by_one,
+    save,
+    settings_of,
+)
+
+from experiments.data.demo import demo_tokenizer
+from experiments.model.prediction import Classifier
+from experiments.model.saved import read_saved
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return saved.make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def trained(base, tmp_path):
+    """Trains and saves a classifier of some settings; returns it with both."""
+
+    def make(*choices, **flags):
+        settings = settings_of(base, tmp_path / "a.safetensors", *choices, **flags)
+        model = save(settings)
+        return model, read_saved(tmp_path / "a.safetensors")[0], settings
+
+    return make
+
+
+class Recorder(torch.nn.Module):
+    """A model that returns the same logits for everything, and remembers its inputs."""
+
+    def __init__(self, logits=(0.0, 0.0, 0.0)):
+        super().__init__()
+        self.logits = torch.tensor(logits)
+        self.inputs = []
+
+    def forward(self, tokens, lengths):
+        self.inputs.append((tokens.tolist(), lengths.tolist()))
+        return self.logits.expand(len(tokens), -1)
+
+
+def inputs_of(texts, description, batch_size=2):
+    """The tokens and lengths of each batch that a model gets."""
+    model, cpu = Recorder(), torch.device("cpu")
+    Classifier(model, description, demo_tokenizer(), cpu, batch_size).classify(texts)
+    return model.inputs
+
+
+@pytest.mark.parametrize("layers", ["last_block", "lora"])
+@pytest.mark.parametrize("choices", CHOICES)
+@pytest.mark.usefixtures("float64")
+def test_each_prediction_is_that_of_the_reference_implementation(layers, choices, trained):
+    model, description, settings = trained(layers, *choices)
+    assert_equal(predict(model, description), predict_one_by_one(model, settings))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+@pytest.mark.parametrize("no_mask", [False, True], ids=["mask", "no_mask"])
+@pytest.mark.usefixtures("float64")
+def test_the_batch_size_changes_no_prediction(batch_size, no_mask, trained):
+    model, description, _ = trained("last_block", "flexible", False, no_mask, True)
+    assert_equal(predict(model, description, batch_size), predict(model, description))
+
+
+def test_texts_longer_than_those_of_training_are_counted(trained):
+    model, description, _ = trained()
+    classifier = classifier_of(model, description)
+    classifier.classify(TEXTS)
+    classifier.classify(["x" * 18, "x" * 19])
+    assert classifier.num_cut == 2
+
+
+def test_texts_of_similar_lengths_share_a_batch_without_needless_padding(trained):
+    texts = ["abcdef", "a", "abc", "ab"]
+    a, b, c, pad = ord("a"), ord("b"), ord("c"), 50256
+    found = inputs_of(texts, trained("last_block", "flexible")[1])
+    assert found == [([[a, pad], [a, b]], [1, 2]), ([[a, b, c, *3 * [pad]],
+                      [*range(a, a + 6)]], [3, 6])]  # fmt: skip
+    assert [len(tokens[0]) for tokens, _ in inputs_of(texts, trained()[1])] == [18, 18]
+    assert [len(tokens[0]) for tokens, _ in inputs_of(texts, trained("all", "first")[1])] == [1, 1]
+
+
+def test_without_the_mask_texts_of_different_lengths_do_not_share_a_batch(trained):
+    description = trained("last_block", "flexible", False, True, True)[1]
+    texts = ["abcde", "ab", "edcba", "longer than", "ba", "ab"]
+    lengths = [lengths for _, lengths in inputs_of(texts, description)]
+    assert lengths == [[2, 2], [2], [5, 5], [11]]
+
+
+def test_matrix_products_have_the_precision_of_training(trained):
+    model, exact, _ = trained()
+    rounded = trained(precision="bfloat16")[1]
+    difference = (predict(model, rounded) - predict(model, exact)).abs().max()
+    assert 1e-6 < difference < 0.1
+
+
+def test_a_probability_that_is_not_finite_is_an_error(trained):
+    model, cpu = Recorder([0.0, torch.nan, 0.0]), torch.device("cpu")
+    classifier = Classifier(model, trained()[1], demo_tokenizer(), cpu, 2)
+    with pytest.raises(ValueError, match="not finite"):
+        classifier.classify(["a"])

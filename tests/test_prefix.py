@@ -1,0 +1,110 @@
+"""Activations of the frozen prefix: which are computed, how often, and where they are stored."""
+
+import pytest
+import torch
+from designs import assert_same, classifier, datasets_of, trajectory
+
+from experiments.data.datasets import create_loaders
+from experiments.shortcuts import prefix
+from experiments.shortcuts.prefix import cache_frozen_prefix, distinct_examples, needed_lengths
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+BF16 = torch.bfloat16
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Counts how often the prefix is run."""
+    counted, run_prefix = [], prefix.run_prefix
+    monkeypatch.setattr(prefix, "run_prefix", lambda *a: counted.append(1) or run_prefix(*a))
+    return counted
+
+
+def activations_of(layers="last_block", **options):
+    """The activations of a design, and what replaces its model and data sets."""
+    options.setdefault("activations", {})
+    short = cache_frozen_prefix(classifier(layers, "flexible"), datasets_of(), **options)
+    return *options["activations"].values(), short
+
+
+@pytest.mark.parametrize(
+    ("design", "expected"),
+    [
+        (("first", False, False), [1, 1, 1]),
+        (("flexible", True, False), [3, 1, 18]),
+        (("last", False, False), [18, 18, 18]),
+        (("flexible", False, True), [18, 18, 18]),
+    ],
+)
+def test_only_tokens_on_which_the_logits_depend_are_needed(design, expected):
+    needed = needed_lengths(classifier("last_block", *design).design, datasets_of().train)
+    assert needed[[2, 1, 3]].tolist() == expected
+
+
+def test_equal_examples_are_computed_once():
+    datasets = datasets_of()
+    examples, numbers = distinct_examples(classifier(position="flexible").design, datasets)
+    texts = [tuple(tokens.tolist()) for tokens in examples]
+    assert len(texts) == len(set(texts))
+    assert [len(text) for text in texts] == sorted(len(text) for text in texts)
+    for dataset, of_split in zip(datasets, numbers, strict=True):
+        for tokens, length, number in zip(dataset.tokens, dataset.lengths, of_split, strict=True):
+            assert texts[number] == tuple(tokens[:length].tolist())
+
+
+@pytest.mark.parametrize(("is_causal", "expected"), [(True, [3, 1]), (False, [1, 2, 1])])
+def test_a_batch_has_a_number_of_tokens_and_without_the_mask_one_length(
+    is_causal, expected, monkeypatch
+):
+    monkeypatch.setattr(prefix, "PREFIX_TOKENS", 6)
+    examples = [torch.zeros(n) for n in (1, 2, 2, 3)]
+    assert [len(batch) for batch in prefix._batches(examples, is_causal)] == expected
+
+
+@pytest.mark.parametrize("place", ["memory", "cache", "temporary file"])
+def test_activations_are_the_same_in_each_place_and_half_as_large_in_bfloat16(
+    place, tmp_path, monkeypatch
+):
+    expected, _ = activations_of()
+    options = {"cache_dir": tmp_path} if place == "cache" else {}
+    if place == "temporary file":
+        monkeypatch.setattr(prefix, "MEMORY_SHARE", 0)
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    exact, short = activations_of(**options)
+    assert torch.equal(exact.values, expected.values)
+    where = {"memory": "in memory", "cache": f"in {tmp_path}/"}
+    where = where.get(place, f"in a temporary file in {tmp_path}")
+    assert f"17 distinct examples, 2 frozen blocks computed once, 0 MiB {where}" in short.report
+    assert len(list(tmp_path.iterdir())) == (3 if place == "cache" else 0)
+    rounded, again = (activations_of(**options, dtype=BF16)[0] for _ in range(2))
+    assert (rounded.values.dtype, 2 * rounded.values.nbytes) == (BF16, exact.values.nbytes)
+    assert torch.equal(rounded.values, again.values)
+    assert again.is_reused == (place == "cache")
+    assert 1e-5 < (rounded.values - exact.values).norm() / exact.values.norm() < 2e-2
+
+
+@pytest.mark.parametrize("place", ["cache_dir", "activations"])
+def test_activations_are_reused_with_the_seconds_that_they_took(place, runs, tmp_path):
+    options = {"cache_dir": tmp_path} if place == "cache_dir" else {"activations": {}}
+    first, short = activations_of(**options)
+    assert (short.prefix_reused, "earlier run" in short.report) == (False, False)
+    again, reused = activations_of("last_layer", **options)  # shares those of the last block
+    assert reused.prefix_reused
+    assert f"an earlier run that computed them in {first.seconds:.1f} s" in reused.report
+    assert torch.equal(first.values, again.values)
+    assert reused.prefix_seconds > again.seconds == first.seconds > 0 < short.prefix_seconds
+    assert len(runs) == 1
+    assert not activations_of(**options, conditions="other kernels")[1].prefix_reused
+    assert len(runs) == 2
+    assert len(list(tmp_path.glob("*.npy"))) == 2 * (place == "cache_dir")
+
+
+@pytest.mark.parametrize("layers", ["last_layer", "last_two_blocks"])
+def test_a_run_from_files_has_the_trajectory_of_one_without(layers, tmp_path):
+    found = []
+    for folder in (None, tmp_path, tmp_path):
+        _, short = activations_of(layers, cache_dir=folder)
+        found.append(trajectory(short.model, create_loaders(short.datasets, 4), steps=3))
+    for other in found[1:]:
+        assert_same(found[0], other, tolerance=0)

@@ -1,0 +1,334 @@
+"""A trained classifier in one file: what is loaded is what was saved, or it is refused."""
+
+import json
+
+import pytest
+import saved
+import torch
+from checkpoints import ANY_JSON
+from helpers import assert_equal
+from hypothesis import example, given
+from hypothesis import strategies as st
+from oracles import read_or_refused
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from saved import (
+    CHOICES,
+    CLASSES,
+    CONFIG,
+    LAYERS,
+    MAX_LENGTH,
+    predict,
+    predict_one_by_one,
+    save,
+    settings_of,
+    train,
+)
+from torch import nn
+
+from experiments.checkpoints.header import checkpoint_sha256
+from experiments.model.saved import (
+    is_saved,
+    load_classifier,
+    read_saved,
+    save_classifier,
+    saved_path,
+)
+from previous_chapters import GPTModel
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+KEY = "finetuned_classifier"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return saved.make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "spam.safetensors"
+
+
+def metadata_of(path):
+    with safe_open(path, framework="np") as file:
+        return json.loads(file.metadata()[KEY])
+
+
+# ------------------------------------------------------------------------------ saving and loading
+
+
+@pytest.mark.parametrize("is_whole", [False, True], ids=["trained", "whole"])
+@pytest.mark.parametrize(
+    "choices",
+    [("flexible",), *(pytest.param(choices, marks=pytest.mark.slow) for choices in CHOICES)],
+    ids=str,
+)
+@pytest.mark.parametrize("layers", LAYERS)
+@pytest.mark.usefixtures("float64")
+def test_the_loaded_classifier_is_the_saved_one(layers, choices, is_whole, base, path):
+    settings = settings_of(base, path, layers, *choices, save_whole=is_whole)
+    trained = train(settings)
+    expected = predict_one_by_one(trained, settings)
+    save(settings, trained)
+    assert_equal(predict_one_by_one(trained, settings), expected)
+    model, description = load_classifier(path)
+    assert_equal(predict_one_by_one(model, settings), expected)
+    assert_equal(predict(model, description), expected)
+    assert description.design == settings.design
+    if not is_whole:
+        names = {name for name, p in trained.named_parameters() if p.requires_grad}
+        assert load_file(path).keys() == names
+
+
+@pytest.mark.parametrize("no_mask", [False, True])
+@pytest.mark.parametrize("layers", ["last_block", "lora", "lora_alternative"])
+@pytest.mark.usefixtures("float64")
+def test_a_whole_file_is_loaded_by_the_code_of_the_book(layers, no_mask, base, path):
+    settings = settings_of(base, path, layers, no_mask=no_mask, save_whole=True)
+    expected = predict_one_by_one(save(settings), settings)
+    gpt = GPTModel(CONFIG, disable_causal_mask=no_mask)
+    gpt.out_head = nn.Linear(CONFIG["emb_dim"], len(CLASSES))
+    gpt.load_state_dict(load_file(path))
+    assert_equal(predict_one_by_one(lambda tokens, _: gpt(tokens)[:, -1], settings), expected)
+
+
+def test_each_seed_has_a_file_of_its_own_that_everybody_can_read(base, tmp_path):
+    settings = settings_of(base, tmp_path / "new" / "a{seed}.safetensors", seed=7)
+    assert not is_saved(settings)
+    model = train(settings)
+    path = save_classifier(settings, model, MAX_LENGTH, CLASSES, None)
+    assert path == saved_path(settings) == tmp_path / "new" / "a7.safetensors"
+    assert is_saved(settings)
+    assert is_saved(settings_of(base, None))
+    (tmp_path / "other").write_bytes(b"")
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_of_several_processes_the_main_one_writes(base, path, monkeypatch):
+    settings = settings_of(base, path)
+    model = train(settings)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("RANK", "1")
+    assert save_classifier(settings, model, MAX_LENGTH, CLASSES, None) == path
+    assert not path.exists()
+
+
+# -------------------------------------------------------------------------------- the description
+
+
+def test_the_metadata_are_json_in_the_format_of_version_1(base, path):
+    settings = settings_of(base, path, "lora", "first", lora_rank=4, lora_scaling="rslora")
+    save(settings)
+    found = metadata_of(path)
+    flags = found.pop("settings")
+    assert found == {
+        "version": 1,
+        "design": {
+            "config": CONFIG,
+            "token_position": "first",
+            "average_embeddings": False,
+            "disable_causal_mask": False,
+            "trainable_layers": "lora",
+            "lora_rank": 4,
+            "lora_scaling": 0.75,
+        },
+        "class_names": CLASSES,
+        "max_length": MAX_LENGTH,
+        "no_padding": False,
+        "tokenizer": "bytes",
+        "precision": "float32",
+        "seed": 5,
+        "is_whole": False,
+        "base": checkpoint_sha256(base),
+        "base_path": str(base.resolve()),
+        "record": "digest",
+    }
+    assert flags == json.loads(json.dumps(settings.identity, default=str))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"demo": False, "precision": "bfloat16"}, {"tokenizer": "gpt2", "precision": "bfloat16"}),
+        ({"no_padding": True}, {"no_padding": True, "max_length": CONFIG["context_length"]}),
+        ({"save_whole": True}, {"base": None, "is_whole": True}),
+        ({"layers": "all"}, {"base": None, "is_whole": False}),
+    ],
+)
+def test_a_run_is_described_by_its_settings(flags, expected, base, path):
+    save(settings_of(base, path, **flags))
+    found = metadata_of(path)
+    assert {name: found[name] for name in expected} == expected
+
+
+# ---------------------------------------------------------------------------------------- refusals
+
+
+@pytest.fixture(scope="module")
+def small_file(base, tmp_path_factory):
+    """The path of a file that is mostly header."""
+    path = tmp_path_factory.mktemp("small") / "small.safetensors"
+    save(settings_of(base, path, "last_layer"))
+    return path
+
+
+@given(content=st.binary())
+@example(content=b"")
+@example(content=b"\2\0\0\0\0\0\0\0{}")
+@example(content=b"\x80\2}q\0.")
+def test_any_bytes_are_refused_in_one_sentence(content, small_file):
+    path = small_file.with_name("any.safetensors")
+    path.write_bytes(content)
+    assert not read_or_refused(read_saved, path, f"{path} is not a saved classifier: ")
+
+
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_refused_in_one_sentence(small_file, data):
+    content = bytearray(small_file.read_bytes())
+    places = st.integers(0, len(content) - 1)
+    for place in data.draw(st.lists(places, min_size=1, max_size=3)):
+        content[place] = data.draw(st.integers(0, 255))
+    path = small_file.with_name("damaged.safetensors")
+    path.write_bytes(content[: data.draw(places) + 1 if data.draw(st.booleans()) else None])
+    read_or_refused(read_saved, path, f"{path} is not a saved classifier: ")
+
+
+@given(data=st.data())
+def test_a_description_with_another_value_is_read_or_refused(small_file, data):
+    path, changed = small_file.with_name("other.safetensors"), metadata_of(small_file)
+    part = data.draw(st.sampled_from([changed, changed["design"], changed["design"]["config"]]))
+    part[data.draw(st.sampled_from([*part, "more"]))] = data.draw(ANY_JSON)
+    save_file(load_file(small_file), path, {KEY: json.dumps(changed)})
+    read_or_refused(read_saved, path, f"{path} is not a saved classifier: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (None, "its metadata have no finetuned_classifier, which --save_model writes"),
+        ("{", "Expecting property name .*"),
+        ("[" * 100_000, "its description is nested too deeply"),
+        ("7", "its description is 7, expected an object"),
+        ({"version": 2}, "its version is 2, expected 1"),
+        ({"more": 1}, '"more" is unknown'),
+        ({"design": 7}, '"average_embeddings" is missing'),
+        ({"seed": "x"}, 'seed is "x", expected int'),
+        ({"seed": -1}, "seed is -1, expected 0 to 9223372036854775807"),
+        ({"design.lora_scaling": "x"}, 'lora_scaling is "x", expected int | float'),
+        ({"design.lora_rank": 0}, "lora_rank is 0, expected 1 to 10000000"),
+        ({"design.config.vocab_size": 50256}, "vocab_size is 50256, expected 50257 to 10000000"),
+        ({"design.config.n_layers": 1001}, "n_layers is 1001, expected 1 to 1000"),
+        ({"design.config.n_heads": True}, "n_heads is true, expected 1 to 10000000"),
+        ({"design.config.n_heads": 3}, "d_out must be a multiple of num_heads, got 8 and 3"),
+        ({"design.config.drop_rate": 0.1}, "its config needs a drop_rate of 0, and .*"),
+        ({"design.config.qkv_bias": 1}, "its config needs .* a qkv_bias of true or false"),
+        ({"tokenizer": "words"}, 'tokenizer is "words", expected gpt2 or bytes'),
+        ({"max_length": 25}, "max_length is 25, expected 1 to 24"),
+        ({"max_length": 0}, "max_length is 0, expected 1 to 24"),
+        ({"class_names": ["yes"]}, r'class_names is \["yes"\], expected two names or more'),
+        ({"class_names": ["a", "b", 1]}, r"class_names is .*, expected two names or more"),
+        ({"base": None}, "base is null, expected the SHA-256 of its base"),
+        ({"is_whole": True}, 'base is ".*, expected null'),
+        ({"class_names": ["a", "b"]},
+         r"out_head.bias is torch.float32 of shape \(3,\), expected torch.float32 of shape \(2,\)"),
+        ({"is_whole": True, "base": None}, "final_norm.scale is missing, expected .*"),
+    ],
+)  # fmt: skip
+def test_an_invalid_description_is_refused_with_what_is_expected(
+    small_file, path, changes, message
+):
+    metadata = {KEY: changes} if changes else None
+    if isinstance(changes, dict):
+        description = metadata_of(small_file)
+        for name, value in changes.items():
+            *parts, last = name.split(".")
+            place = description
+            for part in parts:
+                place = place[part]
+            place[last] = value
+        metadata = {KEY: json.dumps(description)}
+    save_file(load_file(small_file), path, metadata)
+    with pytest.raises(ValueError, match=f"^{path} is not a saved classifier: {message}$"):
+        read_saved(path)
+
+
+def test_values_that_are_not_finite_are_refused(small_file, path):
+    tensors = load_file(small_file)
+    tensors["out_head.bias"][1] = torch.nan
+    save_file(tensors, path, {KEY: json.dumps(metadata_of(small_file))})
+    with pytest.raises(ValueError, match=r"out_head\.bias has values that are not finite"):
+        read_saved(path)
+
+
+# -------------------------------------------------------------------------------------- its base
+
+
+@pytest.fixture
+def moved(base, path, tmp_path):
+    """The new path of a base that was moved, and the predictions of a classifier made from it."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.symlink_to(base)
+    settings = settings_of(base, path)
+    model = save(settings)
+    edit_description(path, base_path=str(old))
+    expected = predict(model, read_saved(path)[0])
+    assert torch.equal(predict(*load_classifier(path)), expected)
+    old.rename(new)
+    return new, expected
+
+
+def edit_description(path, **changes):
+    tensors, description = load_file(path), metadata_of(path)
+    save_file(tensors, path, {KEY: json.dumps(description | changes)})
+
+
+def test_the_path_of_a_base_that_was_moved_can_be_given(moved, base, path):
+    new, expected = moved
+    message = rf"^no base with SHA-256 {checkpoint_sha256(base)} found \(.*/old.*\): g"
+    with pytest.raises(ValueError, match=message):
+        load_classifier(path)
+    assert torch.equal(predict(*load_classifier(path, new)), expected)
+
+
+def test_another_base_is_refused_with_expected_and_actual_digest(base, path, miniature):
+    save(settings_of(base, path))
+    expected, actual = checkpoint_sha256(base), checkpoint_sha256(miniature)
+    message = f"{miniature} is another base: SHA-256 {actual}, expected {expected}"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        load_classifier(path, miniature)
+    edit_description(path, base_path=str(miniature))
+    message = rf"{expected} found \({miniature} has changed, SHA-256 {actual}\): .*--weights$"
+    with pytest.raises(ValueError, match=message):
+        load_classifier(path)
+
+
+@pytest.mark.parametrize("base_path", ["pretrained", "gone.safetensors"])
+def test_a_published_base_is_downloaded_or_found(base, path, base_path, monkeypatch):
+    published = {"355M": "b" * 64, "124M": checkpoint_sha256(base)}
+    monkeypatch.setattr("experiments.model.saved.CHECKPOINT_SHA256", published)
+    monkeypatch.setattr("experiments.model.saved.fetch_weights", {"124M": base}.__getitem__)
+    model = save(settings_of(base, path))
+    edit_description(path, base_path=base_path)
+    assert torch.equal(predict(*load_classifier(path)), predict(model, read_saved(path)[0]))
+
+
+@pytest.mark.parametrize("layers", ["last_block", "lora"])
+def test_random_weights_are_drawn_again(layers, path):
+    model = save(settings_of("random", path, layers, model_size="gpt2-tiny (7M)"))
+    loaded, description = load_classifier(path)
+    assert description.base_path == "random"
+    assert torch.equal(predict(loaded, description), predict(model, description))
+    with pytest.raises(ValueError, match="has a base with random weights: leave out --weights"):
+        load_classifier(path, path)
+    edit_description(path, base="a" * 64)
+    with pytest.raises(
+        ValueError, match=rf"other random weights from seed 5 .* expected {'a' * 64}\)"
+    ):
+        load_classifier(path)
+
+
+def test_a_base_that_is_not_needed_is_refused(base, path):
+    save(settings_of(base, path, save_whole=True))
+    with pytest.raises(ValueError, match="has all weights: leave out --weights"):
+        load_classifier(path, base)

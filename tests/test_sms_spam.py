@@ -1,0 +1,179 @@
+import errno
+import io
+import os
+import re
+import shutil
+
+import pandas as pd
+import pytest
+import tiktoken
+
+from experiments.config.rows import SPLIT_SHA256
+from experiments.data import sms_spam
+from experiments.data.datasets import create_datasets
+from experiments.data.demo import demo_messages
+from experiments.data.sms_spam import (
+    balance_messages,
+    missing_files,
+    prepare_splits,
+    read_messages,
+    split_messages,
+    to_csv,
+)
+from experiments.system.files import sha256_of
+
+
+@pytest.fixture
+def folder(real_data, tmp_path):
+    """A folder with the collection, and without the splits."""
+    shutil.copy(real_data / "SMSSpamCollection", tmp_path)
+    return tmp_path
+
+
+def refuse_to_write(number, monkeypatch):
+    def refuse(path, _):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(sms_spam, "write_whole", refuse)
+
+
+# ---------------------------------------------------------------------------- the published splits
+
+
+def test_the_splits_are_the_published_ones_to_the_byte(real_data_dir):
+    paths = prepare_splits(real_data_dir)
+    assert {name: sha256_of(path) for name, path in paths.items()} == SPLIT_SHA256
+    assert [len(pd.read_csv(path)) for path in paths.values()] == [1045, 149, 300]
+
+
+def test_verified_splits_need_no_collection_and_are_not_written_again(real_data_dir, tmp_path):
+    for name, path in prepare_splits(real_data_dir).items():
+        shutil.copy(path, tmp_path / f"{name}.csv")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    prepare_splits(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert missing_files(tmp_path) == []
+
+
+def test_missing_messages_are_named_with_how_to_place_them(folder):
+    (folder / "SMSSpamCollection").rename(folder / "SMSSpamCollection.tsv")
+    assert missing_files(folder) == []
+    (folder / "SMSSpamCollection.tsv").unlink()
+    (sentence,) = missing_files(folder)
+    assert re.fullmatch(
+        r"Save the member SMSSpamCollection of the zip at https://archive\.ics\.uci\.edu/\S+ or "
+        rf"https://\S+ as {folder / 'SMSSpamCollection'} \(SHA-256 7d039a24.*\)\.", sentence
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_for_a_read_only_folder_the_splits_are_made_in_memory(
+    number, real_data_dir, folder, monkeypatch
+):
+    written = prepare_splits(real_data_dir)
+    shutil.copy(written["train"], folder)
+    refuse_to_write(number, monkeypatch)
+    made = prepare_splits(folder)
+    for name, path in written.items():
+        pd.testing.assert_frame_equal(read_messages(made[name]), read_messages(path))
+    assert {path.name for path in folder.iterdir()} == {"SMSSpamCollection", "train.csv"}
+
+
+def test_a_full_disk_is_an_error(folder, monkeypatch):
+    refuse_to_write(errno.ENOSPC, monkeypatch)
+    with pytest.raises(OSError, match="No space left"):
+        prepare_splits(folder)
+
+
+@pytest.mark.parametrize("name", ["SMSSpamCollection", "train.csv"])
+def test_files_with_windows_line_endings_are_an_error_that_says_so(name, real_data_dir, tmp_path):
+    prepare_splits(real_data_dir)
+    content = (real_data_dir / name).read_bytes()
+    (tmp_path / name).write_bytes(content.replace(b"\n", b"\r\n"))
+    with pytest.raises(ValueError, match=f"{name} is the expected file, but with Windows"):
+        prepare_splits(tmp_path)
+
+
+def test_a_split_of_another_origin_is_refused_and_unchanged(folder):
+    (folder / "test.csv").write_text("Label,Text\n0,mine\n")
+    with pytest.raises(ValueError, match=SPLIT_SHA256["test"]):
+        prepare_splits(folder)
+    assert (folder / "test.csv").read_text() == "Label,Text\n0,mine\n"
+    assert not (folder / "train.csv").exists()
+
+
+def test_a_pandas_that_makes_other_splits_is_an_error_before_anything_is_written(
+    folder, monkeypatch
+):
+    monkeypatch.setattr(sms_spam, "_SEED", 124)
+    with pytest.raises(ValueError, match="makes another train split"):
+        prepare_splits(folder)
+    assert not list(folder.glob("*.csv"))
+
+
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_the_longest_training_message_has_120_tokens(real_data_dir):
+    splits = {name: read_messages(path) for name, path in prepare_splits(real_data_dir).items()}
+    datasets = create_datasets(splits, tiktoken.get_encoding("gpt2"), 1024, is_longest=True)
+    assert [dataset.max_length for dataset in datasets] == [120, 120, 120]
+    assert [int(dataset.lengths.max()) for dataset in datasets] == [120, 90, 97]
+
+
+def test_balancing_takes_all_spam_and_as_many_ham():
+    balanced = balance_messages(demo_messages(ham=30, spam=12))
+    assert balanced["Label"].value_counts().to_dict() == {0: 12, 1: 12}
+    assert balanced["Text"].str.contains("WINNER|Txt|URGENT|Last").sum() == 12
+
+
+def test_the_splits_share_nothing_and_lose_nothing():
+    messages = pd.DataFrame({"Label": 0, "Text": [f"message {i}" for i in range(101)]})
+    splits = split_messages(messages)
+    assert [len(split) for split in splits.values()] == [70, 10, 21]
+    assert sorted(pd.concat(splits.values())["Text"]) == sorted(messages["Text"])
+
+
+# --------------------------------------------------------------------------------------------- CSV
+
+
+@pytest.mark.parametrize("linesep", ["\n", "\r\n", "\r"])
+def test_lines_of_a_csv_end_alike_on_every_system(linesep, monkeypatch):
+    monkeypatch.setattr(os, "linesep", linesep)
+    assert to_csv(pd.DataFrame({"Label": [0, 1], "Text": ["a", "b"]})) == "Label,Text\n0,a\n1,b\n"
+
+
+def test_any_text_is_read_back_unchanged():
+    texts = ["NA", "null", "<|endoftext|>", 'a "quote', "1.5", "naïve 🐍", " ", ""]
+    for some in (texts, [*texts, "a\rb", "a\r\nb"], ["007"]):
+        frame = pd.DataFrame({"Label": 0, "Text": some})
+        assert read_messages(io.StringIO(to_csv(frame)))["Text"].tolist() == some
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("Label,Text\n0,a\n2,b\n", "has 2 in message 1, expected labels 0 and 1"),
+        ("Label,Text\n0,a\neggs,b\n", "has eggs in message 1"),
+        ("Label,Text\n0,a\n0.5,b\n", "has 0.5 in message 1"),
+        ("Label,Text\n1,a\n,b\n", "has no label in message 1, expected labels 0 and 1"),
+        ("Label,Text\n", "has no messages"),
+        ("Class,Text\n0,a\n", "lacks the column Label"),
+    ],
+)
+def test_a_csv_of_something_else_is_an_error(content, words):
+    with pytest.raises(ValueError, match=words):
+        read_messages(io.StringIO(content))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["1", "0"], ["1.0", "0.0"], ["1.00", "0."], ["True", "False"], ["TRUE", "false"],
+        ["spam", "ham"], ["Spam", " ham "], ["spam", "0"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_labels_may_be_written_in_several_ways(labels):
+    content = "Label,Text\n" + "".join(f"{label},a\n" for label in labels)
+    found = read_messages(io.StringIO(content))["Label"]
+    assert found.tolist() == [1, 0]
+    assert found.dtype == "int64"

@@ -1,0 +1,151 @@
+import itertools
+from collections import Counter
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from three_classes import three_classes
+
+from experiments.data.splitting import (
+    _apportion,
+    _assign,
+    balance_classes,
+    group_by_text,
+    split_by_text,
+    subsample,
+)
+
+SHARES = (70, 10, 20)
+SPLITS = dict(zip(("train", "validation", "test"), SHARES, strict=True))
+FEW_TEXTS = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 30).map("text {}".format)),
+    min_size=1, max_size=80,
+)  # fmt: skip
+
+
+def table(*pairs):
+    return pd.DataFrame(pairs, columns=["Label", "Text"], dtype=str)
+
+
+def pairs_of(examples):
+    return list(zip(examples["Label"], examples["Text"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def three():
+    return table(*three_classes())
+
+
+# ---------------------------------------------------------------------------------------- splitting
+
+
+@settings(max_examples=30)
+@given(pairs=FEW_TEXTS, seed=st.integers(0, 99))
+def test_equal_texts_are_in_the_same_split_and_nothing_is_lost(pairs, seed):
+    splits = split_by_text(table(*pairs), SPLITS, seed)
+    for first, second in itertools.combinations(splits.values(), 2):
+        assert not set(first["Text"]) & set(second["Text"])
+    assert Counter(p for s in splits.values() for p in pairs_of(s)) == Counter(pairs)
+    assert all(s.index.tolist() == list(range(len(s))) for s in splits.values())
+
+
+@settings(max_examples=30)
+@given(
+    counts=st.lists(st.integers(3, 60), min_size=1, max_size=4),
+    shares=st.sampled_from([(70, 10, 20), (80, 10, 10), (34, 33, 33), (98, 1, 1)]),
+)
+def test_each_label_has_its_share_of_each_split_and_at_least_one_example(counts, shares):
+    examples = table(*((f"k{i}", f"{i} {j}") for i, n in enumerate(counts) for j in range(n)))
+    splits = split_by_text(examples, dict(zip(SPLITS, shares, strict=True)), 1)
+    for i, n in enumerate(counts):
+        found = [int((s["Label"] == f"k{i}").sum()) for s in splits.values()]
+        exact = [n * share / 100 for share in shares]
+        assert min(found) >= 1
+        assert all(abs(f - e) < 1 or f == 1 or e > n - 3 for f, e in zip(found, exact, strict=True))
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(1, 9), min_size=3, max_size=30))
+def test_no_split_is_empty_however_large_the_groups_are(sizes):
+    assert set(_assign(sorted(sizes, reverse=True), SHARES)) == {0, 1, 2}
+
+
+def test_a_group_goes_to_the_split_that_lacks_most():
+    # Of 10, 7 / 1 / 2 are wanted: the four go to training, the next to training (3 lacking), ...
+    assert _assign([4, 2, 1, 1, 1, 1], SHARES) == [0, 0, 2, 0, 1, 2]
+    assert _assign([8, 1, 1], SHARES) == [0, 2, 1]
+    assert _assign([4, 4, 2], SHARES) == [0, 2, 1]
+    assert _assign([1, 1], SHARES) == [0, 1]  # fewer groups than splits
+
+
+def test_parts_of_a_total_follow_the_largest_remainders():
+    assert _apportion(10, (70, 10, 20)) == [7, 1, 2]
+    assert _apportion(4, (70, 10, 20)) == [3, 0, 1]  # 2.8, 0.4, 0.8
+    assert _apportion(3, (70, 10)) == [3, 0]  # 2.625, 0.375
+    assert _apportion(1, (34, 33, 33)) == [1, 0, 0]
+
+
+def test_a_text_has_its_most_frequent_label_and_frequent_texts_come_first():
+    pairs = [*["cx", "ax", "bx", "bx"], *["by", "ay"], *["cz", "cz", "az"], *["bw", "aw"]]
+    groups = group_by_text(table(*map(tuple, pairs)))
+    assert pairs_of(groups) == [("b", "x"), ("c", "z"), ("a", "y"), ("a", "w")]
+    assert groups["total"].tolist() == [4, 3, 2, 2]
+    ties = group_by_text(table(*((k, f"{i}") for i in range(40) for k in "ba" * (1 + i % 2))))
+    assert pairs_of(ties) == [("a", f"{i}") for i in [*range(1, 40, 2), *range(0, 40, 2)]]
+
+
+def test_the_same_seed_makes_the_same_split_and_another_seed_another_one(three):
+    one, again, other = (split_by_text(three, SPLITS, seed)["test"] for seed in (1, 1, 2))
+    assert pairs_of(one) == pairs_of(again)
+    assert set(pairs_of(one)) != set(pairs_of(other))
+
+
+def test_splits_are_shuffled(three):
+    for split in split_by_text(three.sort_values("Label"), SPLITS, 123).values():
+        assert split["Label"].tolist() != sorted(split["Label"])
+
+
+# --------------------------------------------------------------------------- balancing, subsampling
+
+
+def test_balancing_selects_as_many_random_examples_of_each_class_in_their_order(three):
+    balanced = balance_classes(three, 123)
+    counts = Counter(three["Label"])
+    assert Counter(balanced["Label"]) == dict.fromkeys(counts, min(counts.values()))
+    rest = iter(pairs_of(three))
+    assert all(pair in rest for pair in pairs_of(balanced))  # a subsequence
+    assert balanced.index.tolist() == list(range(len(balanced)))
+    assert pairs_of(balance_classes(three, 1)) != pairs_of(balanced)
+
+
+def test_smaller_samples_are_stratified_parts_of_larger_ones_in_their_order(three):
+    shares = three["Label"].value_counts(normalize=True)
+    previous = Counter()
+    for size in (3, 4, 10, 50, 299, 300):
+        sample = subsample(three, size, 123)
+        counts = sample["Label"].value_counts().reindex(shares.index, fill_value=0)
+        assert len(sample) == size
+        assert counts.min() >= 1
+        assert ((counts - size * shares).abs() <= 1).all() or size == 3
+        rest = iter(pairs_of(three))
+        assert all(pair in rest for pair in pairs_of(sample))
+        assert sample.index.tolist() == list(range(size))
+        now = Counter(pairs_of(sample))
+        assert not previous - now
+        previous = now
+    assert pairs_of(subsample(three, 50, 1)) != pairs_of(subsample(three, 50, 123))
+
+
+def test_a_sample_of_any_size_is_the_one_that_records_were_made_with():
+    examples = table(*((k, f"{k}{i}") for k in "abc" for i in range(8)))
+    samples = [set(subsample(examples, size, 123)["Text"]) for size in range(3, 14)]
+    added = [(larger - smaller).pop() for smaller, larger in itertools.pairwise(samples)]
+    assert sorted(samples[0]) == ["a5", "b7", "c4"]
+    assert added == ["c5", "b0", "a7", "c2", "b3", "a4", "a3", "c7", "b4", "c0"]
+
+
+@pytest.mark.parametrize("size", [2, 301])
+def test_a_sample_has_no_fewer_examples_than_classes_and_no_more_than_there_are(three, size):
+    with pytest.raises(ValueError, match=f"^--train_size {size} must be between .*, 3, .*, 300$"):
+        subsample(three, size, 123)
