@@ -108,7 +108,7 @@ def run_experiment(
         clock.stop("final_accuracies")
         if settings.output.save_model:
             reference = gather_parameters(reference, corpus.num_classes)
-            length = datasets.train.max_length
+            length = cache.datasets(settings).train.max_length
             save_classifier(settings, reference, length, corpus.class_names, record)
         peak = world.all_reduce_max(devices.peak_memory_mib(device), device)
     result = Result(

@@ -58,8 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def build_parser() -> Parser:
     """Return the parser of the flags."""
-    about = "Classify texts with a classifier saved by --save_model."
-    parser = Parser(prog="classify.py", description=about)
+    parser = Parser(prog="classify.py", description="Classify texts with a saved classifier.")
     add = parser.add_argument
     # fmt: off
     add("model", type=path, metavar="MODEL", help="the .safetensors file of the classifier")
@@ -129,7 +128,7 @@ def load(arguments: argparse.Namespace, device: torch.device) -> Classifier:
 
 
 def print_predictions(classifier: Classifier, chunks: Iterable[list[str]], form: Form) -> None:
-    """Print the prediction for each text and, on stderr, the number of texts that were cut."""
+    """Print the prediction for each text, and on stderr how many were cut."""
     if form.header:
         print(form.header)
     for texts in filter(None, chunks):
@@ -141,7 +140,7 @@ def print_predictions(classifier: Classifier, chunks: Iterable[list[str]], form:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the predictions that a command line asks for; exit with status 1 on errors."""
+    """Print the predictions that a command line asks for."""
     setup_terminal(INTERRUPTED)
     arguments = parse_args(argv)
     # Imported here, so that help and wrong flags do not wait for PyTorch.

@@ -20,14 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.checkpoints.published import GPT2
-from experiments.system.downloads import (
-    RemoteFile,
-    fetch,
-    find,
-    how_to_place,
-    hub_file,
-    naming_missing,
-)
+from experiments.system import downloads
+from experiments.system.downloads import RemoteFile, fetch, hub_file, naming_missing
 
 if TYPE_CHECKING:
     import tiktoken
@@ -55,9 +49,6 @@ def download_and_load_gpt2(
         model_size: "124M", "355M", "774M" or "1558M".
         models_dir: the folder of all models.
         verify: computes the SHA-256 of the weights even if it is remembered.
-
-    Returns:
-        What `load_gpt2_checkpoint` returns.
 
     Raises:
         ValueError: on an unknown size, or if the folder has another file of that name.
@@ -110,17 +101,14 @@ def missing_files(
 ) -> list[str]:
     """Return how to place each file that is not on this machine; downloads nothing.
 
-    Args:
-        model_size: whose weights are needed; None for no weights.
-        tokenizer: whether the tokenizer is needed.
-        models_dir: the folder of all models.
+    No weights are needed if `model_size` is None.
 
     Raises:
         ValueError: if the folder has another file of one of the names.
     """
     needed = _tokenizer_files(models_dir) if tokenizer else []
     needed += [_weights(model_size, models_dir)] if model_size else []
-    return [how_to_place(*each) for each in needed if find(*each) is None]
+    return [downloads.how_to_place(*each) for each in needed if not downloads.find(*each)]
 
 
 def _weights(model_size: str, models_dir: str | Path) -> tuple[RemoteFile, Path]:

@@ -1,4 +1,4 @@
-"""The GPT of the book: the network, and how to load the published weights into it.
+"""The GPT of the book, and how to load the published weights into it.
 
 From leaf to root: `LayerNorm`, `GELU`, `FeedForward`, `MultiHeadAttention`, `TransformerBlock`,
 `GPTModel`; then `load_weights_into_gpt`. This is the reference implementation: it is written to be
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 
 class LayerNorm(nn.Module):
-    """Normalise the features of each token to mean 0 and variance 1, then scale and shift them."""
+    """Normalise each token to mean 0 and variance 1, then scale and shift it."""
 
     def __init__(self, emb_dim: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class GELU(nn.Module):
     """The Gaussian error linear unit, in the tanh approximation that GPT-2 uses."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x times (nearly) the normal distribution function at x, for each element.
+        """Return x times (nearly) the normal distribution function at x.
 
         Source: Hendrycks & Gimpel 2016, "Gaussian Error Linear Units", section 2.
         """
@@ -64,7 +64,7 @@ class FeedForward(nn.Module):
 
 
 def causal_mask(context_length: int) -> Tensor:
-    """Return (T, T) booleans: True where the key (column) comes after the query (row)."""
+    """Return (T, T): True where the key (column) comes after the query (row)."""
     return torch.ones(context_length, context_length, dtype=torch.bool).triu(diagonal=1)
 
 
@@ -124,7 +124,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then feed-forward, each with a norm before it and a residual connection."""
+    """Attention and feed-forward, each after a norm and with a residual."""
 
     def __init__(self, cfg: dict[str, Any], disable_causal_mask: bool = False) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ def load_weights_into_gpt(gpt: GPTModel, params: dict[str, Any]) -> None:
 
 
 def fill_block(block: TransformerBlock, arrays: dict[str, Any]) -> None:
-    """Copy the weights of one block; queries, keys and values are columns of one (C, 3C) array."""
+    """Copy one block; queries, keys and values are in one (C, 3C) array."""
     attention, (widen, _, narrow) = block.att, block.ff.layers
     width = attention.out_proj.in_features
     c_attn = arrays["attn"]["c_attn"]
@@ -246,7 +246,7 @@ def fill_block(block: TransformerBlock, arrays: dict[str, Any]) -> None:
 
 
 def fill(module: nn.Module, name: str, values: Any) -> None:
-    """Copy `values` into one parameter, which gets memory first if it is on the meta device."""
+    """Copy `values` into a parameter, which gets memory if it has none."""
     parameter = getattr(module, name)
     expected = None if parameter is None else tuple(parameter.shape)
     if expected != tuple(values.shape):

@@ -1,7 +1,7 @@
-"""What the scripts tell their story with; docs/architecture.md says where what is.
+"""What the scripts use, in nine folders by subject; docs/reference.md describes them.
 
-An older Python than is needed is told here, before any import fails on it; this file and the
-scripts are written so that it can read them.
+A Python that is too old is reported here, before any import fails on it: this file and the scripts
+have no syntax that it cannot read.
 """
 
 import sys

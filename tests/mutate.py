@@ -1,18 +1,17 @@
-"""Seeds one fault after the other, and prints those that no quick test notices. No test itself.
+"""Seed one fault after the other, and print those that no quick test detects. Not a test itself.
 
-    nice python tests/mutate.py                                        # every module, about an hour
-    nice python tests/mutate.py records.py shortcuts/disk.py --sample 50 --seed 1
+    nice python tests/mutate.py                                # every module, about an hour
+    nice python tests/mutate.py runs/records.py shortcuts/storage.py --sample 50 --seed 1
 
-Each mutant is written into a copy of the working tree, never into the tree, and takes a process of
-its own, forked after the slow packages are imported. Run by hand, after what is measured or
-recorded has changed; `equivalent_mutants.json` names the survivors that change nothing.
+Each mutant is written into a copy of the working tree, never into the tree, and is tested in a
+process of its own, forked after the slow packages are imported. Run it by hand after changes to
+statistics, records, data splitting, shortcuts or checkpoints.
 """
 
 import argparse
 import ast
 import gc
 import importlib
-import json
 import multiprocessing
 import os
 import random
@@ -32,47 +31,33 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "experiments"
+SKIPPED = "-m 'not slow and not process and not by_hand and not cuda'"
 SLOW = (
     "torch", "torch._dynamo", "pandas", "scipy.stats", "matplotlib.pyplot", "tqdm.auto", "tiktoken",
     "requests", "hypothesis.strategies", "sklearn.metrics",
 )  # fmt: skip
 
-LAYERS = ("layers.py", "shortcuts.py -k 'not ten_steps'", "shortcuts.py -k ten_steps")
-TESTS = {  # of each module: what tells of its faults, the soonest first
-    "comparison/statistics.py": ("statistics.py", "summaries.py", "pairs.py", "tables.py"),
-    "comparison/crossed.py": ("crossed.py", "statistics.py", "evidence.py"),
-    "comparison/evidence.py": ("evidence.py", "crossed.py", "pairs.py", "tables.py"),
-    "comparison/sentences.py": ("sentences.py", "tables.py"),
-    "comparison/splits.py": ("splits.py", "tables.py"),
-    "comparison/summaries.py": ("summaries.py", "tables.py", "compare_experiments.py"),
+TESTS = {  # of each module: the tests that detect its faults, the most likely first
+    "comparison/statistics.py": ("statistics.py", "evidence.py", "summaries.py", "pairs.py"),
+    "comparison/evidence.py": ("evidence.py", "statistics.py", "pairs.py", "tables.py"),
     "comparison/groups.py": ("groups.py", "summaries.py", "pairs.py", "compare_experiments.py"),
-    "comparison/pairs.py": ("pairs.py", "evidence.py", "compare_experiments.py"),
-    "comparison/tables.py": ("tables.py", "pairs.py", "compare_experiments.py"),
-    "comparison/export.py": ("compare_experiments.py", "tables.py", "pairs.py"),
-    "records.py": ("records.py -k 'not imports'", "groups.py", "compare_experiments.py"),
-    "results.py": (
-        "results.py",
-        "checkpoint_files.py -k digest",
-        "runs.py -k 'leaves or anew or recorded or reuses or kernels or peak'",
+    "runs/records.py": ("records.py", "groups.py", "compare_experiments.py"),
+    "runs/results.py": ("runs.py",),
+    "runs/fingerprint.py": ("fingerprint.py", "runs.py"),
+    "data/splitting.py": ("splitting.py", "custom.py"),
+    "shortcuts/layers.py": ("layers.py", "shortcuts.py", "prefix.py"),
+    "shortcuts/model.py": ("layers.py", "shortcuts.py", "prefix.py"),
+    "shortcuts/prefix.py": ("prefix.py", "shortcuts.py", "runs.py"),
+    "shortcuts/storage.py": ("storage.py", "prefix.py", "runs.py"),
+    "checkpoints/config.py": ("checkpoints_config.py", "checkpoints_header.py"),
+    "checkpoints/files.py": ("checkpoints_files.py", "checkpoints_header.py"),
+    "checkpoints/header.py": (
+        "checkpoints_header.py",
+        "checkpoints_files.py",
+        "checkpoints_weights.py",
     ),
-    "identity.py": (
-        "identity.py", "results.py", "checkpoint_files.py -k digest", "preparation.py",
-        "devices.py",
-        "runs.py -k 'leaves or anew or recorded or reuses or kernels or peak'",
-    ),
-    "sources.py": ("records.py", "results.py"),
-    "devices.py": ("devices.py", "runs.py -k 'precision or kernels'"),
-    "shortcuts/disk.py": ("shortcuts.py -k 'not steps'", "runs.py -k 'precisions_share'"),
-    "shortcuts/hidden_states.py": (*LAYERS, "runs.py -k prefix"),
-    "shortcuts/needed.py": LAYERS,
-    "shortcuts/switch.py": (*LAYERS, "runs.py -k prefix"),
-    "shortcuts/model.py": LAYERS,
-    "shortcuts/layers.py": (*LAYERS, "second_device.py"),
-    "shortcuts/casts.py": ("layers.py",),
-}  # fmt: skip
-
-# Survivors that change nothing, and why.
-EQUIVALENT = json.loads((Path(__file__).parent / "equivalent_mutants.json").read_text())
+    "checkpoints/weights.py": ("checkpoints_weights.py", "checkpoints_header.py"),
+}
 
 # --------------------------------------------------------------------------------- what is mutated
 
@@ -268,7 +253,15 @@ def run_tests(tree: Path, test: str, limit: float) -> NoReturn:
         silence = os.open(os.devnull, os.O_RDWR)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={tree}.tmp"]
+        options = [
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"--basetemp={tree}.tmp",
+            "-o",
+            f"addopts={SKIPPED}",
+        ]
         status = int(pytest.main([*options, *shlex.split(f"tests/test_{test}")]))
     finally:
         os._exit(status)
@@ -319,21 +312,19 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     modules = args.modules or list(TESTS)
     found = [mutant for module in modules for mutant in mutants_of(module)]
-    mutants = [mutant for mutant in found if mutant.change not in EQUIVALENT]
-    skipped = len(found) - len(mutants)
+    mutants = found
     if args.sample:
-        mutants = random.Random(args.seed).sample(mutants, min(args.sample, len(mutants)))
+        mutants = random.Random(args.seed).sample(found, min(args.sample, len(found)))
     started = time.perf_counter()
     survivors = judge_all(modules, mutants, args.processes)
     print(
-        f"{len(mutants)} mutants, {len(survivors)} survived, {skipped} known to change nothing; "
-        f"{time.perf_counter() - started:.0f} s"
+        f"{len(mutants)} mutants, {len(survivors)} survived; {time.perf_counter() - started:.0f} s"
     )
     sys.exit(bool(survivors))
 
 
 if __name__ == "__main__":
-    sys.dont_write_bytecode = True  # it is told by whole seconds and sizes, which mutants share
+    sys.dont_write_bytecode = True  # its stamps are whole seconds and sizes, which mutants share
     os.environ |= {
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # plugins would be imported by every mutant

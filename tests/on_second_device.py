@@ -110,7 +110,7 @@ def test_activations_stay_on_the_device_where_it_has_room(has_room, cached, monk
 def test_a_run_is_that_of_the_cpu(flags, monkeypatch):
     flags = ["--row", *map(str, flags), "--demo", "--max_steps", "3", "--num_epochs", "1"]
     expected = additional_experiments.run_experiment(parse_args(flags))
-    monkeypatch.setattr(additional_experiments, "select_device", lambda _: DEVICE)
+    monkeypatch.setattr("experiments.system.devices.select_device", lambda _: DEVICE)
     with counting() as traffic:
         found = additional_experiments.run_experiment(parse_args(flags))
     assert traffic["to_device"] > 0

@@ -6,22 +6,17 @@ torchrun --nproc_per_node=2 tests/shared_runs.py FILE replicate shard
 import sys
 from itertools import chain
 
-import pandas as pd
 import torch
-from designs import CONFIG, PAD
-from helpers import randomise
+from designs import CPU, classifier, datasets_of
 
-from experiments.config.design import Design
 from experiments.config.parsing import parse_args
-from experiments.data.datasets import Splits, TextDataset, create_loaders
-from experiments.model.classifier import create_classifier
+from experiments.data.datasets import create_loaders
 from experiments.shortcuts.prefix import cache_frozen_prefix
 from experiments.system.distributed import process_group, world
 from experiments.training.loop import evaluate, train
 from experiments.training.parallel import gather_parameters, wrap_distributed
 
-CPU = torch.device("cpu")
-RUNS = {  # what is trained, position, and how; seven training examples make a short last batch
+RUNS = {  # what is trained, token position, and how
     "a batch that is not divisible": ("last_block", "flexible", "--batch_size 5"),
     "all layers": ("all", "last", "--batch_size 3 --accumulation_steps 2"),
     "LoRA": ("lora", "first", "--batch_size 2 --max_grad_norm 0.1"),
@@ -34,21 +29,12 @@ RUNS = {  # what is trained, position, and how; seven training examples make a s
 NAMES = [(run, path) for run in RUNS for path in ("reference", "optimised")]
 
 
-def dataset_of(count, first, no_padding):
-    texts = ["ab" * (1 + (7 * i) % 6) + chr(97 + i) for i in range(first, first + count)]
-    frame = pd.DataFrame({"Label": [i % 3 // 2 for i in range(count)], "Text": texts})
-    encoded = [[ord(character) % PAD for character in text] for text in texts]
-    return TextDataset(frame, encoded, 14, PAD, no_padding)
-
-
 def one_run(layers, position, flags, parallel, path):
     """Losses, accuracies, counts, probabilities and parameters of a run."""
     settings = parse_args(["--num_epochs", "2", "--learning_rate", "0.01", *flags.split()])
-    sizes = Splits((7, 0), (5, 9), (4, 20))
-    datasets = Splits(*(dataset_of(*size, settings.data.no_padding) for size in sizes))
-    design = Design(CONFIG, position, False, False, layers, 2, 2.0)
-    is_checkpointed = settings.runtime.activation_checkpointing
-    whole = model = randomise(create_classifier(design, None, 1, 2, is_checkpointed))
+    datasets = datasets_of(settings.data.no_padding)
+    checkpointing = settings.runtime.activation_checkpointing
+    whole = model = classifier(layers, position, checkpointing=checkpointing)
     if path == "optimised":
         model, datasets, *_ = cache_frozen_prefix(whole, datasets)
     model = wrap_distributed(model, 2, parallel)

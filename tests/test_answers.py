@@ -85,6 +85,7 @@ def test_of_many_classes_a_table_shows_the_predicted_one():
     form = table(["a", "b", "c", "d", "e"], 60)
     assert form.header == "label      P  text"
     assert form.line("x", [0.1, 0.1, 0.5, 0.2, 0.1]) == "c      0.500  x"
+    assert table(["a", "perhaps"], 60).header == "label     P(a)  P(perhaps)  text"
     assert table(["a", "b", "c", "d"], 60).header == "label   P(a)   P(b)   P(c)   P(d)  text"
 
 

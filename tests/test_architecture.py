@@ -1,159 +1,119 @@
-"""Arrows point one way: every module imports only what stands below it in the table here.
-
-PYTHONPATH=. python tests/test_architecture.py     # writes the picture of docs/architecture.md
-"""
+"""The layout of the code: imports go one way, few names are public, light modules stay light."""
 
 import ast
+import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs" / "architecture.md"
-START, END = "<!-- modules: made by tests/test_architecture.py -->\n", "<!-- end of modules -->"
-
-LAYERS = {  # from top to bottom; within a line, too, a module imports only those after it
-    "scripts": "additional_experiments classify compare_experiments",
-    "an answer": "comparison.report comparison.commands comparison.figures comparison.costs "
-    "comparison.panels comparison.labels comparison.texts comparison.pairs comparison.tables "
-    "comparison.export comparison.splits comparison.summaries comparison.sentences "
-    "comparison.evidence comparison.crossed comparison.groups comparison.statistics "
-    "comparison.flags",
-    "runs": "sweep runs claims experiment",
-    "a kept classifier": "keeping.answers keeping.classifying keeping.bases keeping.saved_models "
-    "keeping.description keeping.flags",
-    "a run": "planning baselines results memory.fitting preparation descriptions finetuning",
-    "the way": "watching sharding shortcuts.switch shortcuts.hidden_states shortcuts.disk "
-    "shortcuts.needed shortcuts.model shortcuts.casts shortcuts.layers training recipe",
-    "the network": "classifier lora recomputing devices metrics",
-    "the messages": "data.datasets data.demo data.messages data.streaming data.own data.corpus "
-    "data.reading data.splitting",
-    "the book's own": "gpt_download previous_chapters",
-    "what is told and known": "memory.estimate memory.parameters memory.workload identity flags "
-    "parser conflicts settings records sources rows published",
-    "what all rests on": "checkpoint.weights checkpoint.header checkpoint.names checkpoint.files "
-    "checkpoint.foreign checkpoint.config downloads sessions known_files verified hub files "
-    "processes progress command_line hints torchrun data.sizes",
+PACKAGE = ROOT / "experiments"
+SCRIPTS = ["additional_experiments", "compare_experiments", "classify"]
+LAYERS = [  # from top to bottom; each imports from lower ones and, in a folder, from itself
+    SCRIPTS, ["comparison"], ["runs"], ["training"], ["shortcuts"], ["model"], ["data"],
+    ["gpt_download", "previous_chapters"], ["config"], ["checkpoints"], ["system"],
+]  # fmt: skip
+BOOK = {"gpt_download": {"checkpoints", "system"}, "previous_chapters": {"checkpoints", "system"}}
+HEAVY = {
+    "torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn", "requests", "tiktoken",
+    "huggingface_hub", "jinja2", "pooch", "tensorboard", "transformers",
+}  # fmt: skip
+LIGHT = [  # what help, a wrong flag or a recorded run imports
+    "config.checks", "config.design", "config.parsing", "config.rows", "config.settings",
+    "checkpoints.published", "checkpoints.config", "checkpoints.files", "checkpoints.header",
+    "system.terminal", "system.arguments", "system.files", "system.progress", "system.distributed",
+    "runs.loop", "runs.records", "runs.fingerprint", *SCRIPTS,
+]  # fmt: skip
+PATHS = {  # by name: "config.rows", "classify"
+    ".".join(path.relative_to(folder).with_suffix("").parts): path
+    for folder, pattern in ((PACKAGE, "**/*.py"), (ROOT, "*.py"))
+    for path in folder.glob(pattern)
+    if path.name != "__init__.py"
 }
-MODULES = [name for line in LAYERS.values() for name in line.split()]
 
 
-def path_of(module):
-    inside = ROOT / "experiments" / f"{module.replace('.', '/')}.py"
-    return inside if inside.is_file() else ROOT / f"{module}.py"
+@cache
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def tree_of(module):
-    return ast.parse(path_of(module).read_text(encoding="utf-8"))
-
-
-def imports_of(module):
-    """The modules of this project that one imports, and the names it takes from each."""
-    found = {}
-    for node in ast.walk(tree_of(module)):
+def imports_of(module, at_import_time=False):
+    """The modules that one imports, with the names that it takes from them; also in functions."""
+    found, pending = [], [tree_of(PATHS[module])]
+    while pending:
+        node = pending.pop()
         if isinstance(node, ast.Import):
-            names = [(alias.name, None) for alias in node.names]
+            found += [(alias.name.removeprefix("experiments."), None) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [(node.module, alias.name) for alias in node.names]
-        else:
-            continue
-        for source, name in names:
-            inside = f"{source}.{name}".removeprefix("experiments.")
-            if inside in MODULES:  # a module taken from its package
-                found.setdefault(inside, set())
-            elif (source := source.removeprefix("experiments.")) in MODULES:
-                found.setdefault(source, set()).add(name)
+            source = re.sub(r"^experiments(\.|$)", "", node.module)
+            for alias in node.names:
+                inside = f"{source}.{alias.name}".lstrip(".")
+                found.append((inside, None) if inside in PATHS else (source, alias.name))
+        is_late = isinstance(node, ast.FunctionDef)
+        is_late |= isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if not (at_import_time and is_late):
+            pending += ast.iter_child_nodes(node)
     return found
 
 
-def defined_in(module):
-    """The names that a module's own statements bind, imports left aside."""
-    names = set()
-    for node in tree_of(module).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.add(node.name)
-        targets = getattr(node, "targets", [getattr(node, "target", None)])
-        for target in targets:
-            names |= (
-                {n.id for n in ast.walk(target) if isinstance(n, ast.Name)} if target else set()
-            )
-    return names
+def unit_of(module):
+    return module.partition(".")[0]
 
 
-def all_modules():
-    package = (path.relative_to(ROOT / "experiments") for path in ROOT.glob("experiments/**/*.py"))
-    inside = (".".join(path.with_suffix("").parts) for path in package)
-    return {name for name in inside if not name.endswith("__init__")} | {
-        path.stem for path in ROOT.glob("*.py")
-    }
+def test_all_modules_are_in_nine_folders_and_their_number_and_length_is_limited():
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"}
+    assert len(folders) == 9
+    assert {unit_of(module) for module in PATHS} == {unit for layer in LAYERS for unit in layer}
+    assert [path.name for path in PACKAGE.glob("*.py")] == ["__init__.py"]
+    sources = [*ROOT.glob("*.py"), *PACKAGE.rglob("*.py")]
+    assert len(PATHS) <= 65
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in sources) <= 9000
+    assert len(LAYERS) <= 12
 
 
-def test_the_table_names_every_module():
-    assert sorted(MODULES) == sorted(all_modules())
+@pytest.mark.parametrize("module", PATHS)
+def test_a_module_imports_from_lower_layers_and_its_own_folder_only(module):
+    own = next(i for i, layer in enumerate(LAYERS) if unit_of(module) in layer)
+    allowed = BOOK.get(module) or {unit for layer in LAYERS[own + 1 :] for unit in layer}
+    allowed |= {unit_of(module)} if "." in module else set()
+    assert not {unit_of(source) for source, _ in imports_of(module) if source in PATHS} - allowed
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_what_stands_below_it(module):
-    below = MODULES[MODULES.index(module) + 1 :]
-    assert not imports_of(module).keys() - set(below)
+@cache
+def names_used_in(path):
+    nodes = list(ast.walk(tree_of(path)))
+    imported = {alias.name for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names}
+    return imported | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_takes_each_name_from_where_it_is_defined(module):
-    for source, names in imports_of(module).items():
-        assert not names - {None} - defined_in(source), source
+@pytest.mark.parametrize("module", [module for module in PATHS if module not in SCRIPTS])
+def test_a_function_that_no_other_file_uses_starts_with_an_underscore(module):
+    others = {*PATHS.values(), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("tests/*.py")}
+    used = set().union(*map(names_used_in, others - {PATHS[module]}))
+    names = {n.name for n in tree_of(PATHS[module]).body if isinstance(n, ast.FunctionDef)}
+    assert not {name for name in names if not name.startswith("_")} - used - {"flag"}
 
 
-@pytest.mark.parametrize("module", ["gpt_download", "previous_chapters"])
-def test_the_books_own_modules_know_no_flags_and_not_each_other(module):
-    assert not imports_of(module).keys() & {
-        "flags", "settings", "gpt_download", "previous_chapters",
-    }  # fmt: skip
+@pytest.mark.parametrize("module", LIGHT)
+def test_a_light_module_imports_no_heavy_package(module):
+    seen, pending = {module}, [module]
+    while pending:
+        new = {source for source, _ in imports_of(pending.pop(), at_import_time=True)} - seen
+        seen |= new
+        pending += new & PATHS.keys()
+    assert not {unit_of(name) for name in seen - PATHS.keys()} & HEAVY
 
 
-# ------------------------------------------------------------------------------------ import time
-
-SLOW = {
-    "torch", "numpy", "pandas", "scipy", "matplotlib", "tiktoken", "requests", "jinja2",
-    "tensorboard",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("flags", [["--help"], ["--no_such_flag"], ["--weights", __file__]])
-@pytest.mark.parametrize("script", LAYERS["scripts"].split())
-def test_help_and_wrong_flags_wait_for_no_slow_package(script, flags, tmp_path):
+@pytest.mark.process
+@pytest.mark.parametrize("flags", [["--help"], ["--no_such_flag"]])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_and_wrong_flags_load_no_heavy_package(script, flags, tmp_path):
     command = [sys.executable, "-X", "importtime", ROOT / f"{script}.py", *flags]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == (0 if flags == ["--help"] else 2)
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
     assert "argparse" in imported
-    assert not imported & SLOW
-
-
-# -------------------------------------------------------------------------------------- the picture
-
-
-def first_line(module):
-    return ast.get_docstring(tree_of(module)).partition("\n")[0].rstrip(".")
-
-
-def picture():
-    """Each layer with its modules and what they claim to hold, from top to bottom."""
-    width = max(map(len, MODULES))
-    lines = ["```text"]
-    for title, line in LAYERS.items():
-        lines += [f"── {title} ".ljust(width + 4, "─")]
-        lines += [f"  {name:{width}}  {first_line(name)}" for name in line.split()]
-    return "\n".join([*lines, "```", ""])
-
-
-def test_the_picture_in_the_documentation_is_that_of_the_modules():
-    assert START + picture() + END in DOCUMENT.read_text(encoding="utf-8")
-
-
-if __name__ == "__main__":
-    before, rest = DOCUMENT.read_text(encoding="utf-8").split(START)
-    after = rest[rest.index(END) :]
-    DOCUMENT.write_text(before + START + picture() + after, encoding="utf-8")
+    assert not imported & HEAVY

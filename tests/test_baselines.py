@@ -10,18 +10,12 @@ import pytest
 from experiments.config.parsing import parse_args
 from experiments.config.settings import BASELINES as NAMES
 from experiments.data.corpus import Corpus, load_corpus
-from experiments.training.baselines import BASELINES, bag_of_words, evaluate_baseline, majority
+from experiments.training.baselines import BASELINES, bag_of_words, evaluate_baseline
 
 TEXTS = ["win a PRIZE, now, now", "free prize", "see you at five", "are you home", "call to win £5"]
 LABELS = np.array([1, 1, 0, 0, 1])
 SEPARATED = ["win a prize , now", *TEXTS[1:4], "call to win £ 5"]
 WORDS = sorted(set(" ".join(SEPARATED).split()))
-
-
-def test_the_majority_predicts_the_same_for_every_text():
-    first, second = majority(TEXTS, LABELS, 2, [TEXTS, ["anything"]])
-    assert first.tolist() == [[0.4, 0.6]] * 5
-    assert second.tolist() == [[0.4, 0.6]]
 
 
 def test_bag_of_words_minimises_the_summed_loss_and_half_the_squared_weights():
@@ -52,18 +46,17 @@ def test_a_third_class_is_predicted_from_its_own_words():
     assert p.sum(axis=1) == pytest.approx([1, 1])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_baseline_counts_correct_predictions_of_all_splits(name):
-    splits = {
-        split: pd.DataFrame({"Text": TEXTS[start:], "Label": LABELS[start:]})
-        for start, split in enumerate(("train", "validation", "test"))
-    }
-    correct, probabilities, labels = evaluate_baseline(name, Corpus(splits, ("ham", "spam"), ""))
-    assert correct == {
-        split: (5 - start if name == "bag_of_words" else int(LABELS[start:].sum()), 5 - start)
-        for start, split in enumerate(splits)
-    }
-    assert (probabilities.shape, labels.tolist()) == ((3, 2), LABELS[2:].tolist())
+@pytest.mark.parametrize(
+    ("name", "correct"), [("majority", (3, 2, 1)), ("bag_of_words", (5, 4, 3))]
+)
+def test_a_baseline_counts_correct_predictions_of_all_splits(name, correct):
+    frame, names = pd.DataFrame({"Text": TEXTS, "Label": LABELS}), ("train", "validation", "test")
+    corpus = Corpus({split: frame[i:] for i, split in enumerate(names)}, ("ham", "spam"), "")
+    counts, probabilities, labels = evaluate_baseline(name, corpus)
+    assert counts == dict(zip(names, zip(correct, (5, 4, 3), strict=True), strict=True))
+    assert labels.tolist() == LABELS[2:].tolist()
+    if name == "majority":  # the same for every text
+        assert probabilities.tolist() == [[0.4, 0.6]] * 3
 
 
 def test_the_real_data_give_the_recorded_predictions(real_data_dir):

@@ -157,6 +157,8 @@ def test_with_a_single_block_the_embeddings_stay_frozen(layers, small_config):
 def test_trained_and_all_parameters_are_counted(small_config):
     model = create_classifier(design_of(small_config, layers="last_layer"), None, 1, 3)
     assert count_parameters(model) == (3 * 129, sum(p.numel() for p in model.parameters()))
+    assert not model.activation_checkpointing
+    assert not GPTClassifier(model.design).activation_checkpointing
 
 
 # --------------------------------------------------------------------------------- initialisation

@@ -10,11 +10,9 @@ from experiments.config.settings import CustomData, DataConfig
 from experiments.data import datasets as module
 from experiments.data.corpus import load_corpus
 from experiments.data.datasets import (
-    DistributedBatches,
     SpamDataset,
     Splits,
     TextDataset,
-    create_datasets,
     create_loaders,
     tokenize,
 )
@@ -106,10 +104,8 @@ def test_texts_are_padded_to_what_context_length_says(length, no_padding, expect
 
 
 def test_examples_are_padded_to_the_limit_by_default():
-    splits = dict.fromkeys(Splits._fields, pd.DataFrame({"Label": [0], "Text": ["abc"]}))
-    (train, *_) = create_datasets(splits, demo_tokenizer(), 5)
-    assert train.tokens.tolist() == [[*b"abc", PAD, PAD]]
-    assert TextDataset(train.data, [[1, 2]], 3)[0][0].tolist() == [1, 2, PAD]
+    examples = pd.DataFrame({"Label": [0], "Text": ["ab"]})
+    assert TextDataset(examples, [[1, 2]], 3)[0][0].tolist() == [1, 2, PAD]
 
 
 def test_the_longest_example_is_cut_to_the_models_context():
@@ -153,25 +149,18 @@ def test_a_pass_draws_the_random_numbers_of_a_plain_loader():
     assert ours == expected
 
 
-@pytest.mark.parametrize("size", [2, 3, 5])
-def test_processes_share_each_batch_without_gaps_or_duplicates(size, monkeypatch):
-    expected, shared = list(loaders_of(9, 4).validation), []
+@pytest.mark.parametrize("size", [2, 5])
+def test_processes_share_each_batch(size, monkeypatch):
+    expected = [inputs for inputs, *_ in loaders_of(9, 4).validation]
+    found = [torch.full_like(inputs, -1) for inputs in expected]
     for rank in range(size):
         monkeypatch.setattr(module, "world", SimpleNamespace(size=size, rank=rank))
-        loader = loaders_of(9, 4).validation
-        assert isinstance(loader, DistributedBatches)
-        assert len(loader) == len(expected)
-        shared.append(list(loader))
-    for number, (inputs, _, labels) in enumerate(expected):
-        found = torch.full_like(inputs, -1)
-        for rank, batches in enumerate(shared):
-            own_inputs, own_lengths, own, all_labels = batches[number]
-            assert [(4 * number + i) % size for i in own.tolist()] == [rank] * len(own)
-            assert len(own_inputs) == len(own_lengths) == max(1, len(own))
-            found[own] = own_inputs[: len(own)]
-            assert torch.equal(all_labels[: len(own)], labels[own])
-            assert sorted(all_labels.tolist()) == sorted(labels.tolist())
-        assert torch.equal(found, inputs)
+        shared = loaders_of(9, 4).validation
+        assert len(shared) == len(expected)
+        for batch, (inputs, lengths, own, _) in zip(found, shared, strict=True):
+            assert len(inputs) == len(lengths) == max(1, len(own))
+            batch[own] += 1 + inputs[: len(own)]
+    assert all(map(torch.equal, found, expected))
 
 
 # ------------------------------------------------------------------------------------------ demo

@@ -200,7 +200,7 @@ from dataclasses import replace
 import additional_experiments
 from experiments.data import sms_spam
 address, digest, *flags = sys.argv[1:]
-changes = {"addresses": (address,), "zip_sha256": digest}
+changes = {"addresses": (address,)}
 sms_spam.SMS_SPAM_COLLECTION = replace(sms_spam.SMS_SPAM_COLLECTION, **changes)
 additional_experiments.main(flags)
 """

@@ -17,9 +17,9 @@ from experiments.config.parsing import build_parser, parse_runs
 from experiments.config.rows import ROWS
 from experiments.config.settings import BASELINES, TRAINABLE
 from experiments.config.values import MODEL_SIZES
-from experiments.data.datasets import Splits, create_datasets, create_loaders
+from experiments.data.datasets import SpamDataset, Splits, create_loaders
 from experiments.data.demo import demo_tokenizer
-from experiments.data.sms_spam import read_messages, to_csv
+from experiments.data.sms_spam import to_csv
 from experiments.model.classifier import GPTClassifier, make_trainable
 from experiments.shortcuts.prefix import cache_frozen_prefix
 
@@ -140,9 +140,9 @@ TEXTS = (
 
 def datasets_of(texts, no_padding):
     frame = pd.DataFrame({"Label": [i % 2 for i in range(len(texts))], "Text": texts})
-    splits = {name: read_messages(io.StringIO(to_csv(frame))) for name in Splits._fields}
-    limit = CONFIG["context_length"]
-    return create_datasets(splits, demo_tokenizer(), limit, no_padding=no_padding)
+    options = {"max_length": CONFIG["context_length"], "no_padding": no_padding}
+    files = (io.StringIO(to_csv(frame)) for _ in Splits._fields)
+    return Splits(*(SpamDataset(file, demo_tokenizer(), **options) for file in files))
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=5))

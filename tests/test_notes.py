@@ -54,6 +54,15 @@ def test_groups_that_are_not_compared_are_reported_with_the_reason():
     ]
 
 
+def test_the_comparison_over_splits_comes_last():
+    runs = [
+        make_run(row, data=str(n) * 64, split={"of": "f" * 64, "seed": n}, wrong=range(row - n))
+        for n in (1, 2, 3)
+        for row in (1, 4)
+    ]
+    assert said(*runs)[-1].startswith("Over 3 splits of the same examples (--split_seed 1, 2, 3)")
+
+
 def test_several_devices_are_reported():
     note = (
         "The runs were computed on cpu and cuda, which round differently; their times cannot be "

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from records import make_run, make_seeds, make_substitute, some_runs
+from records import make_baseline, make_run, make_seeds, make_substitute, some_runs
 
 from experiments.comparison.groups import group_runs
 from experiments.comparison.pairs import QUESTIONS, QUESTIONS_OF_BASELINES, describe_pair
@@ -118,3 +118,4 @@ def test_a_pair_on_several_devices_says_so():
     words = "They were run on cpu and cuda, which round differently."
     assert words in pair_of(make_run(1), cuda)
     assert words not in pair_of(make_run(1), make_run(16))
+    assert words not in pair_of(cuda, make_baseline())

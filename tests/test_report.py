@@ -97,6 +97,7 @@ def test_a_page_has_every_part_and_the_answers_come_first(plain):
     for part in (
         "7 runs of 4 designs, made 2026-01-01.", "row 16, compared with row 01: 3 examples, seed 1",
         "Text h", "python additional_experiments.py --row 16 --num_seeds 2", "--margin 2",
+        "python compare_experiments.py --results",
         "All results are conditional on this train/test split.",
     ):  # fmt: skip
         assert page.text.count(part) == 1
@@ -120,6 +121,12 @@ def test_words_of_texts_and_records_are_escaped(hostile):
     assert [tag for tag, _ in page.found if tag in ("script", "img", "b", "i")] == ["script"]
     assert not [name for _, attributes in page.found for name in attributes if name[:2] == "on"]
     assert all(text in page.text for text in HOSTILE)
+
+
+def test_the_examples_of_a_page_are_those_of_the_first_shared_seed(tmp_path):
+    records = [make_record(row, seed=seed) for row, seed in ((1, 2), (4, 1), (4, 2))]
+    page = Elements(make_report(tmp_path, records))
+    assert "row 04, compared with row 01: 0 examples, seed 2" in page.text
 
 
 def test_runs_without_a_row_1_make_a_page_too(tmp_path):

@@ -556,3 +556,35 @@ def test_runs_that_are_killed_and_started_again_lose_and_repeat_nothing(
     assert all(record in after for record in before)
     assert found(killed) == found(undisturbed)
     assert loop(killed) == 0
+
+
+# ------------------------------------------------------------------------------------- downloads
+
+
+@pytest.mark.usefixtures("quick_and_alone")
+@pytest.mark.parametrize(
+    ("flags", "missing"),
+    [
+        ([], ["sms_spam_collection/SMSSpamCollection", "gpt2/tokenizer/vocab.json",
+              "gpt2/tokenizer/merges.txt", "gpt2/124M/model.safetensors"]),
+        (["--row", "10"], ["sms_spam_collection/SMSSpamCollection", "gpt2/tokenizer/vocab.json",
+                           "gpt2/tokenizer/merges.txt"]),
+        (["--baseline", "majority"], ["sms_spam_collection/SMSSpamCollection"]),
+    ],
+    ids=["row 1", "random weights", "baseline"],
+)  # fmt: skip
+def test_offline_a_run_names_all_files_that_it_lacks_at_once(flags, missing, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(SystemExit) as exit_:
+        main(flags)
+    lines = str(exit_.value.code).splitlines()
+    assert len(lines) == len(missing)
+    for line, path in zip(lines, missing, strict=True):
+        assert f" as {path} (SHA-256 " in line
+
+
+def test_the_demo_needs_no_files(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    main(["--demo", "--max_steps", "1", "--data_dir", str(tmp_path)])

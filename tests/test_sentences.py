@@ -56,6 +56,11 @@ def said(first, second, margin=0.01, total=300, same_text=None):
             f"examples. Such runs detect a difference of 4.2 points {POWER}.",
         ),
         (
+            ([[1]] * 3, [[1]] * 3, 0.005),
+            f"{INCONCLUSIVE} +0.00 {POINTS} -1.22 to +1.22 {OVER} 1, from 3 seeds and 300 test "
+            "examples.",
+        ),
+        (
             ([[1]] * 3, [[1]] * 3),
             f"Row 04 is equivalent to row 01 within 1 point: +0.00 {POINTS} -1.22 to +1.22 {OVER} "
             "1, from 3 seeds and 300 test examples. The 90 % confidence interval, -0.99 to +0.99, "

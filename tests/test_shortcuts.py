@@ -73,11 +73,12 @@ def test_parameters_and_keys_are_those_of_the_plain_classifier():
 
 @pytest.mark.parametrize("layers", LAYERS)
 def test_training_starts_from_the_output_of_what_is_frozen(layers):
-    model = cache_frozen_prefix(classifier(layers), datasets_of()).model
+    model, *_, seconds, is_reused = cache_frozen_prefix(classifier(layers), datasets_of())
     first = {"last_layer": 3, "last_block": 2, "last_two_blocks": 1}.get(layers, 0)
     assert model.is_pooled == (layers == "last_layer")
     prefix = [model.tok_emb, model.pos_emb, *model.trf_blocks[:first]] if first else []
     assert model.frozen_prefix == prefix + [model.final_norm] * model.is_pooled
+    assert ((seconds > 0), is_reused) == (first > 0, False)
     assert model.train() is model.eval() is model
 
 

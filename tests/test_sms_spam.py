@@ -6,11 +6,12 @@ import shutil
 
 import pandas as pd
 import pytest
-import tiktoken
 
 from experiments.config.rows import SPLIT_SHA256
+from experiments.config.settings import CustomData, DataConfig
 from experiments.data import sms_spam
-from experiments.data.datasets import create_datasets
+from experiments.data.corpus import load_corpus
+from experiments.data.datasets import tokenize
 from experiments.data.demo import demo_messages
 from experiments.data.sms_spam import (
     balance_messages,
@@ -113,8 +114,8 @@ def test_a_pandas_that_makes_other_splits_is_an_error_before_anything_is_written
 
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_the_longest_training_message_has_120_tokens(real_data_dir):
-    splits = {name: read_messages(path) for name, path in prepare_splits(real_data_dir).items()}
-    datasets = create_datasets(splits, tiktoken.get_encoding("gpt2"), 1024, is_longest=True)
+    data = DataConfig(data_dir=real_data_dir)
+    datasets = tokenize(load_corpus(data, CustomData()), data, 1024)
     assert [dataset.max_length for dataset in datasets] == [120, 120, 120]
     assert [int(dataset.lengths.max()) for dataset in datasets] == [120, 90, 97]
 

@@ -95,12 +95,6 @@ def test_a_text_has_its_most_frequent_label_and_frequent_texts_come_first():
     assert pairs_of(ties) == [("a", f"{i}") for i in [*range(1, 40, 2), *range(0, 40, 2)]]
 
 
-def test_the_same_seed_makes_the_same_split_and_another_seed_another_one(three):
-    one, again, other = (split_by_text(three, SPLITS, seed)["test"] for seed in (1, 1, 2))
-    assert pairs_of(one) == pairs_of(again)
-    assert set(pairs_of(one)) != set(pairs_of(other))
-
-
 def test_splits_are_shuffled(three):
     for split in split_by_text(three.sort_values("Label"), SPLITS, 123).values():
         assert split["Label"].tolist() != sorted(split["Label"])

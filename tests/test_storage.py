@@ -32,7 +32,7 @@ def load(folder, name="a", values=EXPECTED):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_file_is_computed_once(dtype, tmp_path):
     folder = tmp_path / "new"
-    assert [load(folder, values=EXPECTED.to(dtype)) for _ in range(2)] == [1, 0]
+    assert [load(folder, values=EXPECTED.to(dtype)) for _ in range(3)] == [1, 0, 0]
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["a.npy", "a.npy.lock", "a.sha256"]
 
@@ -102,12 +102,13 @@ def test_the_key_depends_on_all_that_activations_depend_on(monkeypatch):
         change(other)
         keys.append(prefix_key(other, examples, ""))
     keys.append(prefix_key(model, [torch.tensor([1]), torch.tensor([2, 3])], ""))
+    keys.append(prefix_key(model, [torch.tensor([1, 2]), torch.tensor([4])], ""))
     keys.append(prefix_key(model, examples, "other kernels"))
     monkeypatch.setattr(torch, "__version__", "0")
     keys.append(prefix_key(model, examples, ""))
     monkeypatch.setattr(storage, "sha256_of", lambda path: path.name)
     keys.append(prefix_key(model, examples, ""))
-    assert len(set(keys)) == len(keys) == len(changes) + 5
+    assert len(set(keys)) == len(keys) == len(changes) + 6
 
 
 # ------------------------------------------------------------------------------- room on the disk

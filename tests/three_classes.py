@@ -1,8 +1,6 @@
-"""Made-up questions to a shop in three classes, in every format that a user's own may come in.
+"""Generated questions to a shop in three classes, in every format of custom data.
 
-PYTHONPATH=. python tests/three_classes.py FOLDER     # writes questions.csv, .tsv, .jsonl, ...
-
-They hold what breaks careless readers: commas, quotes, line breaks, tabs, emoji, leading blanks,
+They contain what breaks careless readers: commas, quotes, line breaks, tabs, emoji, leading blanks,
 Windows line ends, and texts that look like numbers or like nothing ("NA", "1.0").
 """
 
@@ -10,7 +8,6 @@ import csv
 import io
 import json
 import random
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -49,7 +46,7 @@ TRAPS = (("NA", "other"), ("1.0", "other"), ('"', "other"), ("null", "other"), (
 
 
 def three_classes(total: int = 300, seed: int = 123) -> list[tuple[str, str]]:
-    """So many pairs of class and text, the same for the same seed; some texts come twice."""
+    """Return pairs of class and text, the same for the same seed; some are duplicates."""
     rng = random.Random(seed)
     pairs = [(label, text) for text, label in TRAPS]
     while len(pairs) < total:
@@ -61,7 +58,7 @@ def three_classes(total: int = 300, seed: int = 123) -> list[tuple[str, str]]:
 
 
 def separated(pairs: list[tuple[str, str]], separator: str = ",") -> bytes:
-    """The file as Excel writes it: a byte order mark, Windows line ends, quotes where needed."""
+    """Return a file as Excel writes it: byte order mark, Windows line ends, quotes if needed."""
     out = io.StringIO()
     writer = csv.writer(out, delimiter=separator, lineterminator="\r\n")
     writer.writerows([("id", TEXT, LABEL)] + [(i, text, k) for i, (k, text) in enumerate(pairs)])
@@ -69,7 +66,7 @@ def separated(pairs: list[tuple[str, str]], separator: str = ",") -> bytes:
 
 
 def write_three_classes(folder: Path, total: int = 300, seed: int = 123) -> dict[str, Path]:
-    """The files by their extension, all with the same messages in the same order."""
+    """Write files with the same examples; return them by their extension."""
     pairs = three_classes(total, seed)
     rows = [{TEXT: text, LABEL: label} for label, text in pairs]
     paths = {x: folder / f"questions.{x}" for x in ("csv", "tsv", "jsonl", "json", "parquet")}
@@ -80,9 +77,3 @@ def write_three_classes(folder: Path, total: int = 300, seed: int = 123) -> dict
     paths["json"].write_text(json.dumps(rows, indent=1), encoding="utf-8")
     pd.DataFrame(rows).to_parquet(paths["parquet"])
     return paths
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-    for path in write_three_classes(Path(sys.argv[1])).values():
-        print(path)

@@ -1,4 +1,4 @@
-"""`config.json` of a checkpoint: its number of heads, and whether the book's GPT computes it.
+"""`config.json` of a checkpoint: its heads, and whether the book's GPT fits.
 
 The shapes of tensors show neither. Settings that change nothing at inference are ignored, such as
 dropout, token ids, or `reorder_and_upcast_attn`, and so are those that are not GPT-2's.
@@ -70,7 +70,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def count_heads(config: dict[str, Any], sizes: dict[str, Any], path: Path) -> int:
-    """Return the number of heads, after comparing all settings with the sizes of the tensors.
+    """Return the number of heads; compare all settings with the tensors.
 
     Raises:
         ValueError: when the settings contradict the tensors, or the heads do not divide the width.
@@ -92,6 +92,6 @@ def count_heads(config: dict[str, Any], sizes: dict[str, Any], path: Path) -> in
 
 
 def as_json(value: Any) -> str:
-    """Return a value as JSON for an error message, shortened to some 60 characters."""
+    """Return a value as JSON for an error, cut after 60 characters."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:60]}…"

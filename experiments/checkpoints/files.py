@@ -1,4 +1,4 @@
-"""The `.safetensors` files of a checkpoint, and hints for what is given instead of them.
+"""The `.safetensors` files of a checkpoint, and hints for other formats.
 
 A file of another format is never opened except to read its first bytes.
 """
@@ -87,7 +87,7 @@ def _files_of_index(index: Path) -> list[Path]:
 
 
 def format_error(path: Path, error: Exception) -> ValueError:
-    """Return an error that says what a file is; `error` is from reading it as safetensors."""
+    """Return an error that says what a file is, given the reader's error."""
     with path.open("rb") as file:
         start = file.read(4096)
     # What `torch.save` writes: a zip whose first member is a pickle; long ago, the pickle alone.
@@ -105,7 +105,7 @@ def _formats_of(suffixes: list[str]) -> list[str]:
 
 
 def adapter_error(path: Path, name: str) -> ValueError:
-    """Return an error for an adapter without its model, shown by a tensor or file of that name."""
+    """Return an error for an adapter, which `name` in the path shows."""
     return ValueError(
         f"{path} contains an adapter such as LoRA's ({name}), not a whole model: merge it into its "
         "model, with PEFT by `merge_and_unload()`, and save that in another folder"
@@ -113,7 +113,7 @@ def adapter_error(path: Path, name: str) -> ValueError:
 
 
 def _pickle_error(paths: list[Path]) -> ValueError:
-    """Return an error for the pickles of one model, with the code that converts them."""
+    """Return an error for pickles of a model, with code that converts them."""
     first, *others = paths
     target = first.with_name(f"{'model' if others else first.stem}.converted.safetensors")
     # `torch.load` would take a path that ends in .safetensors for a file of that format.

@@ -1,4 +1,4 @@
-"""The headers of a checkpoint: which network it is, without reading its weights.
+"""Headers of a checkpoint: which network it is, without its weights.
 
     checkpoint = read_checkpoint("model.safetensors")
     checkpoint.sizes["n_layer"], checkpoint_sha256("model.safetensors")
@@ -72,7 +72,7 @@ def checkpoint_sha256(path: str | Path, verify: bool = False) -> str:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Return what a checkpoint's headers and its `config.json` say, after checking all of it.
+    """Return what the headers and `config.json` say, after checking all of it.
 
     Raises:
         ValueError: when the function is not that of the book's GPT, or a tensor is missing,
@@ -192,7 +192,7 @@ def _shapes_of(sizes: dict[str, Any], is_book: bool) -> dict[str, tuple[int, ...
 
 
 def book_names(name: str) -> list[str]:
-    """Return the book's names of a tensor of the hub; several are slices along the output."""
+    """Return the book's names of a hub tensor, in the order of its columns."""
     block, layer, kind = re.fullmatch(r"(?:h\.(\d+)\.)?(.+)\.(weight|bias)", name).groups()
     if layer.startswith("ln"):
         kind = {"weight": "scale", "bias": "shift"}[kind]

@@ -64,7 +64,7 @@ def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, An
 
 
 class _Blocks(Sequence):
-    """The arrays of each block, computed when read; those of one block are in memory at a time."""
+    """The arrays of each block, computed when read, one block at a time."""
 
     def __init__(self, compute: Callable[[int], dict[str, Any]], count: int) -> None:
         self._compute = lru_cache(maxsize=1)(compute)  # one block's arrays are read one by one

@@ -197,7 +197,7 @@ class Bootstrap(NamedTuple):
 class Constant(NamedTuple):
     """A mean of examples that are all alike, which other examples need not be.
 
-    A share p of other examples goes unseen in a sample as long as (1 - p)^examples is not too
+    A share p of other examples is absent from a sample as long as (1 - p)^examples is not too
     small. Each may change a difference of shares by 1.
     """
 

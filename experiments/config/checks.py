@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from experiments.config.rows import LONGEST_EXAMPLE, NUM_DEMO_SPAM, NUM_SPAM, PAD_TOKEN_ID
-from experiments.config.rows import split_sizes as sizes_of_splits
+from experiments.config import rows
 from experiments.config.settings import CustomData, Settings, TrainingConfig, flags_of
 from experiments.config.values import LENGTHS, TINY
 from experiments.system.distributed import world
@@ -14,23 +13,16 @@ from experiments.system.distributed import world
 def find_conflict(
     settings: Settings, given: Collection[str], several_rows: bool = False
 ) -> str | None:
-    """Return the first problem with flags and a hint, or None.
-
-    Args:
-        settings: of a run.
-        given: names of the flags on the command line.
-        several_rows: whether the command line names several rows.
-    """
-    finders = (_in_model, _in_data, _in_runtime, _in_output)
-    found = (problem for finder in finders for problem in finder(settings, given))
-    if problem := next(found, None):
-        return problem
+    """Return the first problem with the given flags and a hint, or None."""
+    for problems_in in (_in_model, _in_data, _in_runtime, _in_output):
+        if problem := next(problems_in(settings, given), None):
+            return problem
     if several_rows and "save_model" in given and "{row}" not in given["save_model"].name:
         return "--save_model needs {row} in the file's name with several rows"
     if settings.custom.data:
         return None
-    total = 2 * (NUM_DEMO_SPAM if settings.data.demo else NUM_SPAM)
-    return find_training_conflict(settings.training, sizes_of_splits(total)["train"])
+    total = 2 * (rows.NUM_DEMO_SPAM if settings.data.demo else rows.NUM_SPAM)
+    return find_training_conflict(settings.training, rows.split_sizes(total)["train"])
 
 
 def find_training_conflict(training: TrainingConfig, examples: int) -> str | None:
@@ -59,23 +51,20 @@ def _in_model(settings: Settings, given: Collection[str]) -> Iterator[str]:
         yield f'no weights were published for --model_size "{TINY}": add --weights random'
     if settings.baseline and settings.num_seeds > 1:
         yield "--baseline is the same for every seed: remove --num_seeds"
-    vocabulary, longest, length = (
-        config["vocab_size"],
-        config["context_length"],
-        data.context_length,
-    )
-    if vocabulary <= PAD_TOKEN_ID:
+    vocabulary, longest = config["vocab_size"], config["context_length"]
+    length = data.context_length
+    if vocabulary <= rows.PAD_TOKEN_ID:
         yield (
             f"--weights: the checkpoint has {vocabulary} tokens, GPT-2's tokenizer "
-            f"{PAD_TOKEN_ID + 1}: use a checkpoint with GPT-2's vocabulary"
+            f"{rows.PAD_TOKEN_ID + 1}: use a checkpoint with GPT-2's vocabulary"
         )
     if isinstance(length, int) and length > longest:
         yield f"--context_length {length} exceeds the model's {longest}: use {longest} or less"
-    is_published = not (data.demo or settings.custom.data)
     pads_to_longest = length == LENGTHS[0] and not data.no_padding
-    if pads_to_longest and is_published and longest < LONGEST_EXAMPLE:
+    is_published = not (data.demo or settings.custom.data)
+    if pads_to_longest and is_published and longest < rows.LONGEST_EXAMPLE:
         yield (
-            f"the longest training example has {LONGEST_EXAMPLE} tokens, the model's context "
+            f"the longest training example has {rows.LONGEST_EXAMPLE} tokens, the model's context "
             f"{longest}: add --context_length {longest}"
         )
     if (rank := model.lora_rank) > (widest := 4 * config["emb_dim"]):

@@ -50,9 +50,6 @@ class Design:
         Under the causal mask, these are the tokens up to the position that is read; `flexible`
         never reads beyond the real tokens, averaging or not. Without the mask, or when averaging
         over the padding, they are all.
-
-        Args:
-            no_padding: whether all tokens of an example are real.
         """
         if not self.disable_causal_mask:
             if self.token_position == "flexible":

@@ -3,14 +3,14 @@
     for settings in parse_runs(["--row", "1,16", "--num_seeds", "3"]):
         settings.row, settings.seed, settings.design
 
-The command line is parsed once. A row is a dictionary of changes to the defaults, and the flags
-that are given change both. Invalid flags end the program with status 2 and one sentence, before
-anything is downloaded and before PyTorch is imported.
+A row is a dictionary of changes to the defaults, and the flags that are given change both. Invalid
+flags end the program with status 2 and one sentence, before anything slow is imported.
 """
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
@@ -32,6 +32,10 @@ from experiments.system.arguments import Parser
 
 DEMO = {"model_size": TINY, "weights": "random"}
 GPT2 = {"vocab_size": 50257, "context_length": 1024, "drop_rate": 0.0, "qkv_bias": True}
+NAMES_OF_SIZES = {  # name in the book's dictionary: in a checkpoint's
+    "vocab_size": "vocab_size", "context_length": "n_positions", "emb_dim": "n_embd",
+    "n_layers": "n_layer", "n_heads": "n_head", "qkv_bias": "qkv_bias",
+}  # fmt: skip
 EPILOG = """examples:
   additional_experiments.py --demo                       a test of the installation
   additional_experiments.py --row 16                     the flags of a row
@@ -48,8 +52,7 @@ def build_parser() -> Parser:
         epilog=EPILOG,
     )
     published = parser.add_argument_group("published flags")
-    groups = {"runs": Settings} | GROUPS
-    for title, group in groups.items():
+    for title, group in ({"runs": Settings} | GROUPS).items():
         section = parser.add_argument_group(title)
         if group is Settings:
             section.add_argument(
@@ -62,11 +65,10 @@ def build_parser() -> Parser:
             if f.default is False:
                 options["action"] = "store_true"
             shown = "/".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
-            text = f.metadata["help"] + (
-                "" if f.default in (None, False) else f" (default: {shown})"
-            )
+            default = "" if f.default in (None, False) else f" (default: {shown})"
             target = published if f.metadata["published"] else section
-            target.add_argument(f"--{f.name}", help=text.replace("%", "%%"), **options)
+            text = f"{f.metadata['help']}{default}".replace("%", "%%")
+            target.add_argument(f"--{f.name}", help=text, **options)
     return parser
 
 
@@ -79,17 +81,16 @@ def parse_runs(argv: Sequence[str] | None = None) -> list[Settings]:
     """Return the settings of each run, row by row and seed by seed.
 
     Ends the program with status 2 if flags are invalid for any of them.
-
-    Args:
-        argv: the flags; those of the command line if None.
     """
-    parser = build_parser()
+    parser, runs = build_parser(), []
     given = vars(parser.parse_known(argv))
     rows = given.pop("row", [None])
-    runs = []
     for row in rows:
         where = f"row {row}: " if len(rows) > 1 else ""
-        flags = _flags_of_row(row, given)
+        flags = default_values() | (ROWS[row].changes if row else {})
+        flags |= (DEMO if given.get("demo") else {}) | given  # a later one of these counts
+        if row and (file := flags["save_model"]):
+            flags["save_model"] = file.with_name(file.name.replace("{row}", str(row)))
         try:
             settings = resolve(flags)
             problem = find_conflict(settings, given, several_rows=len(rows) > 1)
@@ -104,15 +105,6 @@ def parse_runs(argv: Sequence[str] | None = None) -> list[Settings]:
     return runs
 
 
-def _flags_of_row(row: int | None, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the value of each flag: the default, the row's, the demo's, or the one given."""
-    flags = default_values() | (ROWS[row].changes if row else {})
-    flags |= (DEMO if given.get("demo") else {}) | given
-    if row and (file := flags["save_model"]):
-        flags["save_model"] = file.with_name(file.name.replace("{row}", str(row)))
-    return flags
-
-
 def resolve(flags: dict[str, Any]) -> Settings:
     """Return the settings of the value of each flag, with what follows from them.
 
@@ -125,7 +117,6 @@ def resolve(flags: dict[str, Any]) -> Settings:
         for name, group in GROUPS.items()
     }
     model, weights, config = _resolve_weights(groups["model"], flags["verify"])
-    groups["model"] = model
     design = Design(
         config=config,
         token_position=model.trainable_token_pos,
@@ -135,10 +126,9 @@ def resolve(flags: dict[str, Any]) -> Settings:
         lora_rank=model.lora_rank,
         lora_scaling=model.scaling,
     )
+    fixed = {"model": model, "design": design, "weights": weights, "row": None}
     others = {name: flags[name] for name in ("seed", "num_seeds", "baseline")}
-    settings = Settings(
-        **groups, **others, design=design, weights=weights, row=None, is_substitute=False
-    )
+    settings = Settings(**groups | fixed | others, is_substitute=False)
     row, is_substitute = _find_row(settings)
     return replace(settings, row=row, is_substitute=is_substitute)
 
@@ -156,22 +146,13 @@ def _resolve_weights(
         sha256 = "random" if model.weights == "random" else CHECKPOINT_SHA256.get(size, "")
         description = f"{model.model_size}, {model.weights} weights"
         return model, Weights(model.weights, sha256, description, size), config
-    from pathlib import Path
-
     from experiments.checkpoints.files import INDEX
     from experiments.checkpoints.header import checkpoint_sha256, read_checkpoint
 
     path = Path(model.weights)
     checkpoint = read_checkpoint(path)
-    sizes, sha256 = checkpoint.sizes, checkpoint_sha256(path, verify)
-    config = GPT2 | {
-        "vocab_size": sizes["vocab_size"],
-        "context_length": sizes["n_positions"],
-        "emb_dim": sizes["n_embd"],
-        "n_layers": sizes["n_layer"],
-        "n_heads": sizes["n_head"],
-        "qkv_bias": sizes["qkv_bias"],
-    }
+    sha256 = checkpoint_sha256(path, verify)
+    config = GPT2 | {name: checkpoint.sizes[its_name] for name, its_name in NAMES_OF_SIZES.items()}
     place = path.parent if path.name.endswith(INDEX) else path
     description = f"checkpoint {place.resolve().name if place.is_dir() else place.name}"
     for name, shape in MODEL_SIZES.items():
@@ -205,8 +186,6 @@ def _find_row(settings: Settings) -> tuple[int | None, bool]:
 
 def read_custom_values(stored: dict[str, Any]) -> CustomData:
     """Return the flags of custom data that a record stores as plain values."""
-    from pathlib import Path
-
     plain = {f.name: f.default for f in fields(CustomData)} | stored
     for name in ("data", "validation_data", "test_data"):
         plain[name] = plain[name] and Path(plain[name])

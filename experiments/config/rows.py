@@ -46,14 +46,12 @@ class Row(NamedTuple):
     @property
     def flags(self) -> str:
         """The flags as they are typed."""
-        return " ".join(_as_typed(name, value) for name, value in self.changes.items())
-
-
-def _as_typed(name: str, value: Any) -> str:
-    if value is True:
-        return f"--{name}"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f'--{name} "{text}"' if " " in text else f"--{name} {text}"
+        words = []
+        for name, value in self.changes.items():
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            text = f'"{text}"' if " " in text else text
+            words += [f"--{name}"] if value is True else [f"--{name}", text]
+        return " ".join(words)
 
 
 _MEDIUM = {"model_size": "gpt2-medium (355M)"}

@@ -1,9 +1,8 @@
 """All settings of a run, grouped by subject. Each flag is declared here, once.
 
 A field is a flag: its name, default, type, help, and whether it is part of what defines a run.
-`parsing.py` makes the command line's parser of these declarations, and `Settings` of a command
-line. Settings are plain data: the row, the network and the digest of its weights are resolved while
-parsing, and no property reads a file.
+`parsing.py` makes the parser of these declarations, and `Settings` of a command line. Settings are
+plain data: the row, the network and the digest of its weights are resolved while parsing.
 
 Source: Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", for
 `--lora_scaling rslora`.
@@ -16,13 +15,7 @@ from typing import Any
 
 from experiments.config import values
 from experiments.config.design import Design
-from experiments.system.arguments import (
-    device,
-    number_from_0,
-    path,
-    positive_number,
-    whole_number,
-)
+from experiments.system.arguments import device, number_from_0, path, positive_number, whole_number
 
 TRAINABLE = {  # --trainable_layers, and how a run describes it
     "all": "all layers",
@@ -34,24 +27,26 @@ TRAINABLE = {  # --trainable_layers, and how a run describes it
 }
 BASELINES = ("majority", "bag_of_words")
 SCHEDULES = ("constant", "linear", "cosine")
-PARALLEL = ("replicate", "shard")
 POSITIVE = whole_number(1)
 
 
 def flag(
     default: Any, help: str, *, published: bool = False, defines_run: bool = True, **options: Any
 ) -> Any:
-    """Declare a flag.
+    """Declare a flag; False as its default makes a switch.
 
     Args:
-        default: its default value; False makes a switch.
-        help: its help.
         published: whether it is a flag of the published commands.
         defines_run: whether two values make two different runs.
         options: other arguments of `add_argument`.
     """
     metadata = {"help": help, "published": published, "defines_run": defines_run}
     return field(default=default, metadata=metadata | {"options": options})
+
+
+def option(default: Any, help: str, **options: Any) -> Any:
+    """Declare a flag that is no part of what defines a run."""
+    return flag(default, help, defines_run=False, **options)
 
 
 # fmt: off
@@ -72,11 +67,9 @@ class ModelConfig:
         "last", "token whose logits classify the text; flexible is the last token before the "
         "padding", published=True, choices=("first", "last", "flexible"))
     average_embeddings: bool = flag(False, "average over all tokens instead", published=True)
-    disable_causal_mask: bool = flag(
-        False, "let every token attend to every other", published=True)
+    disable_causal_mask: bool = flag(False, "let every token attend to every other", published=True)
     lora_rank: int = flag(8, "LoRA rank", published=True, type=POSITIVE, metavar="N")
-    lora_alpha: float = flag(
-        8.0, "LoRA alpha", published=True, type=positive_number, metavar="X")
+    lora_alpha: float = flag(8.0, "LoRA alpha", published=True, type=positive_number, metavar="X")
     lora_scaling: str = flag(
         "alpha", "factor of LoRA's update: alpha, alpha / rank, or alpha / sqrt(rank)",
         choices=("alpha", "alpha_over_rank", "rslora"))
@@ -99,36 +92,34 @@ class DataConfig:
     demo: bool = flag(
         False, "a tiny random model on generated messages: a test of the installation that "
         "downloads nothing")
-    data_dir: Path = flag(
-        Path("sms_spam_collection"), "folder of the SMS Spam Collection and its split",
-        defines_run=False, type=path, metavar="DIR")
+    data_dir: Path = option(
+        Path("sms_spam_collection"), "folder of the SMS Spam Collection and its split", type=path,
+        metavar="DIR")
 
 
 @dataclass(frozen=True)
 class CustomData:
     """The user's files of examples, if there are any, and their split."""
 
-    data: Path | None = flag(
-        None, ".csv, .tsv, .jsonl, .json or .parquet file, or - for standard input",
-        defines_run=False, type=path, metavar="FILE")
-    text_column: str | None = flag(
-        None, "name of the text column (default: detected)", defines_run=False, metavar="NAME")
-    label_column: str | None = flag(
-        None, "name of the label column (default: detected)", defines_run=False, metavar="NAME")
-    validation_data: Path | None = flag(
-        None, "validation split, if it exists already", defines_run=False, type=path,
+    data: Path | None = option(
+        None, ".csv, .tsv, .jsonl, .json or .parquet file, or - for standard input", type=path,
         metavar="FILE")
-    test_data: Path | None = flag(
-        None, "test split, if it exists already", defines_run=False, type=path, metavar="FILE")
-    split: tuple[int, ...] = flag(
+    text_column: str | None = option(
+        None, "name of the text column (default: detected)", metavar="NAME")
+    label_column: str | None = option(
+        None, "name of the label column (default: detected)", metavar="NAME")
+    validation_data: Path | None = option(
+        None, "validation split, if it exists already", type=path, metavar="FILE")
+    test_data: Path | None = option(
+        None, "test split, if it exists already", type=path, metavar="FILE")
+    split: tuple[int, ...] = option(
         (70, 10, 20), "percent of the examples for training, validation and test",
-        defines_run=False, type=values.shares, metavar="70/10/20")
-    split_seed: int = flag(
+        type=values.shares, metavar="70/10/20")
+    split_seed: int = option(
         123, "seed of the split, and of what --balance and --train_size select",
-        defines_run=False, type=whole_number(0, 2**32 - 1), metavar="N")
-    balance: bool = flag(False, "reduce all classes to the smallest", defines_run=False)
-    train_size: int | None = flag(
-        None, "train on N examples only", defines_run=False, type=POSITIVE, metavar="N")
+        type=whole_number(0, 2**32 - 1), metavar="N")
+    balance: bool = option(False, "reduce all classes to the smallest")
+    train_size: int | None = option(None, "train on N examples only", type=POSITIVE, metavar="N")
 
 
 @dataclass(frozen=True)
@@ -143,8 +134,7 @@ class TrainingConfig:
     ignore_index: int = flag(
         -100, "label that the loss ignores", published=True, type=whole_number(-(2**63)),
         metavar="LABEL")
-    learning_rate: float = flag(
-        5e-5, "learning rate of AdamW", type=positive_number, metavar="X")
+    learning_rate: float = flag(5e-5, "learning rate of AdamW", type=positive_number, metavar="X")
     weight_decay: float = flag(0.1, "weight decay of AdamW", type=number_from_0, metavar="X")
     warmup_steps: int = flag(
         0, "optimiser steps of linear warmup", type=whole_number(0), metavar="N")
@@ -155,8 +145,7 @@ class TrainingConfig:
         None, "clip the gradient norm", type=positive_number, metavar="X")
     class_weights: bool = flag(False, "weight the loss by inverse class frequency")
     keep_best: bool = flag(False, "use the epoch with the smallest validation loss")
-    max_steps: int | None = flag(
-        None, "stop after N optimiser steps", type=POSITIVE, metavar="N")
+    max_steps: int | None = flag(None, "stop after N optimiser steps", type=POSITIVE, metavar="N")
 
     def count_steps(self, examples: int) -> int:
         """Return the number of optimiser steps of all epochs."""
@@ -168,49 +157,39 @@ class TrainingConfig:
 class RuntimeConfig:
     """Where and how a run is computed."""
 
-    device: str = flag(
+    device: str = option(
         "auto", "auto, cpu, cuda, cuda:1 (or another number), mps; auto is cuda if available, "
-        "else cpu", defines_run=False, type=device, metavar="NAME")
+        "else cpu", type=device, metavar="NAME")
     precision: str = flag(
         "float32", "precision of matrix products; sums and parameters are float32",
         choices=("float32", "bfloat16"))
-    no_shortcuts: bool = flag(
-        False, "use the reference implementation, without cached activations",
-        defines_run=False)
-    cache_dir: Path | None = flag(
-        None, "save activations of frozen layers there for later runs", defines_run=False,
-        type=path, metavar="DIR")
-    parallel: str = flag(
+    no_shortcuts: bool = option(
+        False, "use the reference implementation, without cached activations")
+    cache_dir: Path | None = option(
+        None, "save activations of frozen layers there for later runs", type=path, metavar="DIR")
+    parallel: str = option(
         "replicate", "with torchrun: replicate the model in each process, or shard it (FSDP)",
-        defines_run=False, choices=PARALLEL)
-    activation_checkpointing: bool = flag(
-        False, "recompute activations in the backward pass: less memory, more time",
-        defines_run=False)
-    ignore_memory: bool = flag(
-        False, "run even if the memory seems insufficient", defines_run=False)
-    verify: bool = flag(
-        False, "compute the SHA-256 of every file, even if it has not changed",
-        defines_run=False)
+        choices=("replicate", "shard"))
+    activation_checkpointing: bool = option(
+        False, "recompute activations in the backward pass: less memory, more time")
+    ignore_memory: bool = option(False, "run even if the memory seems insufficient")
+    verify: bool = option(False, "compute the SHA-256 of every file, even if it has not changed")
 
 
 @dataclass(frozen=True)
 class OutputConfig:
     """What a run writes."""
 
-    output_dir: Path = flag(
-        Path("results"), "folder of the records", defines_run=False, type=path, metavar="DIR")
-    save_model: Path | None = flag(
-        None, "save the classifier as a .safetensors file for classify.py; {seed} and {row} in "
-        "the name are replaced", defines_run=False, type=path, metavar="FILE")
-    save_whole: bool = flag(
-        False, "save all weights, so that no base checkpoint is needed", defines_run=False)
-    tensorboard: Path | None = flag(
-        None, "write losses and accuracies there for TensorBoard", defines_run=False, type=path,
-        metavar="DIR")
-    overwrite: bool = flag(False, "repeat runs that are recorded already", defines_run=False)
-    dry_run: bool = flag(
-        False, "print the plan and the memory estimate without training", defines_run=False)
-    debug: bool = flag(False, "show the traceback of an error", defines_run=False)
+    output_dir: Path = option(Path("results"), "folder of the records", type=path, metavar="DIR")
+    save_model: Path | None = option(
+        None, "save the classifier as a .safetensors file for classify.py; {seed} and {row} in the "
+        "name are replaced", type=path, metavar="FILE")
+    save_whole: bool = option(False, "save all weights, so that no base checkpoint is needed")
+    tensorboard: Path | None = option(
+        None, "write losses and accuracies there for TensorBoard", type=path, metavar="DIR")
+    overwrite: bool = option(False, "repeat runs that are recorded already")
+    dry_run: bool = option(False, "print the plan and the memory estimate without training")
+    debug: bool = option(False, "show the traceback of an error")
 
 
 # fmt: on
@@ -254,12 +233,11 @@ class Settings:
     is_substitute: bool  # whether another model takes the place of the row's published one
 
     # fmt: off
-    seed: int = flag(
-        123, "seed of initialisation and shuffling; the split stays the same", defines_run=False,
-        type=whole_number(0), metavar="N")
-    num_seeds: int = flag(
-        1, "repeat with K seeds, counted up from --seed", defines_run=False, type=POSITIVE,
-        metavar="K")
+    seed: int = option(
+        123, "seed of initialisation and shuffling; the split stays the same", type=whole_number(0),
+        metavar="N")
+    num_seeds: int = option(
+        1, "repeat with K seeds, counted up from --seed", type=POSITIVE, metavar="K")
     baseline: str | None = flag(None, "run a non-neural baseline", choices=BASELINES)
     # fmt: on
 

@@ -5,10 +5,9 @@ An invalid text raises `argparse.ArgumentTypeError`, which names what is expecte
 
 import argparse
 import re
-from typing import Any
 
 from experiments.config.rows import ROWS
-from experiments.system.arguments import path
+from experiments.system.arguments import expected, path
 
 TINY = "gpt2-tiny (7M)"
 MODEL_SIZES = {
@@ -29,9 +28,7 @@ def row_numbers(text: str) -> list[int]:
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         numbers += range(first, last + 1) if first <= last else [0]
     if not set(numbers) <= ROWS.keys():
-        raise argparse.ArgumentTypeError(
-            f"must be a row from 1 to {len(ROWS)}, several such as 1-5,10,16, or all, got {text!r}"
-        )
+        raise expected(f"a row from 1 to {len(ROWS)}, several such as 1-5,10,16, or all", text)
     return sorted(set(numbers))
 
 
@@ -42,8 +39,7 @@ def model_size(text: str) -> str:
             rest = text.removeprefix(name)
             raise argparse.ArgumentTypeError(f"a space is missing between {name!r} and {rest!r}")
     if text not in MODEL_SIZES:
-        names = ", ".join(repr(name) for name in MODEL_SIZES)
-        raise argparse.ArgumentTypeError(f"must be one of {names}, got {text!r}")
+        raise expected(f"one of {', '.join(map(repr, MODEL_SIZES))}", text)
     return text
 
 
@@ -57,28 +53,22 @@ def weights(text: str) -> str:
     except OSError as error:  # a name too long, a folder without permission
         raise argparse.ArgumentTypeError(str(error)) from error
     if not exists:
-        raise argparse.ArgumentTypeError(
-            "must be pretrained, random, or the path of a checkpoint: a .safetensors file, its "
-            f"folder, or its .index.json, got {text!r}"
-        )
+        checkpoint = "a checkpoint: a .safetensors file, its folder, or its .index.json"
+        raise expected(f"pretrained, random, or the path of {checkpoint}", text)
     return str(found)
 
 
 def context_length(text: str) -> str | int:
     """Return one of the two words, or a number of tokens."""
     if text not in LENGTHS and not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(
-            f"must be {' or '.join(LENGTHS)}, or a number of tokens above 0, got {text!r}"
-        )
+        raise expected(f"{' or '.join(LENGTHS)}, or a number of tokens above 0", text)
     return text if text in LENGTHS else int(text)
 
 
 def shares(text: str) -> tuple[int, ...]:
     """Return the percentages of training, validation and test from a text such as 80/10/10."""
-    digits = re.fullmatch(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{1,2})", text)
-    found: Any = tuple(map(int, digits.groups())) if digits else ()
+    digits = re.fullmatch(r"(\d{1,2})/(\d{1,2})/(\d{1,2})", text, re.ASCII)
+    found = tuple(map(int, digits.groups())) if digits else ()
     if not found or 0 in found or sum(found) != 100:
-        raise argparse.ArgumentTypeError(
-            f"must be three percentages above 0 that sum to 100, such as 80/10/10, got {text!r}"
-        )
+        raise expected("three percentages above 0 that sum to 100, such as 80/10/10", text)
     return found

@@ -1,1 +1,1 @@
-"""The messages: from a collection on the disk to batches of tokens and labels."""
+"""Examples: from files to checked splits (start with `corpus.py`), and to batches of tokens."""

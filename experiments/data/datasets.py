@@ -5,7 +5,7 @@ loaders = create_loaders(datasets, batch_size=8)
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -114,12 +114,7 @@ class Splits(NamedTuple):
 
 
 def tokenize(corpus: Corpus, data: DataConfig, context_length: int) -> Splits:
-    """Return the data sets of a run.
-
-    Args:
-        corpus: the examples.
-        data: how to cut and pad them.
-        context_length: maximum number of tokens of the model.
+    """Return the data sets of a run, for a model with this context length.
 
     Raises:
         OSError: when the tokenizer cannot be loaded.
@@ -127,47 +122,20 @@ def tokenize(corpus: Corpus, data: DataConfig, context_length: int) -> Splits:
     """
     tokenizer = demo_tokenizer() if data.demo else load_gpt2_tokenizer()
     limit = data.context_length if isinstance(data.context_length, int) else context_length
-    is_longest = data.context_length == "longest_training_example"
-    return create_datasets(corpus.splits, tokenizer, limit, is_longest, data.no_padding)
-
-
-def create_datasets(
-    splits: Mapping[str, pd.DataFrame],
-    tokenizer: Tokenizer,
-    limit: int,
-    is_longest: bool = False,
-    no_padding: bool = False,
-) -> Splits:
-    """Return the data sets of the three splits.
-
-    Args:
-        splits: examples by the name of their split.
-        tokenizer: encodes the texts.
-        limit: number of tokens that examples are cut and padded to.
-        is_longest: pad to the longest training example instead, if it is shorter.
-        no_padding: leave every example at its own length, up to the limit.
-    """
-    texts = (splits[name]["Text"] for name in Splits._fields)
-    encoded = Splits(*(encode(some, tokenizer, PAD_TOKEN_ID) for some in texts))
-    if is_longest and not no_padding:
-        limit = min(limit, max(map(len, encoded.train)))
-    datasets = (
-        TextDataset(splits[name], tokens, limit, no_padding=no_padding)
-        for name, tokens in encoded._asdict().items()
-    )
-    return Splits(*datasets)
+    splits = [corpus.splits[name] for name in Splits._fields]
+    encoded = [encode(examples["Text"], tokenizer, PAD_TOKEN_ID) for examples in splits]
+    if data.context_length == "longest_training_example" and not data.no_padding:
+        limit = min(limit, max(map(len, encoded[0])))
+    pairs = zip(splits, encoded, strict=True)
+    return Splits(*(TextDataset(*pair, limit, no_padding=data.no_padding) for pair in pairs))
 
 
 class DistributedBatches:
     """The batches of a loader, with the inputs of this process's examples only.
 
-    Yields (inputs, lengths, own, labels): the inputs of its own examples (b,), or of one that is
-    not used if it has none; `own`, (b,), their indices in the batch; and the labels (B,) of all
-    examples, its own first.
-
-    Args:
-        loader: of lists of indices.
-        dataset: its `batch` returns inputs, lengths and labels.
+    Yields (inputs, lengths, own, labels): the inputs and lengths of its b own examples, or of one
+    that is not used if it has none; `own`, (b,), their indices in the batch; and the labels (B,) of
+    all examples, its own first.
     """
 
     def __init__(self, loader: Iterable[list[int]], dataset: Any) -> None:

@@ -1,6 +1,6 @@
 """Generated messages, similar to those of the SMS Spam Collection, for runs without downloads.
 
-datasets = create_datasets(demo_splits(), demo_tokenizer(), limit=120)
+messages = read_messages(demo_splits()["train"])
 """
 
 import io

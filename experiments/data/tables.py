@@ -1,10 +1,7 @@
 """Files of examples: from their bytes to columns of texts and labels.
 
     table = read_table("questions.csv")  # the whole file
-    table.examples["Text"], table.text_column
-
-    for texts in stream_texts("questions.csv"):  # some at a time, in constant memory
-        ...
+    chunks = stream_texts("questions.csv")  # some texts at a time, in constant memory
 
 Texts and labels are exactly those of the file: "NA", "1.0" and leading blanks stay, numbers are as
 written, and a missing cell is the empty text. CSV and TSV have a header and quotes as in RFC 4180;
@@ -37,6 +34,12 @@ LABEL_NAMES = {
 _CHUNK = 1024  # texts that are streamed together, at most
 _PIECE = 1 << 16  # bytes that are read at once, at most
 _SHOWN_COLUMNS, _SHOWN_LETTERS = 12, 40  # in an error
+_STARTS = {  # of the formats on standard input, else CSV
+    ".parquet": b"PAR1",
+    ".jsonl": rb'\s*\{\s*["}]',
+    ".json": rb"\s*\[\s*[{\]]",
+    ".tsv": rb"[^\r\n]*\t",
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _Choose = Callable[[list[str]], list[str]]  # from the names of all columns to the chosen ones
@@ -57,8 +60,8 @@ def read_table(path: str, text_column: str | None = None, label_column: str | No
     Args:
         path: a .csv, .tsv, .jsonl, .json or .parquet file, or "-" for standard input, whose format
             is detected.
-        text_column: name of the text column; if None, detected where only one fits.
-        label_column: name of the label column; likewise.
+        text_column: its name; if None, detected where only one fits.
+        label_column: likewise.
 
     Raises:
         OSError: when the file cannot be opened.
@@ -120,14 +123,8 @@ def _open(path: str) -> tuple[str, AbstractContextManager[BinaryIO]]:
 
 
 def _detect_format(content: bytes) -> str:
-    if content.startswith(b"PAR1"):
-        return ".parquet"
     content = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
-    if re.match(rb'\s*\{\s*["}]', content):
-        return ".jsonl"
-    if re.match(rb"\s*\[\s*[{\]]", content):
-        return ".json"
-    return ".tsv" if b"\t" in re.split(rb"[\r\n]", content, maxsplit=1)[0] else ".csv"
+    return next((name for name, start in _STARTS.items() if re.match(start, content)), ".csv")
 
 
 class _Text:
@@ -189,9 +186,8 @@ def _separated(
         with pd.read_csv(_Text(file, name), sep=separator, chunksize=size, **how) as frames:
             for frame in frames:
                 rows = frame if header else frame[1:]
-                if not header:
-                    header = frame.iloc[0].tolist()
-                    chosen = choose(header)
+                header = header or frame.iloc[0].tolist()
+                chosen = choose(header)
                 yield chosen, [rows[header.index(column)].tolist() for column in chosen]
     except pd.errors.EmptyDataError:
         raise ValueError(f"{name} is empty") from None
@@ -201,8 +197,11 @@ def _separated(
 
 def _json_lines(file: BinaryIO, name: str, choose: _Choose, size: int) -> Iterator[_Chunk]:
     lines = enumerate((line for _, (lines,) in _lines(file, name) for line in lines), start=1)
-    texts = ((f"{name}, line {number},", line) for number, line in lines if line.strip())
-    objects = (_parse_json(line, where, "a JSON object") for where, line in texts)
+    objects = (
+        _parse_json(line, f"{name}, line {number},", "a JSON object")
+        for number, line in lines
+        if line.strip()
+    )
     return _objects(objects, name, choose, size)
 
 
@@ -234,10 +233,10 @@ def _parse_json(text: str, name: str, expected: str) -> Any:
     # The reader of pandas would make numbers of labels, and 1.0 of 1 in a column that lacks a cell.
     try:
         return json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda _: None)
-    except json.JSONDecodeError as error:
-        raise _unreadable(name, expected, f"{error.msg} at character {error.pos + 1}") from error
-    except RecursionError as error:
-        raise _unreadable(name, expected, "too deeply nested") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        is_nested = isinstance(error, RecursionError)
+        reason = "too deeply nested" if is_nested else f"{error.msg} at character {error.pos + 1}"
+        raise _unreadable(name, expected, reason) from error
 
 
 def _parquet(file: BinaryIO, name: str, choose: _Choose, size: int) -> Iterator[_Chunk]:

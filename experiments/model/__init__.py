@@ -1,4 +1,1 @@
-"""The classifier: a GPT with a new head and LoRA, saved in one file, and its predictions.
-
-Start with `classifier.py`.
-"""
+"""The classifier, LoRA, saved files, predictions; see `classifier.py`."""

@@ -1,4 +1,4 @@
-"""How predictions are printed: as a table, as tab-separated values, or as JSON lines.
+"""How predictions are printed: a table, tab-separated values, JSON lines.
 
 form = tab_separated(["ham", "spam"])
 print(form.header)
@@ -32,7 +32,7 @@ def predicted_class(probabilities: Sequence[float]) -> int:
 
 
 def json_lines(class_names: Sequence[str]) -> Form:
-    """Return the form of one JSON object a line, in ASCII, which all encodings contain."""
+    """Return the form of one JSON object a line, in ASCII for all encodings."""
 
     def line(text: str, probabilities: Sequence[float]) -> str:
         rounded = [round(p, _DIGITS) for p in probabilities]
@@ -86,7 +86,7 @@ def table(class_names: Sequence[str], width: int) -> Form:
 
 
 def _fit(text: str, width: int, right: bool = False) -> str:
-    """Return a text on one line, cut or padded to a number of columns of the terminal."""
+    """Return a text on one line, cut or padded to a number of columns."""
     text = _printable(text)
     ends = [*accumulate(_widths(text), initial=0)]  # columns before each character, and of all
     if ends[-1] > width:
@@ -96,7 +96,7 @@ def _fit(text: str, width: int, right: bool = False) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a text with blanks for line breaks and escapes for control characters."""
+    """Return a text with blanks for line breaks, escapes for control codes."""
     characters = (" " if c.isspace() else c for c in text)
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in characters)
 

@@ -1,4 +1,4 @@
-"""From a GPT to a classifier: logits of a whole text, and which of its parameters are trained.
+"""From a GPT to a classifier: logits of a text, and what is trained.
 
     model = create_classifier(design, params, seed=123, num_classes=2)
     logits = model(tokens, lengths)  # (B, 2)
@@ -41,7 +41,7 @@ class GPTClassifier(GPTModel):
             self.trf_blocks = CheckpointedBlocks(*self.trf_blocks)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Return logits (B, K) for tokens (B, T) of which the first `lengths` (B,) are real."""
+        """Return logits (B, K) for tokens (B, T), the first `lengths` (B,) real."""
         logits, position = super().forward(tokens), self.design.token_position  # (B, T, K)
         if not self.design.average_embeddings:
             positions = {"first": 0, "last": -1, "flexible": lengths - 1}[position]
@@ -53,7 +53,7 @@ class GPTClassifier(GPTModel):
 
 
 class CheckpointedBlocks(nn.Sequential):
-    """A stack of blocks that stores only the input of each block for the backward pass."""
+    """Blocks that store only their inputs for the backward pass."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the last block, (B, T, C) to (B, T, C)."""
@@ -70,7 +70,7 @@ def checkpointed(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
 
 
 def make_trainable(model: GPTClassifier) -> None:
-    """Unfreeze what the design trains, or add LoRA; the model is frozen except for its head."""
+    """Unfreeze what the design trains, or add LoRA, in a frozen model."""
     design = model.design
     if design.is_lora:
         replace_linear_with_lora(model, design.lora_rank, design.lora_scaling)

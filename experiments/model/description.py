@@ -1,4 +1,4 @@
-"""What a saved classifier needs besides its weights: JSON in the metadata of its file.
+"""What a saved classifier needs besides its weights, as JSON.
 
 A classifier has to read texts as in training: with the same tokenizer, cut and padded to the same
 length, with the same token read and the same attention mask.
@@ -52,7 +52,7 @@ class Description:
 
 
 def parse_description(text: str) -> Description:
-    """Return the description in a JSON text; raise ValueError if it is not a valid one."""
+    """Return the description in a JSON text; raise ValueError if invalid."""
     try:
         values = json.loads(text)
     except RecursionError as error:
@@ -69,7 +69,7 @@ def parse_description(text: str) -> Description:
 
 
 def _build(kind: type[_Fields], values: dict[str, Any]) -> _Fields:
-    """Return a dataclass; raise ValueError for missing or unknown fields and wrong types."""
+    """Return a dataclass; raise ValueError for wrong fields or types."""
     types = get_type_hints(kind)
     for name in sorted(types.keys() | values.keys()):
         if name not in types or name not in values:

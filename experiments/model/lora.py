@@ -1,4 +1,4 @@
-"""LoRA: a trained low-rank update next to every linear layer, whose own weights stay frozen.
+"""LoRA: a trained low-rank update of every linear layer, which is frozen.
 
     replace_linear_with_lora(model, rank=8, alpha=8)
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class LoRALayer(nn.Module):
-    """The low-rank update of a linear layer, alpha * x A B; alpha is not divided by the rank."""
+    """The update of a linear layer, alpha * x A B, not divided by the rank."""
 
     def __init__(self, in_dim: int, out_dim: int, rank: int, alpha: float) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class LinearWithLoRA(nn.Module):
 
 
 class LinearWithLoRAMerged(LinearWithLoRA):
-    """The same function as `LinearWithLoRA` with one weight: x (W + alpha A B) + b."""
+    """The same function with one weight: x (W + alpha A B) + b."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sum of both, (..., in) to (..., out)."""
@@ -61,9 +61,9 @@ def merged_weight(layer: nn.Linear | LinearWithLoRA) -> Tensor:
 def replace_linear_with_lora(
     model: nn.Module, rank: int, alpha: float, alternative: bool = False
 ) -> None:
-    """Add LoRA to every linear layer of a model, in place and in the order of `named_children`.
+    """Add LoRA to every linear layer of a model, in place.
 
-    `alternative` adds `LinearWithLoRAMerged`.
+    The order is that of `named_children`. `alternative` adds `LinearWithLoRAMerged`.
     """
     wrapper = LinearWithLoRAMerged if alternative else LinearWithLoRA
     for name, child in model.named_children():

@@ -1,4 +1,4 @@
-"""Predictions of a saved classifier: probabilities of texts that are read as in training.
+"""Predictions of a saved classifier, which reads texts as in training.
 
     classifier = Classifier(model, description, tokenizer, device, batch_size=32)
     probabilities = classifier.classify(["You won a prize"])  # (N, K)
@@ -59,7 +59,7 @@ class Classifier:
 
 
 def _batches(lengths: Tensor, batch_size: int, only_equal: bool) -> Iterator[Tensor]:
-    """Yield the indices of texts from the shortest on, in batches of equal lengths if needed."""
+    """Yield the indices of texts from the shortest on, in batches."""
     order = lengths.argsort(stable=True)
     groups = [order]
     if only_equal:

@@ -103,7 +103,7 @@ def _trained_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _whole_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return all tensors by the book's names, including causal masks, with LoRA merged."""
+    """Return all tensors and masks by the book's names, with LoRA merged."""
     tensors = model.state_dict()
     for name, layer in model.named_modules():
         if isinstance(layer, LinearWithLoRA):
@@ -149,7 +149,7 @@ def load_classifier(path: Path, weights: Path | None = None) -> tuple[GPTClassif
 
 
 def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
-    """Return the description and the tensors of a saved classifier, without causal masks.
+    """Return the description and tensors of a saved classifier, without masks.
 
     Raises:
         ValueError: when it is not a saved classifier, or the two do not fit together.
@@ -175,7 +175,7 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
 
 
 def _without_weights(description: Description) -> GPTClassifier:
-    """Return the classifier on the meta device, whose trained parameters are the saved tensors."""
+    """Return a meta classifier whose trained parameters are the saved tensors."""
     design = description.design
     if description.is_whole:  # LoRA is merged
         design = replace(design, trainable_layers="all")
@@ -192,7 +192,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _find_base(description: Description, given: Path | None) -> Path:
-    """Return the checkpoint that was finetuned: the given one, its old path, or a published one."""
+    """Return the base: the given one, that in the old path, or a published one."""
     expected, old_path = description.base, description.base_path
     if given:
         if (actual := checkpoint_sha256(given)) != expected:
@@ -215,7 +215,7 @@ def _find_base(description: Description, given: Path | None) -> Path:
 def _restore(
     description: Description, tensors: dict[str, Tensor], params: dict[str, Any] | None
 ) -> GPTClassifier:
-    """Return the saved classifier; `params` are the weights of its base, None for random ones."""
+    """Return the saved classifier; `params` are its base, None for random."""
     design, seed = description.design, description.seed
     if description.has_all_weights:
         model = _without_weights(description)

@@ -3,8 +3,8 @@
     record = begin_record(settings, corpus=None)
     record["digest"]
 
-It depends on flags, seed, weights, data, device, versions and source files. For published data on a
-CPU it is known before PyTorch is imported, so that a run that is recorded already ends at once.
+For published data on a CPU it is known before PyTorch is imported, so that a run that is recorded
+already ends at once.
 """
 
 import hashlib
@@ -35,15 +35,13 @@ _SCRIPTS = ("additional_experiments.py", "gpt_download.py", "previous_chapters.p
 def begin_record(settings: Settings, corpus: "Corpus | None") -> dict[str, Any]:
     """Return the part of a record that is known before its run.
 
-    Args:
-        settings: of the run.
-        corpus: custom data; None for the published data, whose digest is known.
+    The corpus is None for the published data, whose digest is known.
     """
     data, class_names, split = DATA_SHA256, SPAM_CLASSES, None
     if corpus:
         data, class_names = corpus.digest, corpus.class_names
-        custom = settings.custom_values
-        split = {"of": corpus.whole, "seed": settings.custom.split_seed, "custom": custom}
+        split = {"of": corpus.whole, "seed": settings.custom.split_seed}
+        split["custom"] = settings.custom_values
     device_type, device_name = _device_of(settings)
     subject = _subject(settings)
     network = None if settings.baseline else settings.design.config
@@ -127,9 +125,8 @@ def version_of(library: str) -> str:
 def source_files() -> list[Path]:
     """Return the files that a result depends on: the whole package except the comparison."""
     package = sorted((_FOLDER / "experiments").rglob("*.py"))
-    return [_FOLDER / name for name in _SCRIPTS] + [
-        path for path in package if path.parent.name != "comparison"
-    ]
+    used = (path for path in package if path.parent.name != "comparison")
+    return [*(_FOLDER / name for name in _SCRIPTS), *used]
 
 
 @cache

@@ -4,17 +4,17 @@
 
 Each run writes a record, and a run that is recorded already is skipped. Runs whose frozen layers
 have the same inputs and outputs follow each other, so that these are computed once. A run is locked
-while it is computed: several processes can work on one folder of records, on one machine or on
-several that share it, and none does the work of another. The system releases the lock when its
-owner ends, however that happens.
+while it is computed: several processes, also of several machines, can share a folder of records.
+The system releases the lock when its owner ends, however that happens.
 """
 
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,9 @@ from experiments.config.checks import find_training_conflict
 from experiments.config.rows import name_of_row
 from experiments.config.settings import Settings
 from experiments.runs.fingerprint import begin_record
-from experiments.runs.records import is_finished, record_path
+from experiments.runs.records import is_finished, record_path, write_record
 from experiments.system.distributed import world
+from experiments.system.downloads import naming_missing
 from experiments.system.files import check_writable
 from experiments.system.terminal import UsageError
 
@@ -45,7 +46,7 @@ class RunCache:
 
     corpora: "dict[Any, Corpus]" = field(default_factory=dict)
     tokenized: "dict[Any, Splits]" = field(default_factory=dict)
-    activations: "dict[str, CachedActivations]" = field(default_factory=dict)
+    activations: "dict[str, CachedActivations] | None" = None  # None: there is no later run
 
     def corpus(self, settings: Settings) -> "Corpus":
         """Return the examples of a run; read them if no run has done so."""
@@ -75,7 +76,6 @@ class Outcome(Enum):
     DONE = "done"
     RECORDED = "recorded already"
     LOCKED = "locked by another process"
-    FAILED = "failed"
 
 
 # ------------------------------------------------------------------------------------------- order
@@ -84,11 +84,10 @@ class Outcome(Enum):
 def shared_prefix(settings: Settings) -> tuple[Any, ...]:
     """Return what the activations of a run's frozen layers depend on, except seed and data."""
     design, data = settings.design, settings.data
-    after = max(1, design.num_trained_blocks)  # all blocks frozen: the last one is computed anew
-    tokens = design.needed_tokens(data.no_padding)
-    length = str(data.context_length)
     weights = settings.weights.description, settings.weights.sha256
-    return *weights, design.disable_causal_mask, length, tokens, after
+    tokens = str(data.context_length), design.needed_tokens(data.no_padding)
+    after = max(1, design.num_trained_blocks)  # all blocks frozen: the last one is computed anew
+    return *weights, design.disable_causal_mask, *tokens, after
 
 
 def order_runs(runs: Sequence[Settings]) -> list[Settings]:
@@ -96,9 +95,8 @@ def order_runs(runs: Sequence[Settings]) -> list[Settings]:
 
     Within a prefix, all designs of one seed follow each other, since random weights have a seed.
     """
-    by_size = sorted(runs, key=lambda s: (s.design.config["n_layers"], s.row or 0))
     groups: dict[tuple[Any, ...], list[Settings]] = {}
-    for settings in by_size:
+    for settings in sorted(runs, key=lambda s: (s.design.config["n_layers"], s.row or 0)):
         groups.setdefault(shared_prefix(settings), []).append(settings)
     return [s for group in groups.values() for s in sorted(group, key=lambda s: s.seed)]
 
@@ -109,22 +107,22 @@ def order_runs(runs: Sequence[Settings]) -> list[Settings]:
 def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
     """Run each experiment that is not recorded already, and record it.
 
-    Of several runs, one that fails does not end the others; one that another process has locked is
-    skipped, and looked at again in the end.
+    Of several runs, one that another process has locked is skipped, and looked at again in the end;
+    one that fails does not end the others, except with several processes, which are then out of
+    step.
 
     Raises:
         ValueError: in the end, if some of several runs failed; names them.
         UsageError: if custom data cannot be used.
-        OSError: with several processes, which a failure puts out of step, like all others.
     """
-    cache, runs = RunCache(), order_runs(runs)
+    cache, runs = RunCache(activations={} if len(runs) > 1 else None), order_runs(runs)
     _check_custom_data(runs, cache)
-    pending, failed = [(settings, False) for settings in runs], []
-    seconds: list[float] = []  # of each run that was made
-    prefix = None
+    pending, prefix = [(settings, False) for settings in runs], None
+    seconds, failed = [], []  # of the runs that were made, and names of others
     for number, (settings, wait) in enumerate(pending, start=1):
         if shared_prefix(settings) != prefix:
-            cache.activations.clear()  # before the next model is built
+            if cache.activations:
+                cache.activations.clear()  # before the next model is built
             prefix = shared_prefix(settings)
         name = f"{name_of_row(settings.row)}, seed {settings.seed}"
         if len(runs) > 1:
@@ -154,9 +152,12 @@ def _run_and_record(
     if settings.baseline:
         run_experiment = _run_baseline
     if output.dry_run or settings.data.demo:  # printed, not recorded
-        run_experiment(settings, cache)
+        with naming_missing(partial(_missing_files, settings)):
+            run_experiment(settings, cache)
         return Outcome.DONE
-    _check_folders(settings)
+    for folder in filter(None, (output.output_dir, output.tensorboard)):
+        if world.is_main:
+            check_writable(folder)  # now, and not after hours
     corpus = cache.corpus(settings) if settings.custom.data else None
     record = begin_record(settings, corpus)
     path = record_path(output.output_dir, record)
@@ -167,14 +168,16 @@ def _run_and_record(
         if world.broadcast(not output.overwrite and is_finished(path) and _is_saved(settings)):
             print(f"Recorded already (--overwrite repeats it): {path}")
             return Outcome.RECORDED
-        from experiments.runs.results import record_failure, record_result
+        from experiments.runs.results import finish_record, record_failure
 
         try:
-            result = run_experiment(settings, cache, record["digest"])
+            with naming_missing(partial(_missing_files, settings)):
+                result = run_experiment(settings, cache, record["digest"])
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
             record_failure(output.output_dir, record, error)
             raise
-        record_result(output.output_dir, record, result)
+        if world.is_main:
+            print(f"Recorded: {write_record(output.output_dir, finish_record(record, result))}")
     return Outcome.DONE
 
 
@@ -203,12 +206,7 @@ def _run_baseline(
 def _lock(record: Path, wait: bool) -> Iterator[bool]:
     """Yield whether the run of a record is locked for this process and those that share it.
 
-    Args:
-        record: path of the record.
-        wait: wait for another process that has locked the run.
-
-    Raises:
-        OSError: if the folder cannot be written to.
+    With `wait`, wait for another process that has locked the run.
     """
     if not world.is_main:
         yield world.broadcast(None)
@@ -216,23 +214,26 @@ def _lock(record: Path, wait: bool) -> Iterator[bool]:
     folder = record.parent / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{record.stem}.lock")
-    try:
+    with suppress(Timeout):
         lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield world.broadcast(False)
-        return
     try:
-        yield world.broadcast(True)
+        yield world.broadcast(lock.is_locked)
     finally:
         lock.release()
 
 
-def _check_folders(settings: Settings) -> None:
-    """Raise OSError now, and not after hours, if a run could not write what it writes."""
-    if world.is_main:
-        check_writable(settings.output.output_dir)
-        if settings.output.tensorboard:
-            check_writable(settings.output.tensorboard)
+def _missing_files(settings: Settings) -> list[str]:
+    """Return how to place by hand each file of a run that is not on this machine."""
+    from experiments.data import sms_spam
+    from gpt_download import missing_files
+
+    if settings.data.demo:
+        return []
+    missing = [] if settings.custom.data else sms_spam.missing_files(settings.data.data_dir)
+    if not settings.baseline:
+        size = settings.weights.model_size if settings.weights.kind == "pretrained" else None
+        missing += missing_files(size, tokenizer=True)
+    return missing
 
 
 def _is_saved(settings: Settings) -> bool:
@@ -244,11 +245,7 @@ def _is_saved(settings: Settings) -> bool:
 
 
 def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
-    """Print what custom data are, once.
-
-    Raises:
-        UsageError: if they cannot be used, or are too few for the settings of a run.
-    """
+    """Print what custom data are; raise UsageError if they do not fit, or are too few for a run."""
     if not runs[0].custom.data:
         return
     from experiments.runs.printing import describe_corpus
@@ -264,7 +261,7 @@ def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
 
 
 def _time_left(seconds: Sequence[float], pending: Sequence[Any], number: int) -> str:
-    """Return the time left at the mean pace of the runs that were made, as text."""
+    """Return the time left at the mean pace of the runs that were made."""
     if not seconds:
         return ""
     left = sum(seconds) / len(seconds) * (len(pending) - number + 1)

@@ -17,8 +17,6 @@ from experiments.system.distributed import world
 from experiments.training.memory import count_parameters
 from experiments.training.optimization import Watch, no_op
 
-DEMO_NOTE = "This was the demo: these figures mean nothing about GPT-2."
-
 
 def describe_corpus(corpus: Corpus) -> str:
     """Return the classes of custom data, and what a user should know about the data."""
@@ -29,48 +27,31 @@ def describe_corpus(corpus: Corpus) -> str:
 def describe_run(
     settings: Settings, datasets: Splits, num_classes: int, device: torch.device
 ) -> str:
-    """Return a description of a run, before its weights are loaded.
-
-    Args:
-        settings: of the run.
-        datasets: of the three splits.
-        num_classes: K.
-        device: where the run is computed.
-    """
+    """Return a description of a run, before its weights are loaded."""
     config, training = settings.design.config, settings.training
-    lines = []
-    if settings.data.demo:
-        lines.append("Demo: generated messages and a tiny random model")
-    lines.append(
-        f"Model: {settings.weights.description}; {config['n_layers']} blocks of width "
-        f"{config['emb_dim']}, {config['n_heads']} heads"
-    )
-    if settings.weights.note:
-        lines.append(f"Checkpoint: {settings.weights.note}")
+    note = settings.weights.note
     trained, total = count_parameters(settings.design, num_classes)
-    lines.append(
-        f"Trained: {TRAINABLE[settings.model.trainable_layers]}; {trained:,} of {total:,} "
-        "parameters"
-    )
-    length, num_cut = datasets.train.max_length, sum(dataset.num_cut for dataset in datasets)
+    train, validation, test = map(len, datasets)
     padding = "not padded, at most" if settings.data.no_padding else "padded to"
-    lines.append(
-        f"Data: {len(datasets.train):,} training, {len(datasets.validation):,} validation, "
-        f"{len(datasets.test):,} test examples, {padding} {length} tokens"
-        + (f", {num_cut:,} truncated" if num_cut else "")
-    )
-    steps = training.max_steps or training.count_steps(len(datasets.train))
-    lines.append(
-        f"Steps: {steps:,} of {training.accumulation_steps} x {training.batch_size} examples, "
-        f"{training.num_epochs} epochs"
-    )
+    num_cut = sum(dataset.num_cut for dataset in datasets)
+    steps = training.max_steps or training.count_steps(train)
     threads = torch.get_num_threads()
     cpu = f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else ""
-    lines.append(
+    lines = (
+        "Demo: generated messages and a tiny random model" if settings.data.demo else "",
+        f"Model: {settings.weights.description}; {config['n_layers']} blocks of width "
+        f"{config['emb_dim']}, {config['n_heads']} heads",
+        f"Checkpoint: {note}" if note else "",
+        f"Trained: {TRAINABLE[settings.model.trainable_layers]}; {trained:,} of {total:,} "
+        "parameters",
+        f"Data: {train:,} training, {validation:,} validation, {test:,} test examples, {padding} "
+        f"{datasets.train.max_length} tokens" + (f", {num_cut:,} truncated" if num_cut else ""),
+        f"Steps: {steps:,} of {training.accumulation_steps} x {training.batch_size} examples, "
+        f"{training.num_epochs} epochs",
         f"Device: {device}{cpu}; Python {platform.python_version()}, torch "
-        f"{torch.__version__}, tiktoken {tiktoken.__version__}, pandas {pd.__version__}"
+        f"{torch.__version__}, tiktoken {tiktoken.__version__}, pandas {pd.__version__}",
     )
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def describe_result(result: Result, settings: Settings) -> str:
@@ -79,40 +60,31 @@ def describe_result(result: Result, settings: Settings) -> str:
     counts = dict(zip(names, result.correct.values(), strict=True))
     lines = [f"{name} accuracy: {k / n:.2%}" for name, (k, n) in counts.items()]
     lines.append(f"Peak memory: {result.peak_memory_mib:,.0f} MiB")
-    if row := _published_row(settings, result.corpus):
+    is_published = not settings.is_substitute and settings.runtime.precision == "float32"
+    if (row := settings.row) and is_published and result.corpus.digest == DATA_SHA256:
         lines.append(f"Row {row}, published and here:")
         for percent, (name, (k, n)) in zip(ROWS[row][1:4], counts.items(), strict=True):
-            count = published_count(percent, n) or "no count"
+            count = published_count(percent, n)
+            count = "no count" if count is None else f"{count:,}"
             lines.append(
                 f"  {name:10} {percent:6.2f}% ({count} of {n:,})   {k / n:7.2%} ({k:,} of {n:,})"
             )
     if settings.data.demo:
-        lines.append(DEMO_NOTE)
+        lines.append("This was the demo: these figures mean nothing about GPT-2.")
     return "\n".join(lines)
-
-
-def _published_row(settings: Settings, corpus: Corpus) -> int | None:
-    """Return the row whose published figures are those of a run's settings, if any are."""
-    is_published = not settings.is_substitute and settings.runtime.precision == "float32"
-    return settings.row if is_published and corpus.digest == DATA_SHA256 else None
 
 
 @contextmanager
 def log_to_tensorboard(settings: Settings, record: str | None) -> Iterator[Watch]:
     """Yield a function that logs a training and a validation value, if `--tensorboard` asks for it.
 
-    TensorBoard is optional: without the flag it is not imported. What an earlier run of the same
-    name logged is no longer shown.
-
-    Args:
-        settings: of a run.
-        record: digest of its record, if it has one.
+    What an earlier run with the same digest of its record logged is no longer shown.
     """
     folder = settings.output.tensorboard
     if folder is None or not world.is_main:
         yield no_op
         return
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import SummaryWriter  # of a package that is optional
 
     name = f"{name_of_row(settings.row).replace(' ', '_')}_seed_{settings.seed}"
     name += f"_{record[:12]}" if record else ""

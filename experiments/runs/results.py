@@ -56,22 +56,11 @@ class Result:
 
 
 def finish_record(record: dict[str, Any], result: Result) -> dict[str, Any]:
-    """Return a record with the results of its run.
-
-    Args:
-        record: what was known before, as `begin_record` has it.
-        result: of the run.
-    """
+    """Return a record that `begin_record` began with the results of its run."""
     probabilities = result.probabilities.double().numpy()
     metrics = measure(probabilities, result.labels.numpy())._asdict()
     del metrics["bins"]
-    texts = result.corpus.splits["test"]["Text"]
-    peak = result.peak_memory_mib
-    environment = record["environment"] | {
-        "threads": torch.get_num_threads(),
-        "kernels": result.kernels,
-        "peak_since": result.peak_since,
-    }
+    texts, peak = result.corpus.splits["test"]["Text"], result.peak_memory_mib
     return record | {
         "status": FINISHED,
         "date": _now(),
@@ -92,14 +81,13 @@ def finish_record(record: dict[str, Any], result: Result) -> dict[str, Any]:
         "peak_memory_mib": None if math.isnan(peak) else round(peak, 1),
         "trainable_parameters": result.parameters[0],
         "parameters": result.parameters[1],
-        "environment": environment,
+        "environment": record["environment"]
+        | {
+            "threads": torch.get_num_threads(),
+            "kernels": result.kernels,
+            "peak_since": result.peak_since,
+        },
     }
-
-
-def record_result(folder: Path, record: dict[str, Any], result: Result) -> None:
-    """Write the record of a finished run, and print its path."""
-    if world.is_main:
-        print(f"Recorded: {write_record(folder, finish_record(record, result))}")
 
 
 def record_failure(folder: Path, record: dict[str, Any], error: Exception) -> None:

@@ -84,7 +84,7 @@ class CachedActivations:
     lengths: Tensor  # (M,), tokens of each example
     place: str  # where they are stored, in words
     seconds: float  # that computing them took, now or in an earlier run
-    is_reused: bool = False
+    is_reused: bool
 
     def batch(self, numbers: Tensor, indices: Sequence[int] | Tensor) -> Tensor:
         """Return (B, T, C), padded with zeros, for examples of a split that has `numbers` (N,)."""
@@ -216,7 +216,7 @@ def cache_frozen_prefix(
 
     # Designs that freeze all blocks share the activations of those that train the last one.
     depth = min(design.num_frozen_blocks, design.config["n_layers"] - 1)
-    is_pooled = depth < design.num_frozen_blocks and not design.trains_final_norm
+    is_pooled = depth < design.num_frozen_blocks
     model = OptimizedClassifier(plain, depth, is_pooled=is_pooled, **options)
     examples, numbers = distinct_examples(design, datasets)
     key = prefix_key(model, examples, conditions)

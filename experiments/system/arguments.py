@@ -12,11 +12,13 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments.system.terminal import printable
 
+_TORCHRUN = "torchrun --nproc_per_node=N additional_experiments.py starts N processes"
 SIMILAR = 0.8  # difflib's ratio, 1 for the same word
 OTHER_NAMES = {  # a flag of other programs: the flag that is meant, or why there is none
     "lr": "--learning_rate",
@@ -36,8 +38,8 @@ OTHER_NAMES = {  # a flag of other programs: the flag that is meant, or why ther
     "num_labels": "the classes are the labels in --data",
     "eval_steps": "losses are evaluated every 50 batches, as published",
     "eval_batch_size": "evaluation uses --batch_size",
-    "nproc_per_node": "torchrun --nproc_per_node=N additional_experiments.py starts N processes",
-    "num_gpus": "torchrun --nproc_per_node=N additional_experiments.py starts N processes",
+    "nproc_per_node": _TORCHRUN,
+    "num_gpus": _TORCHRUN,
     "plot": "compare_experiments.py has that flag",
 }
 
@@ -61,9 +63,7 @@ class Parser(argparse.ArgumentParser):
     ) -> argparse.Namespace:
         """Return the values of flags; an unknown one ends the program with a hint.
 
-        Args:
-            argv: the words of the command line; those of this process if None.
-            other_names: what is meant by well-known names of other programs.
+        `argv` is the command line of this process if None.
         """
         given, unknown = self.parse_known_args(argv)
         if unknown:
@@ -76,20 +76,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def hint(unknown: Sequence[str], flags: Iterable[str], other_names: Mapping[str, str]) -> str:
-    """Return which flags are probably meant by unknown words of a command line.
-
-    Args:
-        unknown: the words, each flag followed by its values.
-        flags: those that exist.
-        other_names: what is meant by well-known names of other programs.
-    """
+    """Return which of the flags are probably meant by unknown words of a command line."""
     names = other_names | {_name_of(flag): flag for flag in flags if flag.startswith("--")}
-    groups: list[list[str]] = []
-    for word in unknown:
-        if word.startswith("-") or not groups:
-            groups.append([])
-        groups[-1].append(word)
-    hints = [_hint_for(group, names) for group in groups if group[0].startswith("-")]
+    starts = [number for number, word in enumerate(unknown) if word.startswith("-")]
+    groups = [unknown[start:end] for start, end in pairwise([*starts, len(unknown)])]
+    hints = [_hint_for(group, names) for group in groups]
     return "; ".join(dict.fromkeys(filter(None, hints))) or "--help lists the flags"
 
 
@@ -108,15 +99,19 @@ def _name_of(flag: str) -> str:
 # ------------------------------------------------------------------------------- types of values
 
 
+def expected(what: str, text: str) -> argparse.ArgumentTypeError:
+    """Return the error of a flag with another value than expected."""
+    return argparse.ArgumentTypeError(f"must be {what}, got {text!r}")
+
+
 def path(text: str) -> Path:
     """Return a path; `~` is the home folder, also in `--flag=~/x`, which shells do not expand."""
     try:
         return Path(text).expanduser()
     except RuntimeError as error:  # no such user
         name = Path(text).parts[0]
-        raise argparse.ArgumentTypeError(
-            f"there is no home folder {name}: for a file of that name, write ./{text}"
-        ) from error
+        problem = f"there is no home folder {name}: for a file of that name, write ./{text}"
+        raise argparse.ArgumentTypeError(problem) from error
 
 
 def whole_number(minimum: int, maximum: int = 2**63 - 1) -> Any:
@@ -124,9 +119,7 @@ def whole_number(minimum: int, maximum: int = 2**63 - 1) -> Any:
 
     def convert(text: str) -> int:
         if not re.fullmatch(r"[+-]?\d{1,19}", text) or not minimum <= int(text) <= maximum:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number from {minimum} to {maximum}, got {text!r}"
-            )
+            raise expected(f"a whole number from {minimum} to {maximum}", text)
         return int(text)
 
     return convert
@@ -139,7 +132,7 @@ def positive_number(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+        raise expected("a number above 0", text)
     return number
 
 
@@ -151,7 +144,5 @@ def number_from_0(text: str) -> float:
 def device(text: str) -> str:
     """Return the name of a kind of device, or of one of several GPUs."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9]\d?))?", text, re.ASCII):
-        raise argparse.ArgumentTypeError(
-            f"must be auto, cpu, cuda, cuda:1 (or another number), or mps, got {text!r}"
-        )
+        raise expected("auto, cpu, cuda, cuda:1 (or another number), or mps", text)
     return text

@@ -5,7 +5,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -14,9 +14,8 @@ from torch import Tensor
 
 from experiments.system import hardware
 from experiments.system.distributed import world
-from experiments.system.hardware import cpu_name
+from experiments.system.hardware import cpu_name, total_memory
 from experiments.system.hardware import keep_freed_memory as keep_freed_memory
-from experiments.system.hardware import total_memory as total_memory
 
 try:
     import resource
@@ -27,13 +26,10 @@ except ImportError:  # Windows
 
 
 def select_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` never selects mps, whose results differ.
-
-    Each of several processes on a machine gets its own GPU.
-    """
+    """Return the device of that name; `auto` never selects mps, whose results differ."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and world.is_launched:
+    if name == "cuda" and world.is_launched:  # each process on a machine gets its own GPU
         name = f"cuda:{world.local_rank}"
     return torch.device(name)
 
@@ -65,23 +61,16 @@ def dtype_of(precision: str) -> torch.dtype | None:
 def choose_kernels(device: torch.device, reference: bool = False) -> str:
     """Let oneDNN compute float32 products where that is exact, and return whose kernels are used.
 
-    PyTorch's own on a CPU are MKL's, which are slow on AMD's. The setting that selects oneDNN also
-    permits bfloat16 operands; whether a CPU would use them and lose digits is found by comparing a
-    product with float64. That also finds where PyTorch's own products lose digits, as on CUDA when
-    the environment requests TF32.
-
-    Args:
-        device: where the products are computed.
-        reference: leaves them to PyTorch, as in a new process.
+    PyTorch's own on a CPU are MKL's, which are slow on AMD's; `reference` uses them. The setting
+    that selects oneDNN also permits bfloat16 operands; whether a CPU would lose digits is found by
+    comparing a product with float64. So is a loss in PyTorch's own, as by TF32 on CUDA.
     """
     matmul = torch.backends.mkldnn.matmul
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
+        matmul.fp32_precision = "none" if reference else "bf16"
+        if not reference and _is_exact(device):
+            return "oneDNN's float32 products"
         matmul.fp32_precision = "none"
-        if not reference:
-            matmul.fp32_precision = "bf16"
-            if _is_exact(device):
-                return "oneDNN's float32 products"
-            matmul.fp32_precision = "none"
     fewer = "" if _is_exact(device) else ", of fewer digits than float32 has"
     return f"PyTorch's products{fewer}"
 
@@ -112,9 +101,7 @@ def _multiply(a: Tensor, b: Tensor, device: torch.device) -> Tensor:
 
 # ----------------------------------------------------------------------------------------- memory
 
-_OUT_OF_MEMORY = (  # in messages of PyTorch's errors, on one device or another
-    "can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED",
-)  # fmt: skip
+_OUT_OF_MEMORY = "can't allocate memory|not enough memory|out of memory|ALLOC_FAILED"  # in messages
 
 
 @contextmanager
@@ -126,12 +113,10 @@ def explain_full_memory(
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # PyTorch has a type for CUDA's memory only
-        if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
-            raise MemoryError(
-                f"the memory of the device is full, {peak_memory_mib(device):,.0f} MiB at the "
-                f"peak: {hint} ({error})"
-            ) from error
-        raise
+        if not isinstance(error, MemoryError) and not re.search(_OUT_OF_MEMORY, str(error)):
+            raise
+        peak = f"{peak_memory_mib(device):,.0f} MiB at the peak"
+        raise MemoryError(f"the memory of the device is full, {peak}: {hint} ({error})") from error
 
 
 def start_peak(device: torch.device) -> str:
@@ -142,11 +127,10 @@ def start_peak(device: torch.device) -> str:
     gc.collect()
     if hasattr(psutil, "heap_trim"):
         psutil.heap_trim()  # what an earlier run has freed is no part of this one
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: restarts VmHWM
-    except OSError:
-        return "process"
-    return "run"
+        return "run"
+    return "process"
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -6,13 +6,12 @@
         loss = world.all_reduce_sum(loss)
 
 All processes draw the same random numbers, and so the same batches in the same order. Example m of
-a pass is computed by process m mod N. A process's loss is its part of the batch's loss: the sum
-over its own examples, divided by the number of all; so losses and gradients add up, and one
-all-reduce per step makes them those of one process. DistributedDataParallel would take more code:
-it averages over processes as if their shares were equal, and expects a backward pass of each
-process in every batch, which a process without an example does not have.
+a pass is computed by process m mod N. A process's loss is the sum over its own examples, divided by
+the number of all in the batch; so losses and gradients add up to those of one process.
+DistributedDataParallel would take more code: it averages as if all shares were equal, and expects a
+backward pass of each process in every batch, which one without an example does not have.
 
-`world` knows the processes; for one process, each of its methods returns what it is given.
+For one process, each method of `world` returns what it is given.
 
 Sources: Li et al. 2020, "PyTorch Distributed", arXiv 2006.15704; PyTorch's documentation of
 torchrun, "Environment Variables".
@@ -38,8 +37,18 @@ EXIT_TIMEOUT = 10  # seconds in which a process that ends reports its status
 # -------------------------------------------------------------------------------------- the world
 
 
+def _number(variable: str, default: int) -> Any:
+    """Return a property: a number in the environment of a process that torchrun started."""
+    return property(lambda world: int(os.environ[variable]) if world.is_launched else default)
+
+
 class World:
     """The processes of a run; what torchrun says of them in the environment needs no PyTorch."""
+
+    rank = _number("RANK", 0)  # of this process among all, from 0
+    size = _number("WORLD_SIZE", 1)  # number of processes
+    local_rank = _number("LOCAL_RANK", 0)  # of this process on its machine, and of its GPU
+    local_size = _number("LOCAL_WORLD_SIZE", 1)  # processes on this machine, which share its memory
 
     @property
     def is_launched(self) -> bool:
@@ -47,32 +56,9 @@ class World:
         return "TORCHELASTIC_RUN_ID" in os.environ
 
     @property
-    def rank(self) -> int:
-        """Number of this process among all, from 0."""
-        return self._number("RANK", 0)
-
-    @property
-    def local_rank(self) -> int:
-        """Number of this process on its machine, which is that of its GPU."""
-        return self._number("LOCAL_RANK", 0)
-
-    @property
-    def size(self) -> int:
-        """Number of processes."""
-        return self._number("WORLD_SIZE", 1)
-
-    @property
-    def local_size(self) -> int:
-        """Number of processes on this machine, which share its memory."""
-        return self._number("LOCAL_WORLD_SIZE", 1)
-
-    @property
     def is_main(self) -> bool:
         """Whether this process prints and writes files."""
         return self.rank == 0
-
-    def _number(self, variable: str, default: int) -> int:
-        return int(os.environ[variable]) if self.is_launched else default
 
     def broadcast(self, value: Any) -> Any:
         """Return the main process's value in every process."""
@@ -104,10 +90,9 @@ class World:
         if self.size == 1:
             return number
         import torch
-        import torch.distributed as dist
 
         x = torch.tensor(number, device=device, dtype=torch.float32)
-        dist.all_reduce(x, dist.ReduceOp.MAX)
+        torch.distributed.all_reduce(x, torch.distributed.ReduceOp.MAX)
         return x.item()
 
     def sum_gradients(self, parameters: Iterable["nn.Parameter"]) -> None:
@@ -118,9 +103,7 @@ class World:
         from torch.distributed.tensor import DTensor
 
         small = []
-        for parameter in parameters:
-            if isinstance(parameter, DTensor):
-                continue
+        for parameter in (p for p in parameters if not isinstance(p, DTensor)):
             if parameter.grad is None:  # no example of this process was in the step
                 parameter.grad = torch.zeros_like(parameter)
             if parameter.numel() > SMALL_GRADIENT:
@@ -136,10 +119,7 @@ class World:
     def gather_rows(self, rows: "Tensor", total: int, device: "torch.device") -> "Tensor":
         """Return (total, ...), the rows of all processes in the order of the pass, on the CPU.
 
-        Args:
-            rows: of this process's examples.
-            total: examples of the pass.
-            device: where the processes can sum tensors.
+        `rows` are those of this process's examples; they are summed on the device.
         """
         if self.size == 1:
             return rows
@@ -152,16 +132,11 @@ class World:
     @contextmanager
     def main_first(self) -> Iterator[None]:
         """Let the main process do alone what the others then find done, such as a download."""
-        if self.size == 1:
-            yield
-            return
-        import torch.distributed as dist
-
         if not self.is_main:
-            dist.barrier()
+            self.broadcast(None)  # waits for the main process's
         yield
         if self.is_main:
-            dist.barrier()
+            self.broadcast(None)
 
 
 world = World()
@@ -175,9 +150,6 @@ _DONE, _INTERRUPTED, _DISCONNECTED = "done", "interrupted", "disconnected"
 @contextmanager
 def process_group(device_name: str) -> Iterator[None]:
     """Connect the processes that torchrun started, and end all of them when one ends early.
-
-    Args:
-        device_name: of the device where this process computes, as `--device` has it.
 
     Raises:
         ChildProcessError: in the main process, when another one failed; says how.
@@ -205,8 +177,7 @@ def process_group(device_name: str) -> Iterator[None]:
         dist.destroy_process_group()  # first, so that processes that wait for this one continue
         is_interrupted = isinstance(error, SystemExit)
         if rank == 0 and (is_interrupted or _is_disconnected(error)):
-            expected = _INTERRUPTED if is_interrupted else _DISCONNECTED
-            failures = _failures_of_others(store, size, expected)
+            failures = _failures_of_others(store, size, _status_of(error))
             if failures or not is_interrupted:
                 atexit.unregister(print_interrupted)
                 reason = "; ".join(failures) or "the other processes cannot be reached"

@@ -3,9 +3,8 @@
     path = fetch(hub_file("openai-community/gpt2", revision, "vocab.json", sha256), folder)
 
 A file that is on this machine is used, and a download gets its name once its digest is checked.
-Files of the Hugging Face hub are transferred by `huggingface_hub`, zips by pooch. Of the former,
-`http_get` is used, since `hf_hub_download` deletes what it has when it is interrupted; here the
-next run resumes.
+Zips are transferred by pooch, files of the Hugging Face hub by its `http_get`: an interrupted
+`hf_hub_download` deletes what it has; here the next run resumes.
 """
 
 import logging
@@ -13,6 +12,8 @@ import os
 import re
 import tempfile
 import textwrap
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from experiments.system.files import check_digest, naming, sha256_of
 from experiments.system.progress import progress
 
 TIMEOUT = (10, 30)  # seconds, to connect to the address of a zip and without data from it
-_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _HINTS = {  # a pattern in the reason of a failure
     "CERTIFICATE_VERIFY_FAILED": "REQUESTS_CA_BUNDLE or SSL_CERT_FILE names trusted certificates",
     r"\b401\b": "HF_TOKEN identifies you at the hub: set it, or unset one that has expired",
@@ -48,7 +48,6 @@ class RemoteFile:
     addresses: tuple[str, ...]  # tried in this order
     size: int | None = None  # bytes, if known
     zip_member: str | None = None  # if the addresses serve a zip that contains the file
-    zip_sha256: str | None = None  # of that zip
     copies: tuple[Path, ...] = ()  # where else on this machine it may be
 
 
@@ -61,10 +60,10 @@ def hub_file(
     """
     from huggingface_hub import constants
 
-    endpoint = os.environ.get("HF_ENDPOINT", "").strip() or "https://huggingface.co"
+    hub = "https://huggingface.co"
+    endpoint = os.environ.get("HF_ENDPOINT", "").strip() or hub
     if not re.match("https?://[^/]", endpoint):
-        example = "an address such as https://huggingface.co"
-        raise ValueError(f"HF_ENDPOINT must be {example}, got {_hide(endpoint)!r}")
+        raise ValueError(f"HF_ENDPOINT must be an address such as {hub}, got {_hide(endpoint)!r}")
     address = f"{endpoint.rstrip('/')}/{repository}/resolve/{revision}/{name}"
     cache, model = Path(constants.HF_HUB_CACHE), repository.rpartition("/")[2]
     blobs = cache.glob(f"models--*/blobs/{sha256}")
@@ -111,8 +110,7 @@ def offline_variable() -> str | None:
 def naming_missing(missing: Callable[[], Sequence[str]]) -> Iterator[None]:
     """Name all missing files in the error of a `with` in which one cannot be downloaded.
 
-    Args:
-        missing: returns how to place each file that is not on this machine.
+    `missing` returns how to place each file that is not on this machine.
     """
     if (sentences := missing()) and (variable := offline_variable()):
         raise DownloadError(f"{variable} forbids downloads. " + "\n".join(sentences))
@@ -127,14 +125,11 @@ def naming_missing(missing: Callable[[], Sequence[str]]) -> Iterator[None]:
 
 
 def fetch(file: RemoteFile, folder: Path, verify: bool = False) -> Path:
-    """Return where a verified file is; download it to its folder if it is missing.
-
-    Of several processes, one downloads and the others wait.
+    """Return where a verified file is; one of several processes downloads it if it is missing.
 
     Raises:
         ValueError: if the folder has another file of that name, which is not changed.
         DownloadError: if no address serves the file, or downloads are forbidden.
-        OSError: if it cannot be written.
     """
     if found := find(file, folder, verify):
         return found
@@ -170,34 +165,38 @@ def _download_member(file: RemoteFile, address: str, destination: Path) -> None:
     pooch.get_logger().setLevel(logging.ERROR)
     print(f"Downloading {destination.name}")
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as folder:
-        (path,) = pooch.retrieve(
-            address,
-            known_hash=file.zip_sha256,
-            path=folder,
-            fname="zip",
-            processor=pooch.Unzip(members=[file.zip_member]),
-            downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
-        )
-        check_digest(Path(path), file.sha256)
+        try:
+            (path,) = pooch.retrieve(
+                address,
+                known_hash=None,  # of the zip; the file itself is verified below
+                path=folder,
+                fname="zip",
+                processor=pooch.Unzip(members=[file.zip_member]),
+                downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
+            )
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
+            raise ValueError(f"serves no zip with {file.zip_member}: {error}") from error
+        if (actual := sha256_of(Path(path))) != file.sha256:
+            raise ValueError(f"serves a file of SHA-256 {actual}, expected {file.sha256}")
         Path(path).replace(destination)
 
 
 def _download_from_hub(file: RemoteFile, address: str, destination: Path) -> None:
     """Download a file of the hub, or complete what an interrupted download has left."""
     part = destination.with_name(f"{destination.name}.part")
-    while True:
-        is_resumed = part.exists()
-        try:
-            _complete(part, address, file.size)
-            if (actual := sha256_of(part)) == file.sha256:
-                part.replace(destination)
-                return
-            if not is_resumed:  # else what was left may be wrong: start again
-                raise ValueError(f"serves a file of SHA-256 {actual}, expected {file.sha256}")
-        except ValueError:
-            part.unlink(missing_ok=True)
-            raise
-        part.unlink()
+    is_resumed = part.exists()
+    try:
+        _complete(part, address, file.size)
+    except ValueError:
+        part.unlink(missing_ok=True)
+        raise
+    if (actual := sha256_of(part)) == file.sha256:
+        part.replace(destination)
+        return
+    part.unlink()
+    if not is_resumed:  # else what was left may have been wrong: start again
+        raise ValueError(f"serves a file of SHA-256 {actual}, expected {file.sha256}")
+    _download_from_hub(file, address, destination)
 
 
 def _complete(part: Path, address: str, size: int | None) -> None:
@@ -210,12 +209,12 @@ def _complete(part: Path, address: str, size: int | None) -> None:
     headers = {"Accept-Encoding": "identity"}
     if token := _token():
         headers["Authorization"] = f"Bearer {token}"
+    options = {"headers": headers, "expected_size": size, "displayed_filename": part.stem}
     done = part.stat().st_size if part.exists() else 0
     bar = progress(f"Downloading {part.stem}", size, "B", done)
     with naming(part), part.open("ab") as out, bar as shown:
-        options = {"headers": headers, "expected_size": size, "_tqdm_bar": shown}
         try:
-            http_get(address, out, resume_size=done, displayed_filename=part.stem, **options)
+            http_get(address, out, resume_size=done, _tqdm_bar=shown, **options)
         except HfHubHTTPError as error:
             if error.response.status_code != 416:  # it has all bytes, or too many
                 raise
@@ -238,7 +237,8 @@ def _set_certificates() -> None:
 
     requests, which pooch uses, knows the first two, httpx2, which huggingface_hub uses, the others.
     """
-    if name := next((name for name in _CERTIFICATES if os.environ.get(name)), None):
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    if name := next(filter(os.environ.get, names), None):
         path = os.environ[name]
         if not Path(path).exists():
             raise ValueError(f"{name} names {path}, which does not exist: correct or unset it")

@@ -3,8 +3,7 @@
     write_whole(Path("results/record.json"), content)
     check_digest(path, expected_sha256)
 
-The digest of a large file is remembered until the file changes: in this process, and in the user's
-cache under the file's path, size, inode and times of change.
+The digest of a large file is remembered until the file changes, here and in the user's cache.
 """
 
 import hashlib
@@ -81,9 +80,7 @@ def user_cache() -> Path:
 def sha256_of(path: Path, verify: bool = False) -> str:
     """Return the hexadecimal SHA-256 of a file; a large one is read only after a change.
 
-    Args:
-        path: of the file.
-        verify: reads the file even if its digest is in the user's cache; once in a process.
+    With `verify`, it is read even if its digest is in the user's cache, once in a process.
     """
     status = path.stat()
     if status.st_size <= LARGE:
@@ -91,10 +88,9 @@ def sha256_of(path: Path, verify: bool = False) -> str:
     note = _note_of(path, status)
     if digest := _verified.get(note) or (None if verify else _read_note(note)):
         return digest
-    began = time.time_ns()
+    settled = max(status.st_mtime_ns, status.st_ctime_ns) < time.time_ns() - TICK
     digest = _compute_sha256(path)
-    changed = max(status.st_mtime_ns, status.st_ctime_ns)
-    if changed < began - TICK and note == _note_of(path, path.stat()):
+    if settled and note == _note_of(path, path.stat()):
         _verified[note] = digest
         with suppress(OSError):  # without a cache, each process reads the file
             if note.is_absolute():
@@ -106,11 +102,10 @@ def check_digest(path: Path, expected: str, verify: bool = False) -> None:
     """Raise ValueError if a file has another SHA-256 than expected; `verify` as in `sha256_of`."""
     if (actual := sha256_of(path, verify)) == expected:
         return
-    problem = "is not the expected file"
-    if path.stat().st_size <= LARGE:
-        content = path.read_bytes().replace(b"\r\n", b"\n")
-        if hashlib.sha256(content).hexdigest() == expected:
-            problem = "is the expected file, but with Windows line endings"
+    content = path.read_bytes() if path.stat().st_size <= LARGE else b""
+    is_windows = hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest() == expected
+    problem = "is the expected file, but with Windows line endings"
+    problem = problem if is_windows else "is not the expected file"
     raise ValueError(f"{path} {problem}: SHA-256 {actual}, expected {expected}; move or delete it")
 
 
@@ -129,8 +124,8 @@ def _compute_sha256(path: Path) -> str:
 
 def _note_of(path: Path, status: os.stat_result) -> Path:
     """Return where the digest of a file in this state is noted."""
-    times = status.st_mtime_ns, status.st_ctime_ns
-    state = str(path.resolve()), status.st_size, status.st_dev, status.st_ino, *times
+    place = str(path.resolve()), status.st_size, status.st_dev, status.st_ino
+    state = *place, status.st_mtime_ns, status.st_ctime_ns
     name = hashlib.sha256(repr(state).encode(errors="surrogateescape")).hexdigest()
     return user_cache() / "gpt2_spam_classifier" / "verified" / name
 

@@ -31,28 +31,22 @@ def total_memory() -> int:
 
 
 def available_memory() -> float:
-    """Return the bytes that this process may hold, including those that it holds already.
-
-    The processes of a run on this machine share what the system and its control groups have left.
-    """
+    """Return the bytes that this process may hold, including those that it holds already."""
     groups = (limit - used for limit, used in _control_groups())
     left = min(psutil.virtual_memory().available, *groups, math.inf)
-    return psutil.Process().memory_info().rss + left / world.local_size
+    return psutil.Process().memory_info().rss + left / world.local_size  # processes share the rest
 
 
 def _control_groups() -> Iterator[tuple[int, int]]:
     """Yield limit and use in bytes of each of Linux's control groups that limits this process.
 
-    A limit holds for all groups below it. Pages of files that are not in use do not count as used,
-    since the kernel frees them first. In a container, its own group is the topmost.
+    A limit holds for all groups below it. In a container, its own group is the topmost.
 
     Source: the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
     """
     listing, top = _ROOT / "proc/self/cgroup", _ROOT / "sys/fs/cgroup"
-    names = {
-        "": ("memory.max", "memory.current"),
-        "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes"),  # version 1
-    }
+    version_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    names = {"": ("memory.max", "memory.current"), "memory": version_1}
     for line in listing.read_text().splitlines() if listing.is_file() else ():
         _, controllers, path = line.split(":", 2)
         for controller in names.keys() & controllers.split(","):
@@ -60,7 +54,8 @@ def _control_groups() -> Iterator[tuple[int, int]]:
             for folder in (group, *group.parents):
                 limit, used = (_number_in(folder / name) for name in names[controller])
                 if folder.is_relative_to(top / controller) and limit is not None:
-                    # Of two such numbers in version 1, the last is that of all groups below.
+                    # The kernel frees inactive pages of files first. Of two such numbers in
+                    # version 1, the last is that of all groups below.
                     cached = _number_in(folder / "memory.stat", r"inactive_file (\d+)") or 0
                     yield limit, max(0, (used or 0) - cached)
 
@@ -74,7 +69,7 @@ def keep_freed_memory() -> None:
     """Let glibc reuse freed memory for the next tensor instead of returning it to the system.
 
     New pages for the gradients took a third of row 2's steps. It lasts to the end of the process:
-    glibc's settings cannot be read, and its defaults are not constants but grow with use.
+    glibc's settings cannot be read and restored.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(-1, 2**31 - 1)  # malloc.h's number of the trim threshold

@@ -23,24 +23,15 @@ Item = TypeVar("Item")
 def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator[tqdm]:
     """Show the progress of work within a `with`; an error's message comes after the bar.
 
-    Args:
-        what: the work, in words.
-        total: its amount; None if unknown.
-        unit: of `total`, in the plural; bytes, "B", are shortened to MB and GB.
-        done: the part of it that was done before.
+    `total` and `done`, which was done before, count units, in the plural; None is unknown. Bytes,
+    "B", are shortened to MB and GB.
     """
     is_interactive, is_bytes = _is_interactive(), unit == "B"
     if not is_interactive:
         amount = f"{tqdm.format_sizeof(total or 0)}B" if is_bytes else f"{total or 0:,} {unit}"
         print(what if total is None else f"{what}: {amount}")
-    with tqdm(
-        desc=what,
-        total=total,
-        initial=done,
-        unit=unit if is_bytes else f" {unit}",
-        unit_scale=is_bytes,
-        disable=not is_interactive,
-    ) as bar:
+    options = {"unit": "B", "unit_scale": True} if is_bytes else {"unit": f" {unit}"}
+    with tqdm(desc=what, total=total, initial=done, disable=not is_interactive, **options) as bar:
         yield bar
 
 

@@ -60,23 +60,19 @@ def setup_terminal(message: str = RESUMABLE) -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, partial(_exit_at_once, message))
-    if not world.is_main:
-        sys.stdout = sys.stderr = None
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 (None: closed by a shell)
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) if world.is_main else None  # also None if a shell has closed it
+        stream = stream or Path(os.devnull).open("w")  # noqa: SIM115
         if isinstance(stream, io.TextIOWrapper):  # not one of an embedding program, such as IDLE
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
+        setattr(sys, name, stream)
 
 
 @contextmanager
 def one_line_errors(program: str, debug: bool = False, message: str = RESUMABLE) -> Iterator[None]:
     """End the program with one message on an error within a `with`, and with status 1 or 2.
 
-    Args:
-        program: the message begins with its name.
-        debug: raises the error with its traceback instead.
-        message: printed on a signal.
+    `debug` raises the error with its traceback instead; `message` is printed on a signal.
     """
     for number in SIGNALS:
         if isinstance(signal.getsignal(number), partial):  # setup_terminal's: now clean up first
@@ -89,13 +85,15 @@ def one_line_errors(program: str, debug: bool = False, message: str = RESUMABLE)
     except (OSError, ValueError, MemoryError, UsageError) as error:
         if debug:
             raise
-        _discard_unwritable_output()
+        try:
+            sys.stdout.flush()
+        except OSError:  # cannot be printed any more, which would raise a second error at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         hint = _HINTS.get(getattr(error, "errno", None))
         text = printable(f"{program}: error: {error}{f': {hint}' if hint else ''}")
-        if not isinstance(error, UsageError):
-            sys.exit(text)
-        print(text, file=sys.stderr)
-        sys.exit(2)
+        if isinstance(error, UsageError):
+            print(text, file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else text)
 
 
 def print_interrupted(message: str) -> None:
@@ -108,8 +106,7 @@ def print_interrupted(message: str) -> None:
 def _exit_at_once(message: str, number: int, _: Any) -> NoReturn:
     """Exit with status 128 + the signal's number, without cleaning up.
 
-    It is the handler while modules are imported: an exception would leave them half imported, and
-    some catch it.
+    The handler during imports: an exception would leave modules half imported, and some catch it.
     """
     print_interrupted(message)
     os._exit(128 + number)
@@ -128,11 +125,3 @@ def _exit_in_order(message: str, number: int, frame: Any) -> NoReturn:
     sys.unraisablehook = exit_if_dropped
     atexit.register(print_interrupted, message)  # after progress bars are closed
     sys.exit(128 + number)
-
-
-def _discard_unwritable_output() -> None:
-    """Discard what cannot be printed any more, which would raise a second error at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -56,12 +56,7 @@ BASELINES: dict[str, Callable[..., list]] = {"majority": majority, "bag_of_words
 def evaluate_baseline(
     name: str, corpus: Corpus
 ) -> tuple[dict[str, tuple[int, int]], Tensor, Tensor]:
-    """Fit a baseline to the training split; return what `loop.evaluate` returns.
-
-    Returns:
-        Number of correct predictions and of examples of each split, and the test split's
-        probabilities (N, K) and labels (N,).
-    """
+    """Fit a baseline to the training split, and return what `loop.evaluate` returns."""
     texts = [split["Text"].tolist() for split in corpus.splits.values()]
     labels = [split["Label"].to_numpy() for split in corpus.splits.values()]
     probabilities = BASELINES[name](texts[0], labels[0], len(corpus.class_names), texts)

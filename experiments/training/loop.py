@@ -3,13 +3,10 @@
     history = train(model, loaders, train_labels, settings.training, device)
     correct, probabilities, labels = evaluate(model, loaders, device)
 
-`train` makes a recipe of the settings, and `train_classifier_simple` is the loop, which the book's
-readers can call with the book's arguments. A batch is the inputs of the model and then the labels
-(B,): tokens (B, T), as the book's loaders have them for its `GPTModel`, or tokens or cached
-activations and lengths (B,), as ours have them for a classifier.
+A batch is the inputs of the model and then the labels (B,): tokens (B, T) for the book's
+`GPTModel`, or tokens or cached activations and lengths (B,) for a classifier.
 
-Source: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6, whose names these
-are.
+Source: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6, for the names.
 """
 
 import itertools
@@ -104,10 +101,8 @@ def calc_loss_loader(
 
     As in the book, the mode of the model is not changed.
     """
-    losses = [
-        calc_loss_batch(inputs, labels, model, device, criterion)
-        for *inputs, labels in itertools.islice(data_loader, num_batches)
-    ]
+    batches = itertools.islice(data_loader, num_batches)
+    losses = [calc_loss_batch(x, labels, model, device, criterion) for *x, labels in batches]
     if not losses:
         return math.nan
     return sum(world.all_reduce_sum(torch.stack(losses)).tolist()) / len(losses)
@@ -119,8 +114,7 @@ def calc_overall_loss(
 ) -> float:
     """Return the loss of all examples together, however they are batched.
 
-    Sets evaluation mode. Draws no number from PyTorch's global generator, so that later shuffles
-    stay the same.
+    Sets evaluation mode. Later shuffles are not changed.
     """
     model.eval()
     logits, own, others = [], [], []
@@ -153,26 +147,20 @@ def predict(
         total += len(labels)
         if not probabilities[-1].isfinite().all():
             raise ValueError(f"the logits are not finite: {HINT}")
-    return (
-        world.gather_rows(torch.cat(probabilities), total, device),
-        world.gather_rows(torch.cat(own_labels), total, device),
-    )
-
-
-def count_correct(
-    data_loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
-) -> tuple[int, int]:
-    """Return the number of correct predictions, and of examples, of a new pass."""
-    probabilities, labels = predict(data_loader, model, device, num_batches)
-    return int((probabilities.argmax(dim=-1) == labels).sum()), len(labels)
+    parts = torch.cat(probabilities), torch.cat(own_labels)
+    return tuple(world.gather_rows(part, total, device) for part in parts)
 
 
 def calc_accuracy_loader(
     data_loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
 ) -> float:
     """Return the fraction of correct predictions of a new pass."""
-    correct, total = count_correct(data_loader, model, device, num_batches)
-    return correct / total
+    probabilities, labels = predict(data_loader, model, device, num_batches)
+    return _count_correct(probabilities, labels) / len(labels)
+
+
+def _count_correct(probabilities: Tensor, labels: Tensor) -> int:
+    return int((probabilities.argmax(dim=-1) == labels).sum())
 
 
 def evaluate_model(
@@ -185,10 +173,8 @@ def evaluate_model(
 ) -> tuple[float, float]:
     """Return the mean losses over the first `eval_iter` batches; sets training mode after."""
     model.eval()
-    train_loss, val_loss = (
-        calc_loss_loader(loader, model, device, eval_iter, criterion)
-        for loader in (train_loader, val_loader)
-    )
+    train_loss = calc_loss_loader(train_loader, model, device, eval_iter, criterion)
+    val_loss = calc_loss_loader(val_loader, model, device, eval_iter, criterion)
     model.train()
     return train_loss, val_loss
 
@@ -196,19 +182,15 @@ def evaluate_model(
 def evaluate(
     model: nn.Module, loaders: Splits, device: torch.device
 ) -> tuple[dict[str, tuple[int, int]], Tensor, Tensor]:
-    """Return the final accuracies, and the predictions of the test split.
+    """Return counts of correct predictions and examples by split, and the test's predictions.
 
-    Returns:
-        Number of correct predictions and of examples of each split, and the test split's
-        probabilities (N, K) and labels (N,).
+    The predictions are probabilities (N, K), with labels (N,).
     """
+    correct = {}
     with progress("Final accuracies", sum(map(len, loaders)), "batches") as bar:
-        correct = {
-            "train": count_correct(counted(loaders.train, bar), model, device),
-            "validation": count_correct(counted(loaders.validation, bar), model, device),
-        }
-        probabilities, labels = predict(counted(loaders.test, bar), model, device)
-    correct["test"] = (int((probabilities.argmax(dim=-1) == labels).sum()), len(labels))
+        for split, loader in loaders._asdict().items():
+            probabilities, labels = predict(counted(loader, bar), model, device)
+            correct[split] = _count_correct(probabilities, labels), len(labels)
     return correct, probabilities, labels
 
 
@@ -224,16 +206,12 @@ def train(
     fused: bool = True,
     watch: Watch = no_op,
 ) -> History:
-    """Train a model by the settings, and return what was measured.
+    """Train the unfrozen parameters by the settings, and return what was measured.
 
     Args:
-        model: the classifier; what is to be trained is unfrozen.
-        loaders: of the three splits.
         train_labels: (N,), of all training examples.
-        training: the settings.
-        device: device of the model.
-        fused: whether AdamW is one kernel.
-        watch: as in `Recipe`.
+        model, loaders, training, device: of the run.
+        fused, watch: as `create_optimizer` and `Recipe` take them.
 
     Raises:
         ValueError: if the loss becomes infinite or NaN.
@@ -246,17 +224,11 @@ def train(
         total_steps=training.max_steps or training.count_steps(len(train_labels)),
     )
     weights = balanced_class_weights(train_labels).to(device) if training.class_weights else None
+    criterion = {"ignore_index": training.ignore_index, "class_weights": weights}
     recipe = Recipe(
-        criterion=partial(
-            mean_cross_entropy, ignore_index=training.ignore_index, class_weights=weights
-        ),
-        accumulation_steps=training.accumulation_steps,
-        max_steps=training.max_steps,
-        scheduler=LambdaLR(optimizer, factor),
-        max_grad_norm=training.max_grad_norm,
-        keep_best=training.keep_best,
-        watch=watch,
-    )
+        partial(mean_cross_entropy, **criterion), training.accumulation_steps, training.max_steps,
+        LambdaLR(optimizer, factor), training.max_grad_norm, training.keep_best, watch,
+    )  # fmt: skip
     return train_classifier_simple(
         model, loaders.train, loaders.validation, optimizer, device, training.num_epochs,
         recipe=recipe,
@@ -278,19 +250,14 @@ def train_classifier_simple(
     """Train a model, print losses and accuracies, and return what was measured.
 
     Every evaluation is a new pass over both loaders and so draws random numbers: one more or less
-    would change the order of all later batches.
+    would change the order of all later batches. The last step of an epoch may have fewer batches
+    than `recipe.accumulation_steps`, and divides by that number too.
 
     Args:
-        model: gives logits (B, K), or (B, T, K) as the book's.
-        train_loader: training batches.
-        val_loader: validation batches.
-        optimizer: of the trainable parameters.
-        device: device of the model.
-        num_epochs: passes over `train_loader`.
         eval_freq: batches from one evaluation of the losses to the next.
         eval_iter: batches of each loader in an evaluation.
-        recipe: what is done beyond the book's loop; the last step of an epoch may have fewer
-            batches than the others, and divides by the same number.
+        recipe: what is done beyond the book's loop.
+        model, train_loader, val_loader, optimizer, device, num_epochs: as in the book.
 
     Raises:
         ValueError: if the loss becomes infinite or NaN.
@@ -343,10 +310,8 @@ def train_classifier_simple(
 
 
 def _read_losses(unread: list[Tensor], last: int, optimizer: torch.optim.Optimizer) -> float:
-    """Check the losses () of the batches up to `last`, clear the list, return the last loss.
-
-    Reading waits for the device and for other processes, which single steps need not do.
-    """
+    """Check and clear the losses () of the batches up to `last`, and return the last loss."""
+    # Waits for the device and for other processes, which single steps need not do.
     losses = world.all_reduce_sum(torch.stack(unread)).tolist()
     for batch, loss in enumerate(losses, start=last - len(losses) + 1):
         _check_finite(loss, batch, optimizer)
@@ -356,8 +321,6 @@ def _read_losses(unread: list[Tensor], last: int, optimizer: torch.optim.Optimiz
 
 def _check_finite(loss: float, batch: int, optimizer: torch.optim.Optimizer) -> None:
     if not math.isfinite(loss):
-        learning_rate = optimizer.param_groups[0]["lr"]
-        raise ValueError(
-            f"the loss became {loss} at batch {batch}, with a learning rate of {learning_rate}: "
-            f"{HINT}"
-        )
+        rate = optimizer.param_groups[0]["lr"]
+        where = f"at batch {batch}, with a learning rate of {rate}"
+        raise ValueError(f"the loss became {loss} {where}: {HINT}")

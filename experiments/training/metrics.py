@@ -3,11 +3,10 @@
     metrics = measure(probabilities, labels)  # (N, K) and (N,)
     metrics.macro_f1, metrics.recalls
 
-scikit-learn computes them. The prediction is the most probable class, in a tie the one with the
-smallest number. What is undefined is None: the precision of a class that is never predicted, the
-recall of a class without an example. Losses and Brier scores are per example, since records are
-compared example by example; they accept probabilities rounded to a few digits, for which
-scikit-learn warns.
+The prediction is the most probable class, in a tie the one with the smallest number. What is
+undefined is None: the precision of a class that is never predicted, the recall of a class without
+an example. Losses and Brier scores are per example, since records are compared example by example;
+they accept rounded probabilities, of which scikit-learn's warn.
 
 Sources: Brier 1950, Mon. Weather Rev. 78; Guo et al. 2017, "On Calibration of Modern Neural
 Networks" (calibration error and bins).
@@ -49,11 +48,7 @@ class Metrics(NamedTuple):
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> Metrics:
-    """Return all metrics of some examples.
-
-    Args:
-        probabilities: (N, K), of each class.
-        labels: (N,), from 0 to K - 1.
+    """Return all metrics of probabilities (N, K) and labels (N,) from 0 to K - 1.
 
     Raises:
         ValueError: if there is no example, or these are not probabilities and their labels.
@@ -67,6 +62,7 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> Metrics:
         labels, predictions, labels=classes, zero_division=np.nan
     )
     bins = _reliability_bins(p, labels)
+    gaps = sum(b.count * abs(b.confidence - b.accuracy) for b in bins if b.count)
     return Metrics(
         accuracy=float((predictions == labels).mean()),
         macro_f1=float(np.nanmean(f1)),
@@ -76,8 +72,7 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> Metrics:
         auroc=_auroc(p, labels),
         log_loss=float(log_losses(p, labels).mean()),
         brier_score=float(brier_scores(p, labels).mean()),
-        calibration_error=sum(b.count * abs(b.confidence - b.accuracy) for b in bins if b.count)
-        / len(p),
+        calibration_error=gaps / len(p),
         bins=bins,
     )
 
@@ -85,8 +80,7 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> Metrics:
 def log_losses(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return (N,): -log of the probability of each example's label, in nats.
 
-    A probability below float64's epsilon counts as epsilon, so that an error at probability 1 costs
-    36, not infinity.
+    A probability below float64's epsilon counts as epsilon: an error at probability 1 costs 36.
     """
     of_label = p[np.arange(len(p)), labels]  # (N,)
     return -np.log(np.maximum(of_label, np.finfo(np.float64).eps))
@@ -103,24 +97,23 @@ def brier_scores(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _check(p: np.ndarray, labels: np.ndarray) -> None:
     if p.ndim != 2 or p.shape[1] < 2 or labels.shape != (len(p),) or not len(p):
-        raise ValueError(
-            f"probabilities of shape {p.shape} and labels of shape {labels.shape}, expected (N, K) "
-            "and (N,) with N > 0 and K > 1"
-        )
+        found = f"probabilities of shape {p.shape} and labels of shape {labels.shape}"
+        raise ValueError(f"{found}, expected (N, K) and (N,) with N > 0 and K > 1")
     if not np.isin(labels, np.arange(p.shape[1])).all():
         raise ValueError(f"labels {np.unique(labels)}, expected 0 to {p.shape[1] - 1}")
     sums = p.sum(axis=1)
     if not (np.all((p >= 0) & (p <= 1)) and np.all(np.abs(sums - 1) <= TOLERANCE)):
-        raise ValueError(
-            f"probabilities from {p.min():.6g} to {p.max():.6g} with sums from {sums.min():.6g} to "
-            f"{sums.max():.6g}, expected 0 to 1 with sums of 1"
+        found = (
+            f"{p.min():.6g} to {p.max():.6g} with sums from {sums.min():.6g} to {sums.max():.6g}"
         )
+        raise ValueError(f"probabilities from {found}, expected 0 to 1 with sums of 1")
 
 
 def _auroc(p: np.ndarray, labels: np.ndarray) -> float | None:
-    """Return the area under the ROC curve of class 1, or of more than two classes the mean.
+    """Return the area under the ROC curve; None if only one class occurs.
 
-    The mean is over the classes that occur, each against the rest. None if only one class occurs.
+    It is that of class 1; of more than two classes the mean over those that occur, each against
+    the rest.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -140,8 +133,8 @@ def _reliability_bins(p: np.ndarray, labels: np.ndarray) -> list[Bin]:
     with np.errstate(invalid="ignore"):  # empty bins
         means = _or_none(np.bincount(number, confidence, BINS) / counts)
         fractions = _or_none(np.bincount(number, is_correct, BINS) / counts)
-    lows, highs = edges[:-1].tolist(), edges[1:].tolist()
-    return list(map(Bin, lows, highs, counts.tolist(), means, fractions))
+    edges = edges.tolist()
+    return list(map(Bin, edges[:-1], edges[1:], counts.tolist(), means, fractions))
 
 
 def _or_none(values: Iterable[float]) -> list[float | None]:

@@ -21,14 +21,9 @@ from experiments.system.distributed import world
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (B, K) and labels (B,) to a loss ()
 Watch = Callable[[str, int, float, float], None]  # what, batch or epoch, training, validation
 
-# --------------------------------------------------------------------------------------- the loss
-
 
 def mean_cross_entropy(
-    logits: Tensor,
-    labels: Tensor,
-    ignore_index: int = -100,
-    class_weights: Tensor | None = None,
+    logits: Tensor, labels: Tensor, ignore_index: int = -100, class_weights: Tensor | None = None
 ) -> Tensor:
     """Return the mean cross-entropy () over labels that are not ignored, 0 if all are.
 
@@ -39,13 +34,8 @@ def mean_cross_entropy(
         ignore_index: label whose examples have no part in the loss.
         class_weights: (K,), weight of the examples of each class; if None, all weigh the same.
     """
-    total = F.cross_entropy(
-        logits,
-        labels[: len(logits)],
-        class_weights,
-        ignore_index=ignore_index,
-        reduction="sum",
-    )
+    own = labels[: len(logits)]
+    total = F.cross_entropy(logits, own, class_weights, ignore_index=ignore_index, reduction="sum")
     is_counted = labels != ignore_index  # (B,)
     counts = is_counted
     if class_weights is not None:  # not `labels[is_counted]`, whose size a GPU has to report first
@@ -55,16 +45,9 @@ def mean_cross_entropy(
 
 
 def balanced_class_weights(labels: Tensor) -> Tensor:
-    """Return the weights (K,) by which each class has the same part in the loss.
-
-    Args:
-        labels: (N,), of the training examples; every class occurs.
-    """
+    """Return class weights (K,) for labels (N,), so that all classes weigh the same."""
     counts = torch.bincount(labels)  # (K,)
     return len(labels) / (len(counts) * counts)
-
-
-# ---------------------------------------------------------------------------- optimiser and steps
 
 
 def create_optimizer(
@@ -123,9 +106,6 @@ def make_step(optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
     optimizer.zero_grad()
     if recipe.scheduler is not None:
         recipe.scheduler.step()
-
-
-# ------------------------------------------------------------------------------------- best epoch
 
 
 class BestEpoch:

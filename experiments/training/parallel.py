@@ -39,11 +39,8 @@ class Autocast(nn.Module):
 class _OwnExamples(nn.Module):
     """A classifier that gives the logits of this process's examples only.
 
-    Args:
-        model: the classifier.
-        num_classes: K.
-        in_step: whether all processes have to run it together, as with shards; else a process
-            without an example in a batch skips the batch.
+    With `in_step`, all processes have to run it together, as with shards; else a process without an
+    example in a batch skips the batch.
     """
 
     def __init__(self, model: nn.Module, num_classes: int, in_step: bool) -> None:
@@ -53,20 +50,14 @@ class _OwnExamples(nn.Module):
         self.in_step = in_step
 
     def forward(self, inputs: Tensor, lengths: Tensor, own: Tensor) -> Tensor:
-        """Return logits (b, K) of the process's own examples, as `DistributedBatches` has them.
-
-        Args:
-            inputs: of its own examples, or of any other one if it has none.
-            lengths: their lengths.
-            own: (b,), which of the batch's examples they are.
-        """
+        """Return logits (b, K) of the process's own examples (b,), by `DistributedBatches`."""
         if self.in_step or len(own):
             return self.model(inputs, lengths)[: len(own)]
         return torch.zeros(0, self.num_classes, device=inputs.device, requires_grad=True)
 
 
 def wrap_distributed(model: nn.Module, num_classes: int, parallel: str) -> nn.Module:
-    """Return a model for all processes of the run together; for one process, the same model.
+    """Return a model for all processes together; for one process, the same model.
 
     Args:
         model: the same in every process.

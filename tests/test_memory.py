@@ -1,0 +1,212 @@
+"""The memory estimate, and what a run does with it."""
+
+import importlib.util
+import math
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from designs import CONFIG, LAYERS, PAD, datasets_of
+
+from experiments.config.design import Design
+from experiments.config.parsing import parse_args
+from experiments.model import classifier
+from experiments.system.terminal import UsageError
+from experiments.training import memory
+from experiments.training.memory import FLOAT, GIB, Examples, Hardware, estimate_memory
+
+MACHINE = Hardware(math.inf, math.inf)
+PUBLISHED = Examples(120, 1388 * 120, 2)
+REFERENCE = ("--row", "5", "--no_shortcuts")
+
+
+def settings_of(*flags):
+    return parse_args(["--weights", "random", *flags])
+
+
+def estimate(*flags, examples=PUBLISHED, **hardware):
+    return estimate_memory(settings_of(*flags), examples, MACHINE._replace(**hardware))
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+@pytest.mark.parametrize("qkv_bias", [True, False])
+def test_parameters_are_counted_as_the_model_has_them(layers, qkv_bias):
+    design = Design(CONFIG | {"qkv_bias": qkv_bias}, "last", False, False, layers, 3, 1.5)
+    model = classifier.create_classifier(design, None, seed=1, num_classes=5)
+    assert memory.count_parameters(design, 5) == classifier.count_parameters(model)
+
+
+@pytest.mark.parametrize(
+    ("flags", "length", "cached"),
+    [
+        ("", 18, "padded"),
+        ("--trainable_token_pos flexible", 18, "real"),
+        ("--trainable_token_pos first", 1, "first"),
+        ("--trainable_token_pos first --no_shortcuts", 18, "none"),
+        ("--trainable_layers all", 18, "none"),
+    ],
+)
+def test_examples_are_counted_as_far_as_they_are_computed(flags, length, cached):
+    datasets = datasets_of()
+    pairs = [pair for d in datasets for pair in zip(d.tokens.tolist(), d.lengths, strict=True)]
+    real = {tuple(tokens[:n]) for tokens, n in pairs}
+    padded = {(*row, *[PAD] * (18 - len(row))) for row in real}
+    first = {row[0] for row in real}
+    expected = {"padded": 18 * len(padded), "real": sum(map(len, real)), "first": len(first)}
+    found = memory.count_examples(settings_of(*flags.split()), datasets, 50)
+    assert found[:3] == (length, expected.get(cached, 0), 50)
+    train, _, test = map(len, datasets)
+    assert found.num_bytes == 8 * 18 * len(pairs) + 50 * (8 * train + memory.RECORD * test)
+
+
+def test_gradients_and_moments_are_those_of_trained_parameters():
+    head = FLOAT * 2 * 769
+    assert estimate("--row", "3")[1:3] == (head, 2 * head)
+    assert estimate("--row", "3", "--keep_best").optimiser == 3 * head
+
+
+def test_cached_activations_count_if_they_are_in_the_devices_memory():
+    size = FLOAT * 768 * PUBLISHED.cached_tokens
+    for expected, flags, hardware in [
+        (size, [], {}),
+        (size / 2, ["--precision", "bfloat16"], {}),
+        (0, ["--no_shortcuts"], {}),
+        (0, ["--cache_dir", "x"], {}),  # in a mapped file, as the next
+        (0, [], {"memory": 7.9 * size}),
+        (size, [], {"memory": 8 * size}),
+        (0, [], {"memory": 8 * size, "processes": 2}),
+        (size, ["--cache_dir", "x"], {"memory": 8 * size, "processes": 2, "is_gpu": True}),
+        (0, [], {"memory": 7.9 * size, "is_gpu": True}),
+    ]:
+        assert estimate(*flags, **hardware).cached_activations == expected, (flags, hardware)
+
+
+def test_processes_divide_batches_and_shards_divide_what_runs_in_training():
+    alone, two = estimate("--row", "5"), estimate("--row", "5", processes=2)
+    assert two[:4] == (*alone[:3], alone.activations / 2)
+    shards = estimate("--row", "5", processes=2, shards=2)
+    assert shards[:4] == tuple(size / 2 for size in alone[:4])
+    frozen, whole = estimate("--row", "1", shards=2).weights, estimate("--row", "1").weights
+    assert whole / 2 < frozen < whole
+
+
+def test_a_gpu_holds_neither_the_process_nor_holes():
+    gpu, cpu = estimate("--row", "5", is_gpu=True), estimate("--row", "5")
+    assert (gpu.base, gpu.weights) == (0, cpu.weights)
+    assert gpu.activations < cpu.activations / 1.4
+
+
+def test_many_classes_need_memory_for_their_logits():
+    few, many = (estimate(examples=Examples(120, 0, k)).activations for k in (2, 1000))
+    assert many - few == 4 * FLOAT * 8 * 998
+
+
+# ---------------------------------------------------------------------------------- measured peaks
+
+
+def benchmark():
+    path = Path(__file__).parents[1] / "benchmarks" / "memory.py"
+    spec = importlib.util.spec_from_file_location("benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def assert_near(estimated, measured_mib, run):
+    assert 0.95 < estimated / 2**20 / measured_mib < 1.25, run
+
+
+def test_estimates_are_near_all_recorded_peaks():
+    module = benchmark()
+    records = module.load_records(module.RECORDS)
+    assert {1, 4, 5, 6, 8, 11, 13} <= {record["row"] for record in records}
+    for record in records:
+        run = record["row"], record["flags"], record["processes"]
+        assert_near(module.estimate(*run).peak, record["measured_mib"], run)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="was measured on Linux")
+@pytest.mark.usefixtures("real_tokenizer_files")
+@pytest.mark.parametrize(
+    ("row", "flags"), [(1, ""), (5, ""), (11, ""), (13, ""), (11, "--no_shortcuts")]
+)
+def test_the_estimate_is_near_the_peak_of_a_run(row, flags):
+    module = benchmark()
+    assert_near(module.estimate(row, flags).peak, module.measure(row, flags)["measured_mib"], row)
+
+
+# ------------------------------------------------------------------------------- what a run does
+
+
+@pytest.fixture
+def check(monkeypatch):
+    """`check_memory` on a machine with so many GiB available."""
+
+    def check(available, *flags):
+        monkeypatch.setattr(memory, "available_memory", lambda _: available * GIB)
+        monkeypatch.setattr(memory, "count_examples", lambda *_: PUBLISHED)
+        return memory.check_memory(settings_of(*flags), datasets_of(), 2, torch.device("cpu"))
+
+    return check
+
+
+def test_a_run_that_fits_gets_one_line(check):
+    line = check(5, *REFERENCE)
+    assert re.fullmatch(
+        r"Memory: 4\.\d GiB needed \(weights 0\.5, gradients 0\.5, optimiser 0\.9, activations "
+        r"2\.\d, cached activations 0\.0, base 0\.4\), 5\.0 GiB available",
+        line,
+    )
+    assert check(1, *REFERENCE, "--ignore_memory") == line.replace("5.0", "1.0")
+
+
+def test_a_run_that_does_not_fit_is_refused_with_options_that_fit(check):
+    with pytest.raises(UsageError) as error:
+        check(3.5, *REFERENCE)
+    assert re.fullmatch(
+        r"Not enough memory: 4\.\d GiB needed \(weights .*\), 3\.5 GiB available\. Options that "
+        r"fit: --activation_checkpointing \(3\.\d GiB\), or --batch_size 2 --accumulation_steps 4 "
+        r"\(\d\.\d GiB\), or --parallel shard on 3 processes with as much memory each \(\d\.\d "
+        r"GiB\); --ignore_memory runs it anyway\.",
+        str(error.value),
+    )
+    assert check(3.5, *REFERENCE, "--dry_run") == str(error.value)
+    with pytest.raises(UsageError, match=r"available\. Use a smaller --model_size; --ignore"):
+        check(0.1, *REFERENCE)
+
+
+def test_options_fit_and_larger_batches_and_fewer_shards_do_not():
+    settings, available = settings_of(*REFERENCE, "--batch_size", "32"), 4.2 * GIB
+    options = memory.suggestions(settings, PUBLISHED, Hardware(math.inf, available))
+    *_, (batch, _), (shard, size) = options
+    batch_size, steps = map(int, re.findall(r"\d+", batch))
+    assert batch_size * steps == 32
+
+    def peak(size, shards=1):
+        training = replace(settings.training, batch_size=size, accumulation_steps=32 // size)
+        machine = MACHINE._replace(processes=shards, shards=shards)
+        return estimate_memory(replace(settings, training=training), PUBLISHED, machine).peak
+
+    assert peak(batch_size) <= available < peak(2 * batch_size)
+    count = int(re.search(r"\d+", shard)[0])
+    assert peak(32, count) == size <= available < peak(32, count - 1)
+
+
+def test_two_flags_are_suggested_together_only_if_neither_is_enough():
+    long, checkpointed = (
+        PUBLISHED._replace(length=1024),
+        ("--row", "11", "--activation_checkpointing"),
+    )
+    available = 1.001 * estimate(*checkpointed, "--batch_size", "1", examples=long).peak
+    for factor, is_both in ((1, True), (10, False)):
+        hardware = Hardware(math.inf, factor * available)
+        flags = [
+            flags for flags, _ in memory.suggestions(settings_of("--row", "11"), long, hardware)
+        ]
+        both = "--activation_checkpointing --batch_size 1 --accumulation_steps 8"
+        assert (both in flags, "--activation_checkpointing" in flags) == (is_both, not is_both)
