@@ -5,9 +5,8 @@
     python classify.py spam.safetensors --file messages.csv --text_column body > answers.tsv
     tail -f messages.txt | python classify.py spam.safetensors - --json
 
-Texts are read as in training: with the same token read, the same mask, and cut and padded to the
-same length; the number of texts that were cut is printed at the end. Files are streamed: a million
-texts need no more memory than a thousand.
+Texts are read as in training, with the same token, mask and length; the number of texts that were
+cut is printed at the end. Files are streamed: a million texts need no more memory than a thousand.
 """
 
 from __future__ import annotations
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from experiments.model.prediction import Classifier
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")  # files with columns
-
-# ----------------------------------------------------------------------------------------- flags
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -103,9 +100,6 @@ def find_conflict(arguments: argparse.Namespace) -> str | None:
     return None
 
 
-# --------------------------------------------------------------------------------- classification
-
-
 def load(arguments: argparse.Namespace, device: torch.device) -> Classifier:
     """Return the optimised classifier with its tokenizer, on a device."""
     from experiments.data.demo import demo_tokenizer
@@ -116,14 +110,10 @@ def load(arguments: argparse.Namespace, device: torch.device) -> Classifier:
     from gpt_download import load_gpt2_tokenizer
 
     plain, description = load_classifier(arguments.model, arguments.weights)
-    is_demo = description.tokenizer == "bytes"
-    tokenizer = demo_tokenizer() if is_demo else load_gpt2_tokenizer()
+    tokenizer = demo_tokenizer() if description.tokenizer == "bytes" else load_gpt2_tokenizer()
     choose_kernels(device)
-    model = OptimizedClassifier(
-        plain.requires_grad_(False).to(device),
-        no_padding=description.no_padding,
-        dtype=dtype_of(description.precision),
-    )
+    plain, dtype = plain.requires_grad_(False).to(device), dtype_of(description.precision)
+    model = OptimizedClassifier(plain, no_padding=description.no_padding, dtype=dtype)
     return Classifier(model.eval(), description, tokenizer, device, arguments.batch_size)
 
 

@@ -7,11 +7,9 @@
     python compare_experiments.py --plot figures     # PNG figures
     python compare_experiments.py --html report.html # one page with all results
 
-Each row's test accuracy has Wilson's 95 % interval. Each row is compared with row 1 on all shared
-seeds: the difference, its confidence interval over seeds and examples, and a verdict, which is
-better, worse, equivalent (within `--margin`) or inconclusive; for one seed, the exact McNemar test.
-p-values are corrected by Holm's method over the rows shown. `docs/comparing.md` has the method.
-Only runs with the same weights, data and precision are compared, unless two are named.
+Each row is compared with row 1 on all shared seeds: the difference, its confidence interval over
+seeds and examples, and a verdict. Only runs with the same weights, data and precision are compared,
+unless two are named. `docs/comparing.md` has the method.
 """
 
 import argparse
@@ -32,14 +30,13 @@ if TYPE_CHECKING:
 OF_TABLE = ("metrics", "plot", "html", "csv", "json")  # flags of the table of all rows
 ELSEWHERE = "additional_experiments.py has that flag"
 OTHER_NAMES = {  # of flags in other programs: the flag that is meant, or why there is none
-    "output_dir": "--results",
-    "data_dir": "--results",
+    **dict.fromkeys(("output_dir", "data_dir"), "--results"),
     "figures": "--plot",
     "output": "--csv",
-    "row": "name two rows without a flag, such as 1 16",
-    "pair": "name two rows without a flag, such as 1 16",
+    **dict.fromkeys(("row", "pair"), "name two rows without a flag, such as 1 16"),
     "baseline": "name a baseline without a flag, such as 1 majority",
-} | dict.fromkeys(("demo", "device", "num_seeds", "overwrite", "seed", "weights"), ELSEWHERE)
+    **dict.fromkeys(("demo", "device", "num_seeds", "overwrite", "seed", "weights"), ELSEWHERE),
+}
 
 
 def build_parser() -> Parser:
@@ -88,11 +85,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def load_groups(folder: Path) -> "Groups":
-    """Return the groups of a folder's records, and print on stderr what is left out.
-
-    Raises:
-        ValueError: if there is none, or their test examples contradict each other.
-    """
+    """Return the groups of the records, or raise ValueError; print on stderr what is left out."""
     from experiments.comparison.groups import describe_excluded, group_runs
 
     runs, problems = read_runs(folder)
@@ -101,12 +94,10 @@ def load_groups(folder: Path) -> "Groups":
     groups = group_runs(runs)
     for words in describe_excluded(runs, groups):
         print(f"Left out: {words}", file=sys.stderr)
-    if groups:
-        return groups
-    raise ValueError(
-        f"no finished record of a row in {folder}: run additional_experiments.py first, or name "
-        "the folder with --results"
-    )
+    if not groups:
+        problem = f"no finished record of a row in {folder}: run additional_experiments.py first"
+        raise ValueError(f"{problem}, or name the folder with --results")
+    return groups
 
 
 def print_pair(arguments: argparse.Namespace) -> None:
@@ -128,8 +119,8 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     lines = notes.notes_on(groups, found)
     print("\n".join([tables.markdown(tables.summary_rows(found)), "", *lines]))
     if arguments.metrics:
-        of_all = tables.metrics_table(groups), tables.losses_table(found)
-        print("\n\n".join(["", *of_all]).rstrip())
+        of_all = "", tables.metrics_table(groups), tables.losses_table(found)
+        print("\n\n".join(of_all).rstrip())
     tables.write_summaries(found, arguments.csv, arguments.json)
     if arguments.plot:
         from experiments.comparison.figures import plot

@@ -1,14 +1,12 @@
 """The GPT of the book, and how to load the published weights into it.
 
-From leaf to root: `LayerNorm`, `GELU`, `FeedForward`, `MultiHeadAttention`, `TransformerBlock`,
-`GPTModel`; then `load_weights_into_gpt`. This is the reference implementation: it is written to be
-read, and the optimised one is compared with it.
+From leaf to root, then `load_weights_into_gpt`. This is the reference implementation: it is written
+to be read, and the optimised one is compared with it.
 
 Shapes: B examples, T tokens, C width (`emb_dim`), H heads of width D = C / H, V outputs.
 
-Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2);
-Raschka 2024, "Build a Large Language Model (From Scratch)", chapters 3 to 5, whose names of
-classes and parameters these are.
+Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2); Raschka
+2024, "Build a Large Language Model (From Scratch)", chapters 3 to 5, whose names these are.
 """
 
 import math
@@ -37,13 +35,10 @@ class LayerNorm(nn.Module):
 
 
 class GELU(nn.Module):
-    """The Gaussian error linear unit, in the tanh approximation that GPT-2 uses."""
+    """GPT-2's tanh approximation of the unit of Hendrycks & Gimpel 2016, arXiv 1606.08415."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x times (nearly) the normal distribution function at x.
-
-        Source: Hendrycks & Gimpel 2016, "Gaussian Error Linear Units", section 2.
-        """
+        """Return x times (nearly) the normal distribution function at x."""
         return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
@@ -72,12 +67,9 @@ class MultiHeadAttention(nn.Module):
     """Multi-head self-attention, causal unless `disable_causal_mask`.
 
     Args:
-        d_in: width of the input.
-        d_out: width of the output, a multiple of `num_heads`.
+        d_in, d_out: width of the input, and of the output, a multiple of `num_heads`.
         context_length: maximum number of tokens in a sequence.
         dropout: probability with which attention weights are dropped in training.
-        num_heads: number of heads that share the width.
-        qkv_bias: whether queries, keys and values have a bias.
         disable_causal_mask: let every token attend to every other, including padding.
 
     Raises:
@@ -148,9 +140,6 @@ class TransformerBlock(nn.Module):
         return x + self.drop_resid(self.ff(self.norm2(x)))
 
 
-# -------------------------------------------------------------------------------- model
-
-
 class GPTModel(nn.Module):
     """GPT-2: embeddings, a stack of blocks, a final norm, and a linear head.
 
@@ -193,8 +182,7 @@ def load_weights_into_gpt(gpt: GPTModel, params: dict[str, Any]) -> None:
     """Copy GPT-2's published weights into a GPT.
 
     The vocabulary's head gets the weights of the token embedding, which GPT-2 uses twice. A model
-    on the meta device, which has no memory yet, gets memory on the CPU here, so that weights that
-    are mapped from a file are in memory once.
+    on the meta device gets memory on the CPU here, so that mapped weights are in memory once.
 
     Args:
         gpt: the model; its device and data type do not change.

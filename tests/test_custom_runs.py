@@ -115,6 +115,7 @@ def test_truncated_texts_are_counted(run, questions):
     assert " truncated" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_the_published_splits_as_custom_data_have_the_published_trajectory(real_data_dir):
     paths = prepare_splits(real_data_dir)

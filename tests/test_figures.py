@@ -63,6 +63,11 @@ def test_points_are_at_the_values_of_the_runs(some_figures):
     seconds, accuracies = some_figures["time_and_accuracy"].axes[0].lines[0].get_data()
     assert list(seconds) == [4, 7, 19]
     assert list(accuracies) == pytest.approx([100 * n / 24 for n in (21, 23, 20)])
+    marks = {text.get_text() for text in some_figures["test_accuracy"].legends[0].get_texts()}
+    expected = {"first seed, 95 % interval", "other seeds", "published, 95 % interval"}
+    assert marks == expected
+    (calibration,) = some_figures["calibration"].axes[0].collections
+    assert calibration.get_offsets().tolist() == [[pytest.approx(0.9), pytest.approx(10 / 12)]]
     losses, _, train, validation = some_figures["curves"].axes[0].lines
     assert losses.get_xydata().tolist() == [[0, 2], [50, 1]]
     assert train.get_xydata().tolist() == [[10 / 8, 0.8]]  # batches of an epoch

@@ -164,7 +164,7 @@ def test_without_a_home_folder_no_note_is_written_to_the_working_folder(
     read, file, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "user_cache", lambda: Path("~/.cache"))
+    monkeypatch.setattr(files, "_user_cache", lambda: Path("~/.cache"))
     sha256_of(file)
     assert list(tmp_path.iterdir()) == [file]
 

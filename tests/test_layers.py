@@ -5,12 +5,12 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
-from designs import CONFIG, both_paths, classifier, datasets_of
+from designs import CONFIG, classifier, datasets_of
 from helpers import assert_equal, randomise
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from experiments.model.lora import LinearWithLoRA, LinearWithLoRAMerged
+from experiments.model.lora import LinearWithLoRA
 from experiments.shortcuts import layers as module
 from experiments.shortcuts.layers import MAX_PLAIN_ATTENTION, OptimizedBlock, apply_linear, attend
 from experiments.shortcuts.model import OptimizedClassifier
@@ -85,16 +85,6 @@ def test_an_input_without_gradient_costs_no_product():
     assert counts == [8, 6]
 
 
-def test_lora_is_merged_by_the_reference_implementation_only(monkeypatch):
-    merged, forward = [], LinearWithLoRAMerged.forward
-    monkeypatch.setattr(
-        LinearWithLoRAMerged, "forward", lambda self, x: merged.append(x) or forward(self, x)
-    )
-    for model, loaders in both_paths("lora_alternative"):
-        model(*next(iter(loaders.test))[:2])
-        assert len(merged) == 19  # six layers in each of three blocks, and the head
-
-
 @pytest.mark.parametrize("set_to_none", [True, False])
 def test_a_reused_gradient_is_the_plain_one_step_after_step(set_to_none):
     plain, short = (nn.Parameter(torch.randn(9, 4)) for _ in range(2))
@@ -118,6 +108,7 @@ def test_a_reused_gradient_is_the_plain_one_step_after_step(set_to_none):
 def test_only_products_are_in_bfloat16_and_results_are_close_to_those_in_float32(layers):
     plain, x = classifier(layers).trf_blocks[0], torch.randn(2, 7, CONFIG["emb_dim"])
     block, (y, gradient) = OptimizedBlock(plain, BF16), with_gradients(OptimizedBlock(plain), x)
+    assert (BF16 in {p.dtype for p in block.parameters()}) == (layers != "all")
     with Seen() as seen:
         rounded = block(x.requires_grad_())
     assert {x.dtype for x in seen.operands_of("mm", "addmm", "addmm_", "bmm")} == {BF16}

@@ -99,7 +99,9 @@ def test_a_gpu_holds_neither_the_process_nor_holes():
     assert gpu.activations < cpu.activations / 1.4
 
 
-def test_many_classes_need_memory_for_their_logits():
+def test_data_and_many_classes_need_memory():
+    examples = PUBLISHED._replace(num_bytes=GIB)
+    assert estimate(examples=examples).base == estimate().base + GIB
     few, many = (estimate(examples=Examples(120, 0, k)).activations for k in (2, 1000))
     assert many - few == 4 * FLOAT * 8 * 998
 

@@ -79,7 +79,8 @@ def test_training_starts_from_the_output_of_what_is_frozen(layers):
     prefix = [model.tok_emb, model.pos_emb, *model.trf_blocks[:first]] if first else []
     assert model.frozen_prefix == prefix + [model.final_norm] * model.is_pooled
     assert ((seconds > 0), is_reused) == (first > 0, False)
-    assert model.train() is model.eval() is model
+    assert model.eval() is model.train() is model
+    assert model.training
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,12 @@ def test_checkpointed_blocks_are_computed_again_in_the_backward_pass(layers, cou
 
 
 def test_the_gradient_of_an_embedding_is_reused_by_a_single_process_only(monkeypatch):
-    assert OptimizedClassifier(classifier("all")).gradient is not None
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert OptimizedClassifier(classifier("all")).gradient is None
+    for size, layers in (("1", "all"), ("1", "lora"), ("2", "all")):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+        monkeypatch.setenv("WORLD_SIZE", size)
+        model = OptimizedClassifier(classifier(layers))
+        model(datasets_of().train.tokens[:2], torch.tensor([2, 2])).sum().backward()
+        buffer = model.gradient and model.gradient.buffer
+        assert (model.tok_emb.weight.grad is None) == (layers == "lora")
+        assert (buffer is None) == ((size, layers) != ("1", "all"))
+        assert buffer is None or buffer is model.tok_emb.weight.grad

@@ -1,8 +1,6 @@
 """`config.json` of a checkpoint: its heads, and whether the book's GPT fits.
 
-The shapes of tensors show neither. Settings that change nothing at inference are ignored, such as
-dropout, token ids, or `reorder_and_upcast_attn`, and so are those that are not GPT-2's.
-
+Settings that change nothing at inference, such as dropout, and those not of GPT-2 are ignored.
 Source: `GPT2Config` of huggingface.co/docs/transformers/model_doc/gpt2, whose defaults apply to
 missing settings.
 """
@@ -31,12 +29,7 @@ _OTHER_NAMES = {  # of transformers, and of the book's dictionary
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
-
-    Raises:
-        ValueError: when the file contains something else.
-        OSError: when it cannot be read.
-    """
+    """Return the object in a JSON file; ValueError if it contains something else."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested too deeply
@@ -51,7 +44,6 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: when a setting has two values, or one that the book's GPT does not support.
-        OSError: when the file cannot be read.
     """
     config: dict[str, Any] = {}
     for given, value in read_json_object(path).items():

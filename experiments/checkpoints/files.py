@@ -1,7 +1,4 @@
-"""The `.safetensors` files of a checkpoint, and hints for other formats.
-
-A file of another format is never opened except to read its first bytes.
-"""
+"""The `.safetensors` files of a checkpoint; of other formats only the first bytes are read."""
 
 import re
 from pathlib import Path
@@ -32,9 +29,7 @@ _NO_MODEL = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state)\..
 def checkpoint_files(path: Path) -> list[Path]:
     """Return the files with a checkpoint's tensors, several if it is sharded.
 
-    Args:
-        path: of a `.safetensors` file, a folder as `save_pretrained` writes it, or an index, whose
-            name ends in `.index.json`.
+    The path is a `.safetensors` file, a folder as `save_pretrained` writes it, or an index.
 
     Raises:
         ValueError: when the path contains no checkpoint of this format, or a shard is missing.
@@ -47,12 +42,8 @@ def checkpoint_files(path: Path) -> list[Path]:
     return _files_of_index(path) if path.name.endswith(INDEX) else [path]
 
 
-def _names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_file())
-
-
 def _files_of_folder(folder: Path) -> list[Path]:
-    names = _names_in(folder)
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
     for name in filter(_ADAPTER_FILE.fullmatch, names):
         raise adapter_error(folder, name)
     for pattern in _PREFERRED:
@@ -72,7 +63,7 @@ def _files_of_index(index: Path) -> list[Path]:
     if not isinstance(shards, dict) or not shards:
         found = as_json(shards)
         raise ValueError(f"{index}: weight_map is {found}, expected the file of each tensor")
-    present = _names_in(index.parent)
+    present = [path.name for path in index.parent.iterdir() if path.is_file()]
     for name, shard in shards.items():
         if shard not in present:
             missing = f"{as_json(shard)}, with {as_json(name)}, is missing"
@@ -81,9 +72,6 @@ def _files_of_index(index: Path) -> list[Path]:
     if index.name.endswith(f".bin{INDEX}"):
         raise _pickle_error(paths)
     return paths
-
-
-# -------------------------------------------------------------------------------- other formats
 
 
 def format_error(path: Path, error: Exception) -> ValueError:
@@ -139,9 +127,8 @@ def _folder_error(folder: Path, names: list[str]) -> ValueError:
         pickles = ["pytorch_model.bin"]
     if len(pickles) == 1:
         return _pickle_error([folder / pickles[0]])
-    formats = _formats_of([suffix for name in names for suffix in Path(name).suffixes])
-    if pickles:
-        formats = ["PyTorch pickles: give the path of the model's"]
+    formats = ["PyTorch pickles: give the path of the model's"] if pickles else []
+    formats += _formats_of([suffix for name in names for suffix in Path(name).suffixes])
     if formats:
         return ValueError(f"{folder} contains no .safetensors file but {formats[0]}")
     if (folder / "snapshots").is_dir():

@@ -60,8 +60,8 @@ class Checkpoint:
 def checkpoint_sha256(path: str | Path, verify: bool = False) -> str:
     """Return one SHA-256 of a checkpoint's files and its number of heads.
 
-    For a single file with heads as wide as GPT-2's this is the SHA-256 of the file, so that a copy
-    of a published checkpoint is recognised. `verify` reads files even if they are unchanged.
+    For one file with heads as wide as GPT-2's it is the file's own, so that a copy of a published
+    checkpoint is recognised. `verify` reads files even if they are unchanged.
     """
     checkpoint = read_checkpoint(path)
     digests = [sha256_of(file, verify) for file in checkpoint.files]
@@ -105,8 +105,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 def _read_headers(files: list[Path]) -> tuple[dict[str, Stored], list[str]]:
     """Return the tensors by their names in the network, and the names of heads."""
-    tensors: dict[str, Stored] = {}
-    heads = []
+    tensors, heads = {}, []
     for full_name, stored in (pair for file in files for pair in _read_header(file).items()):
         name = _MODEL.sub("", _WRAPPER.sub("", full_name), count=1)
         if _ADAPTER.fullmatch(stored.name):
@@ -122,18 +121,13 @@ def _read_headers(files: list[Path]) -> tuple[dict[str, Stored], list[str]]:
 
 
 def _read_header(path: Path) -> dict[str, Stored]:
-    """Return the tensors of a file by all their names.
-
-    `safetensors.torch.save_model` stores a tensor that has two names, such as the token embedding
-    and the head, under one of them, and notes the other in the metadata.
-    """
     try:
         with safe_open(path, framework="np") as file:
-            slices = [(name, file.get_slice(name)) for name in file.keys()]  # noqa: SIM118
-            stored = {
-                name: Stored(path, name, tuple(part.get_shape()), part.get_dtype())
-                for name, part in slices
-            }
+            stored = {}
+            for name in file.keys():  # noqa: SIM118
+                part = file.get_slice(name)
+                stored[name] = Stored(path, name, tuple(part.get_shape()), part.get_dtype())
+            # `safetensors.torch.save_model` notes here the second name of a tensor that has two.
             metadata = (file.metadata() or {}).items()
             return {other: stored[name] for other, name in metadata if name in stored} | stored
     except SafetensorError as error:
@@ -161,15 +155,13 @@ def _sizes_of(tensors: dict[str, Stored], is_book: bool, path: Path) -> dict[str
 def _check_tensors(tensors: dict[str, Stored], expected: dict[str, Any], path: Path) -> None:
     for name in sorted(expected.keys() | tensors.keys()):
         shape = tensors[name].shape if name in tensors else "missing"
-        if shape != expected.get(name):
-            wanted = expected.get(name, "no tensor of that name")
+        if shape != (wanted := expected.get(name, "no tensor of that name")):
             raise ValueError(f"{path}: {name} is {shape}, expected {wanted}")
         if (dtype := tensors[name].dtype) not in _FLOATS:
             raise ValueError(f"{path}: {name} is {dtype}, expected {', '.join(_FLOATS)}")
 
 
 def _shapes_of(sizes: dict[str, Any], is_book: bool) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor of a network of these sizes."""
     C = sizes["n_embd"]
     block = {
         "ln_1": (C,), "attn.c_attn": (C, 3 * C), "attn.c_proj": (C, C),

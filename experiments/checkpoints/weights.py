@@ -1,7 +1,6 @@
 """The weights of a GPT-2 checkpoint, in the book's layout.
 
-settings, params = load_gpt2_checkpoint("model.safetensors")
-load_weights_into_gpt(model, params)
+load_weights_into_gpt(model, load_gpt2_checkpoint("model.safetensors")[1])
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +19,9 @@ from experiments.system.progress import progress
 def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, Any]]:
     """Return a GPT-2 checkpoint's settings and its weights in the book's layout.
 
-    The arrays are views of memory-mapped files: the system can free their memory. Arrays that are
-    computed (converted from half precision, or joined from separate queries, keys and values) take
-    memory for one block at a time.
-
-    Args:
-        path: of a `.safetensors` file, a folder, or the index of a sharded checkpoint. Heads and
-            causal masks are left out: the vocabulary's head has the token embedding's weights.
+    The arrays are views of memory-mapped files, or computed (from half precision, or separate
+    queries, keys and values), which takes memory for one block at a time. Heads and causal masks
+    are left out: the vocabulary's head has the token embedding's weights.
 
     Returns:
         The settings `n_vocab`, `n_ctx`, `n_embd`, `n_head` and `n_layer`, and the weights, such

@@ -14,20 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.comparison import statistics
 from experiments.comparison.groups import conditions_of, names_of_pair
-from experiments.comparison.statistics import (
-    LEVEL,
-    Crossed,
-    can_cross,
-    components_of,
-    cross,
-    detectable_difference,
-    examples_needed,
-    holm,
-    mcnemar,
-    seeds_needed,
-    units_of,
-)
 from experiments.runs.records import Run
 
 BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
@@ -39,7 +27,7 @@ class Difference(NamedTuple):
     """A mean over shared seeds and examples, second minus first."""
 
     mean: float
-    crossed: Crossed | None  # over other seeds and examples; None if there are too few
+    crossed: statistics.Crossed | None  # over other seeds and examples; None if there are too few
 
 
 class Power(NamedTuple):
@@ -73,7 +61,7 @@ class Evidence(NamedTuple):
     @property
     def verdict(self) -> str:
         """BETTER, WORSE, EQUIVALENT or INCONCLUSIVE, of the second group."""
-        if self.corrected_p_value is not None and self.corrected_p_value < LEVEL:
+        if self.corrected_p_value is not None and self.corrected_p_value < statistics.LEVEL:
             return BETTER if self.accuracy.mean > 0 else WORSE
         return EQUIVALENT if self.is_within_margin else INCONCLUSIVE
 
@@ -85,26 +73,23 @@ class Evidence(NamedTuple):
 
 
 def compare(pairs: Pairs, margin: float) -> Evidence:
-    """Return the comparison of two groups on their shared seeds and examples.
-
-    Args:
-        pairs: their runs of each shared seed, from `pair_up`.
-        margin: of accuracy, within which they are equivalent.
-    """
+    """Return the comparison of the groups that `pair_up` paired; the margin is of accuracy."""
     one, other = pairs[0]
     correct = _differences(pairs, "is_correct")  # (S, N)
-    known = _same_text(pairs)
+    tests = (run.test for pair in pairs for run in pair)
+    known = next((test["same_text"] for test in tests if "same_text" in test), None)  # (N,)
     clusters = known or range(correct.shape[1])
-    units = units_of(correct, clusters)
-    accuracy = Difference(float(correct.mean()), cross(units) if can_cross(units) else None)
+    units = statistics.units_of(correct, clusters)
+    crossed = statistics.cross(units) if statistics.can_cross(units) else None
     only_first, only_second = int((correct[0] < 0).sum()), int((correct[0] > 0).sum())
-    of_first_seed = mcnemar(only_first, only_second)
-    p_value = accuracy.crossed.p_value if accuracy.crossed else None
-    if len(pairs) == 1:
-        p_value = of_first_seed
+    of_first_seed = statistics.mcnemar(only_first, only_second)
+    of_many_seeds = crossed.p_value if crossed else None
+    p_value = of_first_seed if len(pairs) == 1 else of_many_seeds
+    network = other if one.weights is None else one  # a baseline has no weights
+    is_alike = conditions_of(one).allow(conditions_of(other))
     return Evidence(
         names=names_of_pair(one, other),
-        conditions=_shared_conditions(one, other),
+        conditions=", ".join(conditions_of(network).deviations) if is_alike else "",
         margin=margin,
         seeds=[(x if x.row else y).seed for x, y in pairs],
         examples=correct.shape[1],
@@ -112,7 +97,7 @@ def compare(pairs: Pairs, margin: float) -> Evidence:
         only_first=only_first,
         only_second=only_second,
         mcnemar=of_first_seed,
-        accuracy=accuracy,
+        accuracy=Difference(float(correct.mean()), crossed),
         log_loss=_difference_of_losses(pairs, "log_losses", clusters),
         brier_score=_difference_of_losses(pairs, "brier_scores", clusters),
         power=_power_of(units, correct.shape[1]),
@@ -125,7 +110,7 @@ def compare(pairs: Pairs, margin: float) -> Evidence:
 def correct_p_values(found: Sequence[Evidence]) -> list[Evidence]:
     """Return comparisons of several rows with p-values corrected over them by Holm's method."""
     tested = [evidence for evidence in found if evidence.p_value is not None]
-    corrected = iter(holm([evidence.p_value for evidence in tested]))
+    corrected = iter(statistics.holm([evidence.p_value for evidence in tested]))
     return [
         evidence
         if evidence.p_value is None
@@ -139,40 +124,22 @@ def _differences(pairs: Pairs, values: str) -> np.ndarray:
     return np.array([getattr(y, values).astype(float) - getattr(x, values) for x, y in pairs])
 
 
-def _same_text(pairs: Pairs) -> list[int] | None:
-    """Return (N,), equal for examples with the same text; None if no record has it."""
-    tests = (run.test for pair in pairs for run in pair)
-    return next((test["same_text"] for test in tests if "same_text" in test), None)
-
-
 def _difference_of_losses(pairs: Pairs, losses: str, clusters: Sequence[int]) -> Difference:
-    """Return the difference of losses, without an interval if none differs."""
     found = _differences(pairs, losses)
-    units = units_of(found, clusters)
-    crossed = cross(units) if can_cross(units) and found.any() else None
-    return Difference(float(found.mean()), crossed)
+    units = statistics.units_of(found, clusters)
+    is_known = found.any() and statistics.can_cross(units)
+    return Difference(float(found.mean()), statistics.cross(units) if is_known else None)
 
 
 def _power_of(units: np.ndarray, examples: int) -> Power | None:
-    """Return the power of (S, C) units of accuracy on so many examples, of which C are distinct.
-
-    None for two seeds or one distinct example, and if no example differs, because then the spread
-    of differences is not known.
-    """
+    """Return the power of (S, C) units of accuracy; None if their spread is not known."""
     S, C = units.shape
-    if not units.any() or C == 1 or not (S == 1 or can_cross(units)):
+    if not units.any() or C == 1 or not (S == 1 or statistics.can_cross(units)):
         return None
-    components, mean = components_of(units), float(units.mean())
-    distinct = examples_needed(components, mean, S)
+    components, mean = statistics.components_of(units), float(units.mean())
+    distinct = statistics.examples_needed(components, mean, S)
     return Power(
-        detectable=detectable_difference(components, S, C),
-        seeds=seeds_needed(components, mean, C) if S > 1 else None,
+        detectable=statistics.detectable_difference(components, S, C),
+        seeds=statistics.seeds_needed(components, mean, C) if S > 1 else None,
         examples=None if distinct is None else math.ceil(distinct * examples / C),
     )
-
-
-def _shared_conditions(one: Run, other: Run) -> str:
-    """Return how two runs differ from published ones in the same way; a baseline in either."""
-    network = other if one.weights is None else one
-    is_alike = conditions_of(one).allow(conditions_of(other))
-    return ", ".join(conditions_of(network).deviations) if is_alike else ""

@@ -10,7 +10,7 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle, zip_longest
 from pathlib import Path
 
@@ -62,14 +62,13 @@ def draw_all(groups: Groups, summaries: Sequence[Summary]) -> dict[str, Figure]:
         for name, group in groups.items()
     }
     memory = {name: float(np.median(of_seeds)) for name, of_seeds in peaks.items() if of_seeds}
-    figures = {
-        "test_accuracy": _draw_accuracies(groups, summaries, heading),
-        "time_and_accuracy": draw_costs(groups, summaries, seconds, "training time, s", heading),
-    }
-    if memory:
-        figures["memory_and_accuracy"] = draw_costs(
-            groups, summaries, memory, "peak memory, MiB", heading
-        )
+    figures = {"test_accuracy": _draw_accuracies(groups, summaries, heading)}
+    for name, costs, label in (
+        ("time_and_accuracy", seconds, "training time, s"),
+        ("memory_and_accuracy", memory, "peak memory, MiB"),
+    ):
+        if costs:
+            figures[name] = _draw_costs(groups, summaries, costs, label, heading)
     figures["calibration"] = _draw_calibration(groups, heading)
     if any(group[0].losses for group in groups.values()):
         figures["curves"] = _draw_curves(groups, heading)
@@ -79,8 +78,8 @@ def draw_all(groups: Groups, summaries: Sequence[Summary]) -> dict[str, Figure]:
 def as_svg(figure: Figure, name: str) -> str:
     """Return a figure as an element of a page, in the page's own colour of text.
 
-    The same figure always has the same text. Words are drawn as shapes, so that they need no font.
-    The name, a prefix of all identifiers, must be unique in the page.
+    Words are drawn as shapes, so that they need no font. The name, a prefix of all identifiers,
+    must be unique in the page.
     """
     picture = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
@@ -93,11 +92,7 @@ def as_svg(figure: Figure, name: str) -> str:
     return text.replace("<svg ", '<svg fill="currentColor" ')
 
 
-# ------------------------------------------------------------------------- all groups in one panel
-
-
 def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str) -> Figure:
-    """Return a chart of test accuracies with intervals, next to the published ones."""
     labels = [_wrapped(s.name, LABEL) for s in summaries]
     step = 0.3 + 0.14 * max(label.count("\n") for label in labels)  # inches
     height = 1.3 + step * len(summaries) + 0.17 * heading.count("\n")
@@ -112,39 +107,30 @@ def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str)
         )  # fmt: skip
         others = [100 * float(run.is_correct.mean()) for run in groups[s.name][1:]]
         if others:
-            axes.plot(
-                others, [i] * len(others), "|", color="black", markersize=9, label="other seeds"
-            )
-        if s.published_percent is not None:
-            count = published_count(s.published_percent, SIZES["test"])
-            low, high = wilson_interval(count, SIZES["test"])
-            x = s.published_percent
+            style = {"color": "black", "markersize": 9, "label": "other seeds"}
+            axes.plot(others, [i] * len(others), "|", **style)
+        if (x := s.published_percent) is not None:
+            low, high = wilson_interval(published_count(x, SIZES["test"]), SIZES["test"])
             axes.errorbar(
                 x, i + 0.28, xerr=[[x - 100 * low], [100 * high - x]], fmt="D", color="0.5",
                 markerfacecolor="white", markersize=5, capsize=2,
                 label="published, 95 % interval",
             )  # fmt: skip
     axes.set_yticks(range(len(summaries)), labels, fontsize=8)
-    axes.set_ylim(len(summaries) - 0.3, -0.7)  # the first at the top
+    axes.set(ylim=(len(summaries) - 0.3, -0.7), xlabel="test accuracy, %")  # the first at the top
     axes.set_xlim(right=100.5)
-    axes.set_xlabel("test accuracy, %")
     axes.grid(axis="x", color="0.5", alpha=0.25)
     _add_legend(figure, axes, "lower center", 3, heading)
     return figure
 
 
-def draw_costs(
-    groups: Groups, summaries: Sequence[Summary], costs: Mapping[str, float], cost: str,
-    heading: str,
-) -> Figure:  # fmt: skip
-    """Return a chart of a cost (above 0, by group) and test accuracy, each point with its name.
-
-    Published models, baselines, and each substitute have a mark of their own.
-    """
+def _draw_costs(
+    groups: Groups, summaries: Sequence[Summary], costs: dict[str, float], cost: str, heading: str
+) -> Figure:
+    """Return a chart of a cost (above 0) and test accuracy, each family with its own mark."""
     families: dict[str, list[Summary]] = {}
-    for s in summaries:
-        if s.name in costs:
-            families.setdefault(_family_of(groups[s.name][0]), []).append(s)
+    for s in (s for s in summaries if s.name in costs):
+        families.setdefault(_family_of(groups[s.name][0]), []).append(s)
     height = 4.5 + 0.05 * len(costs) + 0.17 * (len(families) + heading.count("\n"))
     figure = Figure(figsize=(7, height), layout="constrained")
     axes, points = figure.subplots(), []
@@ -155,8 +141,8 @@ def draw_costs(
         points += zip(found, names, strict=True)
     _set_log_scale(axes, list(costs.values()))
     axes.margins(0.12)
-    axes.set_xlabel(f"{cost} (median over seeds, logarithmic)")
-    axes.set_ylabel("test accuracy, % (mean over seeds)")
+    across = f"{cost} (median over seeds, logarithmic)"
+    axes.set(xlabel=across, ylabel="test accuracy, % (mean over seeds)")
     axes.grid(color="0.5", alpha=0.25)
     _add_legend(figure, axes, "lower center", 2, heading)
     _place_names(axes, points)
@@ -164,18 +150,12 @@ def draw_costs(
 
 
 def _family_of(run: Run) -> str:
-    """Return what a run has in common with those that it can be compared with."""
     conditions = conditions_of(run)
-    if conditions.weights is None:
-        return "baselines"
-    return ", ".join([*([] if conditions.substitute else [PUBLISHED]), *conditions.deviations])
-
-
-# ------------------------------------------------------------------------------- a panel per group
+    family = [*([] if conditions.substitute else [PUBLISHED]), *conditions.deviations]
+    return "baselines" if conditions.weights is None else ", ".join(family)
 
 
 def _draw_curves(groups: Groups, heading: str) -> Figure:
-    """Return a figure of losses and accuracies during training, of each group's first seed."""
     shown = {name: group[0] for name, group in groups.items() if group[0].losses}
     figure, panels = _make_panels(list(shown), (3.2, 2.4))
     top = max(1.05, *(max(row[1:]) for run in shown.values() for row in run.losses))
@@ -195,7 +175,6 @@ def _draw_curves(groups: Groups, heading: str) -> Figure:
 
 
 def _draw_calibration(groups: Groups, heading: str) -> Figure:
-    """Return a figure of accuracy by the confidence of the predicted class."""
     figure, panels = _make_panels(list(groups), (2.6, 2.6))
     for group, panel in zip(groups.values(), panels, strict=True):
         bins = [b for b in group[0].metrics.bins if b.count]
@@ -204,8 +183,7 @@ def _draw_calibration(groups: Groups, heading: str) -> Figure:
             [b.confidence for b in bins], [b.accuracy for b in bins],
             s=[10 + 2 * b.count**0.5 for b in bins], color="black", label="examples of a bin",
         )  # fmt: skip
-        panel.set_xlim(0, 1.05)
-        panel.set_ylim(-0.05, 1.05)
+        panel.set(xlim=(0, 1.05), ylim=(-0.05, 1.05))
     return _finish(figure, "confidence of the predicted class", "accuracy", heading)
 
 
@@ -218,10 +196,8 @@ def _make_panels(names: Sequence[str], size: tuple[float, float]) -> tuple[Figur
     width = max(size[0] * columns, 5.2)  # for the legend
     figure = Figure(figsize=(width, height * lines + 0.7), layout="constrained")
     panels = list(figure.subplots(lines, columns, sharey=True, squeeze=False).flat)
-    for title, panel in zip_longest(titles, panels):
-        if title is None:
-            panel.set_visible(False)
-            continue
+    for title, panel in zip_longest(titles, panels, fillvalue=""):
+        panel.set_visible(bool(title))  # the last line can have fewer
         panel.set_title(title, fontsize=8)
         panel.tick_params(labelsize=7)
         panel.locator_params("x", nbins=5)
@@ -236,17 +212,12 @@ def _finish(figure: Figure, across: str, up: str, heading: str) -> Figure:
     return figure
 
 
-# -------------------------------------------------------------------------------------------- words
-
-
 def _wrapped(name: str, width: int) -> str:
-    """Return a group's name with its row in the first line, and no line too wide."""
-    parts = name.split(", ", 1)
+    parts = name.split(", ", 1)  # the row has the first line
     return "\n".join(line for part in parts for line in textwrap.wrap(part, width))
 
 
 def _add_legend(figure: Figure, axes: Axes, where: str, columns: int, heading: str) -> None:
-    """Add a legend outside of some axes, with each label once and a heading."""
     handles, labels = axes.get_legend_handles_labels()
     by_label = dict(zip(labels, handles, strict=True))
     words = [textwrap.fill(label, ENTRY) for label in by_label]
@@ -270,11 +241,10 @@ def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
 def _place_names(axes: Axes, points: Sequence[tuple[tuple[float, float], str]]) -> None:
     """Write the name of each point next to it, where it covers no other name and no point.
 
-    The points are in the units of the axes, whose limits are final. The layout of the figure is
-    computed first, and fixed. A name that is far from its point has a line to it.
+    The limits of the axes are final. A name that is far from its point has a line to it.
     """
     figure = axes.figure
-    figure.draw_without_rendering()
+    figure.draw_without_rendering()  # computes the layout, which is then fixed
     figure.set_layout_engine("none")
     scale = figure.dpi / POINTS  # pixels in a point
     marks = [axes.transData.transform(point) for point, _ in points]
@@ -294,10 +264,9 @@ def _place_names(axes: Axes, points: Sequence[tuple[tuple[float, float], str]]) 
 def _free_places(
     mark: Sequence[float], size: Bbox, taken: Sequence[Bbox], inside: Bbox, step: float
 ) -> Iterator[tuple[int, Bbox]]:
-    """Yield the free places of a name around its point, the nearest first, with their rings.
+    """Yield the free places of a name around its mark, the nearest first, with their rings.
 
-    All lengths are in pixels: the position of the point, the size of the name, the places taken by
-    other names and points, the place that must contain the name, and the step between two rings.
+    All lengths are in pixels; `step` is between two rings.
     """
     for ring in range(1, math.ceil(math.hypot(*inside.size) / step)):
         for i in range(DIRECTIONS):

@@ -64,36 +64,29 @@ def conditions_of(run: Run) -> Conditions:
     return Conditions(weights, run.data, run.precision)
 
 
-def group_name(run: Run) -> str:
-    """Return the name of a run's group: its row, and what differs from the published run."""
+def _group_name(run: Run) -> str:
     return ", ".join([run.name, *conditions_of(run).deviations])
 
 
 def group_runs(runs: Sequence[Run]) -> Groups:
-    """Return the finished runs of rows and baselines by group, in order of their seeds.
+    """Return the newest finished run of each row or baseline and seed, by group and seed.
 
-    Of several runs of a group with the same seed, made by other versions or on other machines, the
-    newest is taken. A checkpoint that was renamed has its last name.
-
-    Raises:
-        ValueError: if runs with the same data have different test examples.
+    A checkpoint that was renamed has its last name. Raises ValueError if runs with the same data
+    have different test examples.
     """
-    named = sorted((run for run in runs if _has_design(run)), key=lambda run: run.date)
+    finished = [run for run in runs if run.status == FINISHED and run.name != "run"]
+    named = sorted(finished, key=lambda run: run.date)
     models = {run.weights: run.model for run in named if _is_checkpoint(run)}
     newest: dict[tuple[str, int], Run] = {}
     for run in named:
         renamed = replace(run, model=models[run.weights]) if _is_checkpoint(run) else run
-        newest[group_name(renamed), run.seed] = renamed
-    taken = sorted(newest.values(), key=_sort_key)
-    _check_test_examples(taken)
+        newest[_group_name(renamed), run.seed] = renamed
     groups: Groups = {}
-    for run in taken:
-        groups.setdefault(group_name(run), []).append(run)
+    first: dict[str, Run] = {}  # by data
+    for run in sorted(newest.values(), key=_sort_key):
+        _check_test_examples(first.setdefault(run.data, run), run)
+        groups.setdefault(_group_name(run), []).append(run)
     return groups
-
-
-def _has_design(run: Run) -> bool:
-    return run.status == FINISHED and run.name != "run"
 
 
 def _is_checkpoint(run: Run) -> bool:
@@ -101,23 +94,19 @@ def _is_checkpoint(run: Run) -> bool:
 
 
 def _sort_key(run: Run) -> tuple[Any, ...]:
-    """Return a key for this order: published models, their substitutes, baselines."""
     conditions = conditions_of(run)
     family = conditions.substitute or "", conditions.deviations
-    return run.row is None, *family, run.name, run.seed
+    return run.row is None, *family, run.name, run.seed  # published, substitutes, baselines
 
 
-def _check_test_examples(runs: Sequence[Run]) -> None:
-    first: dict[str, Run] = {}
-    for run in runs:
-        one = first.setdefault(run.data, run)
-        if not have_same_test_examples(one, run):
-            files = [record_path(Path(), vars(r)) for r in (one, run)]
-            raise ValueError(
-                f"{files[0]} and {files[1]} have the same data, but different test examples "
-                f"({len(one.labels)} and {len(run.labels)}) or another order: remove the wrong "
-                "one from the folder"
-            )
+def _check_test_examples(one: Run, other: Run) -> None:
+    if not have_same_test_examples(one, other):
+        files = [record_path(Path(), vars(run)) for run in (one, other)]
+        raise ValueError(
+            f"{files[0]} and {files[1]} have the same data, but different test examples "
+            f"({len(one.labels)} and {len(other.labels)}) or another order: remove the wrong one "
+            "from the folder"
+        )
 
 
 def have_same_test_examples(one: Run, other: Run) -> bool:
@@ -128,18 +117,19 @@ def have_same_test_examples(one: Run, other: Run) -> bool:
 
 def substitutes_of(groups: Groups) -> list[str]:
     """Return the substitutes for the published models, without duplicates."""
-    found = [conditions_of(group[0]).substitute for group in groups.values()]
-    return [name for name in dict.fromkeys(found) if name]
+    found = dict.fromkeys(conditions_of(group[0]).substitute for group in groups.values())
+    return [name for name in found if name]
 
 
 def describe_excluded(runs: Sequence[Run], groups: Groups) -> list[str]:
     """Return how many valid records are in no group, and why."""
-    finished = sum(run.status == FINISHED for run in runs)
-    named = sum(map(_has_design, runs))
+    finished = [run for run in runs if run.status == FINISHED]
+    unnamed = sum(run.name == "run" for run in finished)
+    grouped = sum(map(len, groups.values()))
     counts = {
-        "of a failed run": len(runs) - finished,
-        "of a run whose flags match no row": finished - named,
-        "with a newer one of the same run and seed": named - sum(map(len, groups.values())),
+        "of a failed run": len(runs) - len(finished),
+        "of a run whose flags match no row": unnamed,
+        "with a newer one of the same run and seed": len(finished) - unnamed - grouped,
     }
     return [f"{n} record{'s' if n > 1 else ''} {why}" for why, n in counts.items() if n]
 
@@ -161,30 +151,21 @@ def names_of_pair(one: Run, other: Run) -> tuple[str, str]:
     """Return the names of two groups: their rows alone, if nothing else distinguishes them."""
     if conditions_of(one).allow(conditions_of(other)):
         return one.name, other.name
-    return group_name(one), group_name(other)
+    return _group_name(one), _group_name(other)
 
 
 def bases_of(groups: Groups, run: Run) -> list[list[Run]]:
-    """Return the groups of row 1 that a run can be compared with; none for a run of row 1.
-
-    There can be several for a baseline.
-    """
+    """Return the groups of row 1 to compare a run with: several at most for a baseline."""
     conditions = conditions_of(run)
-    return [
-        group
-        for group in groups.values()
-        if group[0].row == BASE != run.row and conditions_of(group[0]).allow(conditions)
-    ]
+    rows_1 = [group for group in groups.values() if group[0].row == BASE != run.row]
+    return [group for group in rows_1 if conditions_of(group[0]).allow(conditions)]
 
 
 def find_pair(groups: Groups, words: Sequence[str]) -> tuple[list[Run], list[Run]]:
-    """Return the two groups that words of the command line mean.
+    """Return the two groups that words of the command line mean; raise ValueError if unclear.
 
     The number of a row, or the name of a baseline, means the group that can be compared with the
     other one. The name of a group means that group; two of these are compared in any case.
-
-    Raises:
-        ValueError: if there are no such groups, or several, or their conditions differ.
     """
     found = [_find_names(groups, word) for word in words]
     if found[0] == found[1] and len(found[0]) == 1:
@@ -198,9 +179,10 @@ def find_pair(groups: Groups, words: Sequence[str]) -> tuple[list[Run], list[Run
     ]
     if len(pairs) == 1:
         return groups[pairs[0][0]], groups[pairs[0][1]]
-    one, other = pairs[0] if pairs else (found[0][0], found[1][-1])
+    one, other = found[0][0], found[1][-1]
     problem = "differ in weights, data or precision; to compare two nevertheless,"
-    problem = "can mean several groups:" if pairs else problem
+    if pairs:
+        (one, other), problem = pairs[0], "can mean several groups:"
     names = "; ".join(dict.fromkeys([*found[0], *found[1]]))
     raise ValueError(
         f"{words[0]} and {words[1]} {problem} name both in full, such as compare_experiments.py "

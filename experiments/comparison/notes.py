@@ -30,14 +30,19 @@ def notes_on(groups: Groups, summaries: Sequence[Summary]) -> list[str]:
         "text is also that of a training example. Training: with the activations computed before "
         "it, without the final accuracies."
     )
-    return [
-        *notes,
-        *_notes_on_sizes(runs),
-        *_notes_on_tests(groups),
-        *_notes_on_texts(summaries),
-        *_notes_on_devices(runs),
-        *compare_over_splits(groups, summaries),
-    ]
+    notes += [*_notes_on_sizes(runs), *_notes_on_tests(groups)]
+    if silent := [s.name for s in summaries if s.evidence and s.evidence.distinct is None]:
+        notes.append(
+            "These records do not store which test examples have the same text, so that each "
+            f"counts as distinct: {'; '.join(silent)}."
+        )
+    devices = sorted({run.environment["device_type"] for run in runs if run.row})
+    if len(devices) > 1:
+        notes.append(
+            f"The runs were computed on {' and '.join(devices)}, which round differently; their "
+            "times cannot be compared."
+        )
+    return notes + compare_over_splits(groups, summaries)
 
 
 def _notes_on_sizes(runs: Sequence[Run]) -> list[str]:
@@ -51,7 +56,6 @@ def _notes_on_sizes(runs: Sequence[Run]) -> list[str]:
 
 
 def _notes_on_tests(groups: Groups) -> list[str]:
-    """Return what the groups are compared with, and which are compared with nothing, and why."""
     if all(group[0].row != BASE for group in groups.values()):
         return [f"There is no record of row {BASE}, so that nothing is compared with it."]
     without: dict[str, list[str]] = {}
@@ -67,24 +71,4 @@ def _notes_on_tests(groups: Groups) -> list[str]:
         "one seed, p is that of McNemar's exact test. Only one correct: at the first shared seed. "
         "Holm: corrected over the rows of the table. Detectable and needed: with a power of 80 %.",
         *(f"Not compared ({why}): {'; '.join(names)}." for why, names in without.items()),
-    ]
-
-
-def _notes_on_texts(summaries: Sequence[Summary]) -> list[str]:
-    silent = [s.name for s in summaries if s.evidence and s.evidence.distinct is None]
-    if not silent:
-        return []
-    return [
-        "These records do not store which test examples have the same text, so that each counts as "
-        f"distinct: {'; '.join(silent)}."
-    ]
-
-
-def _notes_on_devices(runs: Sequence[Run]) -> list[str]:
-    devices = sorted({run.environment["device_type"] for run in runs if run.row})
-    if len(devices) < 2:
-        return []
-    return [
-        f"The runs were computed on {' and '.join(devices)}, which round differently; their times "
-        "cannot be compared."
     ]

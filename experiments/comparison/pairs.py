@@ -50,20 +50,16 @@ def describe_pair(
 ) -> str:
     """Return two groups compared: the question, the tests, and the examples that differ.
 
-    The margin is that of accuracy within which they are equivalent.
-
-    Raises:
-        ValueError: if the two share no seed, or have different test examples.
+    The margin is of accuracy. Raises ValueError if the two share no seed, or no test examples.
     """
     names = names_of_pair(first[0], second[0])
+    both = " and ".join(names)
     if not (pairs := pair_up(first, second)):
-        raise ValueError(
-            f"{names[0]} and {names[1]} share no seed: run one of them with the other's"
-        )
+        raise ValueError(f"{both} share no seed: run one of them with the other's")
     one, other = pairs[0]
     if not have_same_test_examples(one, other):
         raise ValueError(
-            f"{names[0]} and {names[1]} were tested on different examples ({len(one.labels)} and "
+            f"{both} were tested on different examples ({len(one.labels)} and "
             f"{len(other.labels)}): a pair needs the same examples in the same order"
         )
     evidence = compare(pairs, margin)
@@ -108,7 +104,6 @@ def _describe(run: Run) -> str:
 
 
 def _warnings_of(first: list[Run], second: list[Run]) -> list[str]:
-    """Return how two groups differ in addition to their rows."""
     one, other = conditions_of(first[0]), conditions_of(second[0])
     found = []
     if not one.allow(other):
@@ -121,16 +116,14 @@ def _warnings_of(first: list[Run], second: list[Run]) -> list[str]:
 
 
 def _describe_differences(evidence: Evidence) -> list[str]:
-    """Return the differences in accuracy and losses, and the components of their variance."""
     first, second = evidence.names
     count = len(evidence.seeds)
-    lines = [f"{second} minus {first}, mean over {count} seed{'s' if count > 1 else ''}:"]
-    for word, difference, scale in (
-        ("test accuracy, points", evidence.accuracy, 100),
-        ("log loss", evidence.log_loss, 1),
-        ("Brier score", evidence.brier_score, 1),
-    ):
-        lines.append(f"  {word:21} {with_interval(difference, scale)}")
+    lines = [
+        f"{second} minus {first}, mean over {count} seed{'s' if count > 1 else ''}:",
+        f"  test accuracy, points {with_interval(evidence.accuracy, 100)}",
+        f"  log loss              {with_interval(evidence.log_loss, 1)}",
+        f"  Brier score           {with_interval(evidence.brier_score, 1)}",
+    ]
     if crossed := evidence.accuracy.crossed:
         parts = crossed.components.parts(count, evidence.distinct or evidence.examples)
         words = zip(("seeds", "examples", "both together"), parts, strict=True)
@@ -154,7 +147,7 @@ class Example(NamedTuple):
 def differing_examples(one: Run, other: Run, texts: Sequence[str] | None) -> list[Example]:
     """Return the test examples that just one of two runs classifies correctly."""
     names, found = one.classes, []
-    for i in map(int, np.flatnonzero(one.is_correct != other.is_correct)):
+    for i in np.flatnonzero(one.is_correct != other.is_correct).tolist():
         label = one.test["labels"][i]
         shown = 1 if len(names) == 2 else label
         p, q = (run.test["probabilities"][i][shown] for run in (one, other))
@@ -164,7 +157,6 @@ def differing_examples(one: Run, other: Run, texts: Sequence[str] | None) -> lis
 
 
 def _list_examples(one: Run, other: Run, texts: Sequence[str] | None) -> list[str]:
-    """Return one line per example; whitespace of a text is one blank there."""
     width = max(map(len, one.classes))
     return [
         f"  {e.number:3} {e.label:{width}} P({e.shown}) {e.first:.3f} and {e.second:.3f}"

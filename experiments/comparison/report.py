@@ -10,7 +10,7 @@ import base64
 import hashlib
 import shlex
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +57,7 @@ def write_report(
     texts: Texts,
     flags: Sequence[str],
 ) -> None:
-    """Write the report as one page of HTML, whole or not at all.
-
-    Args:
-        path: of the page.
-        groups: by name.
-        summaries: of the groups.
-        notes: on the table.
-        texts: of the test examples, as far as they are available.
-        flags: of the command line that asks for the page.
-    """
+    """Write the report as one page of HTML; `flags` are those of the command that asks for it."""
     sentences = {s.sentence for s in summaries}
     figures = draw_all(groups, summaries)
     contents = {
@@ -96,16 +87,14 @@ def _render(contents: dict[str, Any]) -> str:
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    style, script = (
-        Markup((FOLDER / f"report.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js")
-    )
+    files = (FOLDER / "report.css", FOLDER / "report.js")
+    style, script = (Markup(file.read_text(encoding="utf-8")) for file in files)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("report.html.jinja")
     return page.render(contents, style=style, script=script, script_sha256=digest)
 
 
 def _answer(groups: Groups, summary: Summary, texts: Texts) -> dict[str, Any]:
-    """Return the comparison of a group with row 1, and the examples on which they differ."""
     group = groups[summary.name]
     (base,) = bases_of(groups, group[0])
     one, other = pair_up(base, group)[0]
@@ -117,14 +106,8 @@ def _answer(groups: Groups, summary: Summary, texts: Texts) -> dict[str, Any]:
     }
 
 
-# -------------------------------------------------------------------------- how the runs were made
-
-
 def commands_of(group: Sequence[Run]) -> list[str]:
-    """Return commands that repeat a group's runs: one for consecutive seeds.
-
-    FILE is a placeholder for the file of custom data, if an earlier record does not name it.
-    """
+    """Return commands that repeat a group's runs: one for consecutive seeds."""
     run, defaults = group[0], default_values()
     if run.row is None:
         flags = ["--baseline", run.name.removeprefix("baseline ")]
@@ -132,22 +115,20 @@ def commands_of(group: Sequence[Run]) -> list[str]:
         flags = ["--row", str(run.row), *_flags_of(run.settings, defaults | ROWS[run.row].changes)]
         flags += [] if run.environment.get("shortcuts", True) else ["--no_shortcuts"]
     if run.data != DATA_SHA256:
-        split = run.split or {}
+        split = run.split or {}  # earlier records do not name the file
         unnamed = {"data": "FILE", "split_seed": split.get("seed", defaults["split_seed"])}
         values = split.get("custom", unnamed)
         flags += split.get("flags") or _flags_of(values, defaults)
-    seeds = enumerate(sorted(run.seed for run in group))
-    commands = []
+    seeds, commands = enumerate(sorted(run.seed for run in group)), []
     for _, consecutive in groupby(seeds, lambda pair: pair[1] - pair[0]):
         of_these = [seed for _, seed in consecutive]
         values = {"seed": of_these[0], "num_seeds": len(of_these)}
-        words = ["python", "additional_experiments.py", *flags, *_flags_of(values, defaults)]
-        commands.append(shlex.join(words))
+        words = [*flags, *_flags_of(values, defaults)]
+        commands.append(shlex.join(["python", "additional_experiments.py", *words]))
     return commands
 
 
 def _flags_of(values: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
-    """Return the words that set flags to values, except for those that have a default value."""
     flags = []
     for name, value in values.items():
         if name in defaults and value != defaults[name]:
@@ -159,8 +140,7 @@ def _flags_of(values: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
 def environments_of(groups: Groups) -> dict[str, list[str]]:
     """Return the different values of each field of the runs' environments."""
     found: dict[str, dict[str, None]] = {}
-    for group in groups.values():
-        for run in group:
-            for name, value in run.environment.items():
-                found.setdefault(name.replace("_", " "), {})[str(value)] = None
+    for run in chain.from_iterable(groups.values()):
+        for name, value in run.environment.items():
+            found.setdefault(name.replace("_", " "), {})[str(value)] = None
     return {name: list(values) for name, values in found.items()}

@@ -8,13 +8,8 @@ FIXED = "All results are conditional on this train/test split."  # printed once
 
 def sentence(evidence: Evidence) -> str:
     """Return the result for the second of two groups, compared with the first."""
-    seeds = len(evidence.seeds)
-    if seeds == 1:
-        text = _of_one_seed(evidence)
-    elif evidence.accuracy.crossed is None:
-        text = _of_too_few(evidence)
-    else:
-        text = _of_many_seeds(evidence)
+    describe = _of_many_seeds if evidence.accuracy.crossed else _of_too_few
+    text = _of_one_seed(evidence) if len(evidence.seeds) == 1 else describe(evidence)
     return f"{text[0].upper()}{text[1:]}"
 
 
@@ -65,15 +60,13 @@ def _of_many_seeds(evidence: Evidence) -> str:
 
 
 def _describe_power(evidence: Evidence) -> str:
-    """Return what such runs can detect, and what would detect the observed difference."""
     if not (power := evidence.power):
         return ""
+    observed = "; the observed one is too small for any number of seeds or examples alone"
+    if needed := numbers_needed(power):
+        observed = f"; the observed one takes about {' or '.join(needed)} in total"
     text = f" Such runs detect a difference of {_points(power.detectable)} with a power of 80 %"
-    if not evidence.accuracy.mean:
-        return f"{text}."
-    if not (needed := numbers_needed(power)):
-        return f"{text}; the observed one is too small for any number of seeds or examples alone."
-    return f"{text}; the observed one takes about {' or '.join(needed)} in total."
+    return f"{text}{observed if evidence.accuracy.mean else ''}."
 
 
 def numbers_needed(power: Power) -> list[str]:
@@ -89,10 +82,8 @@ def _examples_of(evidence: Evidence) -> str:
 
 
 def _p_value_of(evidence: Evidence) -> str:
-    p_value = f"{evidence.p_value:.3g}"
-    if evidence.compared == 1:
-        return p_value
-    return f"{p_value} ({evidence.corrected_p_value:.3g} by Holm over {evidence.compared} rows)"
+    corrected = f" ({evidence.corrected_p_value:.3g} by Holm over {evidence.compared} rows)"
+    return f"{evidence.p_value:.3g}{corrected if evidence.compared > 1 else ''}"
 
 
 def _points(share: float) -> str:

@@ -1,16 +1,12 @@
 """Statistics of paired classifiers; knows no rows and no records.
 
-    mcnemar(only_first, only_second)                  # p-value of the examples of one seed
-    crossed = cross(units_of(differences, clusters))  # (S, N), of several seeds
-    crossed.interval, crossed.p_value
+    cross(units_of(differences, clusters)).interval  # (S, N), of several seeds
 
-Two designs are trained with the same S seeds and tested on the same N examples. Their difference
-would be another one with other seeds and other examples. Three things follow from the (S, N)
-differences, one for each seed and example:
+Two designs are trained with the same S seeds and tested on the same N examples. Three things follow
+from their (S, N) differences, one for each seed and example:
 
 1. *Components of variance* of a balanced two-way layout: seeds, examples, and the rest, which is
-   their interaction. A mean over S seeds and C examples has the variance
-   seeds / S + examples / C + rest / (S C), with Satterthwaite's degrees of freedom.
+   their interaction. A mean has the variance seeds / S + examples / N + rest / (S N).
 2. *A paired multi-bootstrap*: seeds and examples are resampled together, the same for both designs.
    A plain one counts the rest three times, once with each margin (Owen 2007, Ann. Appl. Stat. 1);
    so each part is scaled to its own variance first.
@@ -74,8 +70,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def pairing_limits(first: int, second: int, total: int) -> Interval:
     """Return the smallest and largest p-value that two counts of correct examples allow.
 
-    Counts do not say which examples were misclassified. The errors overlap most where all errors of
-    the better one are errors of the worse one too, and least where they avoid each other.
+    The first is that of errors which overlap as much as they can, the second as little.
     """
     more, fewer = max(first, second), min(first, second)
     difference, most = more - fewer, min(total - more, fewer)
@@ -103,8 +98,8 @@ class Components(NamedTuple):
     def degrees(self, seeds: int, examples: int) -> float:
         """Return Satterthwaite's degrees of freedom of that error.
 
-        Its square is made of mean squares: those of seeds and of examples, less that of the rest.
-        Where a component is 0, its mean square is that of the rest, and the two cancel.
+        Its square is made of mean squares: those of seeds and of examples, less that of the rest,
+        which cancels that of a component of 0.
         """
         squares = []  # mean squares and their degrees of freedom
         if self.seeds:
@@ -112,21 +107,17 @@ class Components(NamedTuple):
         if self.examples:
             squares.append((self.rest + seeds * self.examples, examples - 1))
         if len(squares) != 1:
-            sign = -1 if squares else 1
-            squares.append((sign * self.rest, (seeds - 1) * (examples - 1)))
+            rest = -self.rest if squares else self.rest
+            squares.append((rest, (seeds - 1) * (examples - 1)))
         total = sum(square for square, _ in squares)
         return total**2 / sum(square**2 / degrees for square, degrees in squares)
 
 
 def units_of(differences: np.ndarray, clusters: Sequence[int]) -> np.ndarray:
-    """Return (S, C): one value per seed and cluster, with the mean of the examples.
+    """Return (S, C) values of (S, N) differences, whose examples with the same text are clusters.
 
     Clusters of unequal size count by their size: each has the sum of the deviations of its examples
-    from the mean, as in robust standard errors.
-
-    Args:
-        differences: (S, N), one per seed and example.
-        clusters: (N,), equal for examples with the same text.
+    from the mean, as in robust standard errors. `clusters` are (N,).
     """
     _, place = np.unique(np.asarray(clusters), return_inverse=True)  # (N,)
     C, N, mean = place.max() + 1, len(place), differences.mean()
@@ -136,10 +127,7 @@ def units_of(differences: np.ndarray, clusters: Sequence[int]) -> np.ndarray:
 
 
 def decompose(units: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean of (S, C) units, and the effects of seeds, of examples, and the rest.
-
-    Their sum is the layout; effects are (S,), (C,) and (S, C), and have the mean 0.
-    """
+    """Return the mean of (S, C) units, and effects: (S,) seeds, (C,) examples, (S, C) the rest."""
     mean = float(units.mean())
     seeds, examples = units.mean(axis=1) - mean, units.mean(axis=0) - mean
     return mean, seeds, examples, units - mean - seeds[:, None] - examples
@@ -195,10 +183,9 @@ class Bootstrap(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """A mean of examples that are all alike, which other examples need not be.
+    """A mean of examples that are all alike, which a share p of other examples need not be.
 
-    A share p of other examples is absent from a sample as long as (1 - p)^examples is not too
-    small. Each may change a difference of shares by 1.
+    That share is absent from a sample with the probability (1 - p)^examples.
     """
 
     mean: float
@@ -243,7 +230,6 @@ def resample(number: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _scale(effects: np.ndarray, variance: float) -> np.ndarray:
-    """Return effects with this mean square."""
     square = float(np.square(effects).mean())
     return effects * math.sqrt(variance / square) if square else effects
 
@@ -267,11 +253,7 @@ def can_cross(units: np.ndarray) -> bool:
 
 
 def cross(units: np.ndarray) -> Crossed:
-    """Return the mean difference of (S, C) units over other seeds and examples.
-
-    Raises:
-        ValueError: if there are too few seeds or examples.
-    """
+    """Return the difference over other seeds and examples; raise ValueError if they are too few."""
     if not can_cross(units):
         S, C = units.shape
         raise ValueError(f"{S} seeds and {C} examples, expected {MIN_SEEDS} and 2 or more")
@@ -289,8 +271,7 @@ def add_two_examples(units: np.ndarray) -> np.ndarray:
     """Return (S, C + 2) units: two more, as far from the mean as the farthest, one on each side.
 
     Where few examples differ, those that the test set lacks by chance make both the difference and
-    its spread too small, and two designs seem equivalent too often. Means stay the same.
-
+    its spread too small, and two designs seem equivalent too often.
     Source: Bonett & Price 2012, J. Educ. Behav. Stat. 37, for paired proportions of 1.
     """
     mean, of_seeds, of_examples, _ = decompose(units)
@@ -325,7 +306,6 @@ def mean_of_splits(differences: Sequence[float], test: int, training: int) -> St
 
     The training sets of J splits overlap, so that they agree more than independent data would: the
     variance of their mean is (1 / J + test / training examples) of their own, not 1 / J.
-
     Source: Nadeau & Bengio 2003, "Inference for the Generalization Error", Machine Learning 52.
     """
     variance = float(np.var(differences, ddof=1)) * (1 / len(differences) + test / training)

@@ -52,10 +52,7 @@ class Summary(NamedTuple):
 
 
 def summarise(groups: Groups, margin: float) -> list[Summary]:
-    """Return a summary of each group; p-values are corrected over the groups.
-
-    The margin is that of accuracy within which two rows are equivalent.
-    """
+    """Return a summary of each group; p-values are corrected over all of them."""
     found = {name: _compare_with_base(groups, group, margin) for name, group in groups.items()}
     compared = {name: evidence for name, evidence in found.items() if evidence}
     corrected = dict(zip(compared, correct_p_values(list(compared.values())), strict=True))
@@ -73,7 +70,7 @@ def _summarise_group(name: str, group: list[Run], evidence: Evidence | None) -> 
     right, total = int(first.is_correct.sum()), len(first.labels)
     metrics = [run.metrics for run in group]
     is_published = first.row is not None and first.data == DATA_SHA256
-    without_duplicates = first.is_correct[~first.in_training]
+    distinct = first.is_correct[~first.in_training]
     return Summary(
         name=name,
         **{field: getattr(first, field) for field in OF_FIRST},
@@ -82,9 +79,7 @@ def _summarise_group(name: str, group: list[Run], evidence: Evidence | None) -> 
         right=right,
         total=total,
         interval=wilson_interval(right, total),
-        accuracy_without_duplicates=(
-            float(without_duplicates.mean()) if len(without_duplicates) else math.nan
-        ),
+        accuracy_without_duplicates=float(distinct.mean()) if len(distinct) else math.nan,
         seeds=len(group),
         mean=float(np.mean(shares)),
         deviation=float(np.std(shares, ddof=1)) if len(group) > 1 else math.nan,
@@ -100,14 +95,8 @@ def _summarise_group(name: str, group: list[Run], evidence: Evidence | None) -> 
     )
 
 
-# ----------------------------------------------------------------------- several splits of one file
-
-
 def compare_over_splits(groups: Groups, summaries: Sequence[Summary]) -> list[str]:
-    """Return a sentence for each row that is compared on three or more splits of one file.
-
-    Each split has its own row 1. The interval of their mean difference is over other splits.
-    """
+    """Return a sentence for each row that is compared on three or more splits of one file."""
     found: dict[tuple[str | None, ...], dict[int, Summary]] = {}
     for summary in summaries:
         run = groups[summary.name][0]
@@ -125,10 +114,9 @@ def _describe_splits(by_seed: dict[int, Summary], groups: Groups) -> str:
     differences = [summary.evidence.accuracy.mean for summary in summaries]
     student = mean_of_splits(differences, len(run.labels), run.correct["train"][1])
     seeds = ", ".join(map(str, sorted(by_seed)))
-    interval = ""
-    if student.error:
-        interval = f", 95 % confidence interval {in_points(student.interval(LEVEL))}"
+    interval = f", 95 % confidence interval {in_points(student.interval(LEVEL))}"
     return (
         f"Over {len(by_seed)} splits of the same examples (--split_seed {seeds}), {second} minus "
-        f"{first}: {100 * student.mean:+.2f} points of test accuracy{interval}, over other splits."
+        f"{first}: {100 * student.mean:+.2f} points of test "
+        f"accuracy{interval if student.error else ''}, over other splits."
     )

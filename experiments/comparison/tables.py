@@ -8,16 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.comparison import statistics
 from experiments.comparison.evidence import INCONCLUSIVE, Difference, Evidence
 from experiments.comparison.groups import BASE, Groups
 from experiments.comparison.sentences import numbers_needed
-from experiments.comparison.statistics import (
-    LEVEL,
-    Interval,
-    holm,
-    pairing_limits,
-    wilson_interval,
-)
 from experiments.comparison.summaries import Summary
 from experiments.config.rows import ROWS, SIZES, published_count
 from experiments.system.files import write_file
@@ -33,23 +27,21 @@ def markdown(rows: Cells) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def percent_interval(interval: Interval) -> str:
+def percent_interval(interval: statistics.Interval) -> str:
     """Return an interval of proportions in percent."""
     return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
 
 
 def with_interval(difference: Difference, scale: float) -> str:
     """Return a mean difference times a scale, with its 95 % interval if there is one."""
+    limits = difference.crossed.interval if difference.crossed else ()
     digits = 2 if scale > 1 else 4
-    mean = f"{scale * difference.mean:+.{digits}f}"
-    if difference.crossed is None:
-        return mean
-    low, high = (f"{scale * limit:+.{digits}f}" for limit in difference.crossed.interval)
-    return f"{mean} ({low} to {high})"
+    mean, *limits = (f"{scale * value:+.{digits}f}" for value in (difference.mean, *limits))
+    return f"{mean} ({' to '.join(limits)})" if limits else mean
 
 
-def _published_interval(percent: float) -> Interval:
-    return wilson_interval(published_count(percent, SIZES["test"]), SIZES["test"])
+def _published_interval(percent: float) -> statistics.Interval:
+    return statistics.wilson_interval(published_count(percent, SIZES["test"]), SIZES["test"])
 
 
 # ------------------------------------------------------------------------------------ the summaries
@@ -67,15 +59,13 @@ def summary_rows(summaries: Sequence[Summary]) -> Cells:
         ]
     ]  # fmt: skip
     for s in summaries:
-        published = ""
-        if s.published_percent is not None:
-            interval = percent_interval(_published_interval(s.published_percent))
-            published = f"{s.published_percent:.2f} ({interval})"
+        percent = s.published_percent
+        interval = "" if percent is None else percent_interval(_published_interval(percent))
         without, several = s.accuracy_without_duplicates, s.seeds > 1
         rows.append(
             [
                 s.name,
-                published,
+                f"{percent:.2f} ({interval})" if interval else "",
                 f"{s.right / s.total:.2%}".rstrip("%"),
                 f"{s.right} of {s.total}",
                 percent_interval(s.interval),
@@ -127,13 +117,10 @@ def write_summaries(
 
 
 def _columns(s: Summary) -> dict[str, Any]:
-    """Return the columns of a summary; proportions and differences are fractions.
-
-    Those of the comparison with row 1 are None where there is none.
-    """
+    """Return the columns of a summary; proportions and differences are fractions."""
     columns = {k: v for k, v in s._asdict().items() if k not in ("interval", "evidence")}
     e, crossed = s.evidence, s.evidence and s.evidence.accuracy.crossed
-    power, components = e and e.power, crossed and crossed.components
+    power, parts = e and e.power, crossed and crossed.components
     return columns | {
         "low": s.interval.low,
         "high": s.interval.high,
@@ -144,12 +131,8 @@ def _columns(s: Summary) -> dict[str, Any]:
         **_columns_of("difference", e and e.accuracy),
         "equivalence_low": crossed and crossed.equivalence.low,
         "equivalence_high": crossed and crossed.equivalence.high,
-        "margin": e and e.margin,
-        "p_value": e and e.p_value,
-        "corrected_p_value": e and e.corrected_p_value,
-        "variance_seeds": components and components.seeds,
-        "variance_examples": components and components.examples,
-        "variance_rest": components and components.rest,
+        **{k: e and getattr(e, k) for k in ("margin", "p_value", "corrected_p_value")},
+        **{f"variance_{k}": parts and getattr(parts, k) for k in statistics.Components._fields},
         "minimum_detectable_difference": power and power.detectable,
         "seeds_needed": power and power.seeds,
         "examples_needed": power and power.examples,
@@ -177,13 +160,14 @@ def metrics_table(groups: Groups) -> str:
     """Return the metrics of each group's first seed, also by class, as Markdown."""
     rows = [[*METRICS, "class", "precision", "recall", "predicted as"]]
     for name, (first, *_) in groups.items():
-        of_run = _metric_cells(name, first.metrics.accuracy, first.metrics)
-        for number, of_class in enumerate(first.classes):
-            counts = zip(first.classes, first.metrics.confusion[number], strict=True)
-            predicted = ", ".join(f"{n} {other}" for other, n in counts if n)
-            metrics = first.metrics.precisions[number], first.metrics.recalls[number]
-            of_this = [of_class, *map(_metric, metrics), predicted]
-            rows.append([*(of_run if number == 0 else [""] * len(of_run)), *of_this])
+        m = first.metrics
+        of_run = _metric_cells(name, m.accuracy, m)
+        of_classes = zip(first.classes, m.precisions, m.recalls, m.confusion, strict=True)
+        for of_class, precision, recall, counts in of_classes:
+            named = zip(counts, first.classes, strict=True)
+            predicted = ", ".join(f"{n} {other}" for n, other in named if n)
+            rows.append([*of_run, of_class, _metric(precision), _metric(recall), predicted])
+            of_run = [""] * len(of_run)  # once
     return markdown(rows)
 
 
@@ -202,15 +186,13 @@ def losses_table(summaries: Sequence[Summary]) -> str:
 
 def _metric_cells(name: str, accuracy: float, metrics: Any) -> list[str]:
     """Return the cells of `METRICS`; the metrics are those of a run or of a summary."""
-    m = metrics
-    values = (m.macro_f1, m.auroc, m.log_loss, m.brier_score, m.calibration_error)
-    return [name, f"{100 * accuracy:.2f}", *map(_metric, values)]
+    fields = ("macro_f1", "auroc", "log_loss", "brier_score", "calibration_error")
+    return [name, f"{100 * accuracy:.2f}", *(_metric(getattr(metrics, f)) for f in fields)]
 
 
 def _loss_cells(evidence: Evidence | None) -> list[str]:
-    if evidence is None:
-        return ["", ""]
-    return [with_interval(loss, 1) for loss in (evidence.log_loss, evidence.brier_score)]
+    losses = (evidence.log_loss, evidence.brier_score) if evidence else ()
+    return [with_interval(loss, 1) for loss in losses] or ["", ""]
 
 
 def _metric(value: float | None) -> str:
@@ -224,18 +206,14 @@ def published_verdicts() -> dict[int, str]:
     """Return what the published test accuracies alone say about each row and row 1."""
     total = SIZES["test"]
     correct = {number: published_count(row.test_accuracy, total) for number, row in ROWS.items()}
-    others = [number for number in ROWS if number != BASE]
-    limits = {n: pairing_limits(correct[BASE], correct[n], total) for n in others}
-    at_worst = dict(zip(others, holm([limits[n].high for n in others]), strict=True))
-    verdicts = {}
-    for number in others:
-        word = "better" if correct[number] > correct[BASE] else "worse"
-        if at_worst[number] < LEVEL:
-            verdicts[number] = f"{word}, for every pairing"
-        elif limits[number].low >= LEVEL:
-            verdicts[number] = "inconclusive, for every pairing"
-        else:
-            verdicts[number] = "depends on the pairing, which was not published"
+    base, unknown = correct.pop(BASE), "depends on the pairing, which was not published"
+    limits = [statistics.pairing_limits(base, count, total) for count in correct.values()]
+    at_worst, verdicts = statistics.holm([limit.high for limit in limits]), {}
+    for (number, count), limit, worst in zip(correct.items(), limits, at_worst, strict=True):
+        word = "inconclusive" if limit.low >= statistics.LEVEL else ""
+        if worst < statistics.LEVEL:
+            word = "better" if count > base else "worse"
+        verdicts[number] = f"{word}, for every pairing" if word else unknown
     return verdicts
 
 

@@ -1,7 +1,7 @@
 """Texts of test examples, where they are available; records do not contain them.
 
-Custom data are read again from the files that a record names, and shown if their split is still
-that of the record. The published ones are in the CSV file that `additional_experiments.py` writes.
+Custom data are read again, and shown if their split is still that of the record. The published ones
+are in the CSV file that `additional_experiments.py` writes.
 """
 
 import sys
@@ -20,16 +20,10 @@ WHOLE = ("split_seed", "train_size")  # flags that take whole numbers
 
 
 def find_texts(runs: Iterable[Run], test_csv: Path) -> Texts:
-    """Return the available texts of the test examples of runs.
+    """Return the available test texts of runs; print on stderr which custom data are not.
 
-    Prints on stderr which custom data are no longer available.
-
-    Args:
-        runs: with the same or different data.
-        test_csv: a file with `Label` and `Text`; it is used for runs with the same labels.
-
-    Raises:
-        ValueError: if the file exists, but has no such columns.
+    `test_csv` is used for runs with the same labels. Raises ValueError if it exists, but lacks the
+    columns `Label` and `Text`.
     """
     in_csv = read_messages(test_csv) if test_csv.is_file() else None
     found: Texts = {}
@@ -45,7 +39,6 @@ def find_texts(runs: Iterable[Run], test_csv: Path) -> Texts:
 
 
 def _read_again(split: dict[str, Any], digest: str) -> list[str]:
-    """Return the texts of the test examples of custom data, if their digest is still the same."""
     values = split["custom"] if "custom" in split else _values_of_words(split["flags"])
     custom = read_custom_values(values)
     if custom.data in (None, Path("-")):

@@ -36,9 +36,7 @@ class Corpus(NamedTuple):
 def load_corpus(data: DataConfig, custom: CustomData) -> Corpus:
     """Return the examples of a run; download the published ones if needed.
 
-    Raises:
-        OSError: when a file cannot be read or downloaded.
-        ValueError: when a published file has changed, or the user's examples cannot be used.
+    OSError or ValueError: a file cannot be read, has changed, or its examples cannot be used.
     """
     if custom.data:
         tables, columns = read_custom(custom)

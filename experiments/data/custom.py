@@ -22,18 +22,12 @@ Tables = Mapping[str, pd.DataFrame]  # by the name of a split: Label and Text of
 _NAMES = {"train": "training data", "validation": "validation data", "test": "test data"}
 _FEW = 3  # training examples of a class, below which a note reports it
 _SHOWN, _SHOWN_LETTERS = 3, 60  # in a note
-_CASE_DIGITS_BLANKS = re.compile(r"[\d\s]")
 
 
 def read_custom(custom: CustomData) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Return the examples of each file, and notes that name the columns.
-
-    Raises:
-        OSError: when a file cannot be read.
-        ValueError: when it is not a table, or it is unclear which columns are meant.
-    """
-    paths = (custom.data, custom.validation_data, custom.test_data)
+    """Return the examples of each file, and notes that name the columns; raises `read_table`'s."""
     tables, notes = {}, []
+    paths = (custom.data, custom.validation_data, custom.test_data)
     for name, path in zip(_NAMES, paths, strict=True):
         if path:
             table = read_table(str(path), custom.text_column, custom.label_column)
@@ -47,16 +41,11 @@ def split_custom(
 ) -> tuple[dict[str, pd.DataFrame], tuple[str, ...], list[str]]:
     """Return the three splits with numbered labels, the names of the classes, and notes.
 
-    Given splits are used in their order; the others are made from the training data, which is
-    balanced before and subsampled after that.
-
-    Raises:
-        ValueError: when training or testing on them is impossible.
+    Missing splits are made from the training data, balanced before and subsampled after that.
     """
     for name, examples in tables.items():
         _check_labels(examples, _NAMES[name])
-    notes = [*_notes_on_texts(pd.concat(tables.values())), *_notes_on_labels(tables["train"])]
-    train = tables["train"]
+    notes, train = list(_notes_on_examples(tables)), tables["train"]
     if custom.balance:
         train = balance_classes(train, custom.split_seed)
         notes.append(f"balanced: {len(train):,} of {len(tables['train']):,} examples are used")
@@ -72,7 +61,7 @@ def split_custom(
     splits = {name: splits[name] for name in _NAMES}
     class_names = _sort_names(splits["train"]["Label"])
     _check_known(splits, class_names)
-    notes += [*_notes_on_classes(splits, class_names), *_notes_on_duplicates(splits)]
+    notes += _notes_on_splits(splits, class_names)
     numbers = {name: number for number, name in enumerate(class_names)}
     for name, split in splits.items():
         splits[name] = split.assign(Label=split["Label"].map(numbers).astype(int))
@@ -80,13 +69,9 @@ def split_custom(
 
 
 def _sort_names(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return the different labels, by value if all are whole numbers, else by name."""
     names = set(labels)
     are_numbers = all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", name) for name in names)
     return tuple(sorted(names, key=int if are_numbers else None))
-
-
-# ----------------------------------------------------------------------------------------- checks
 
 
 def _check_labels(examples: pd.DataFrame, data: str) -> None:
@@ -125,10 +110,8 @@ def _check_known(splits: Tables, class_names: Sequence[str]) -> None:
             )
 
 
-# ------------------------------------------------------------------------------------------ notes
-
-
-def _notes_on_texts(examples: pd.DataFrame) -> Iterator[str]:
+def _notes_on_examples(tables: Tables) -> Iterator[str]:
+    examples = pd.concat(tables.values())
     if empty := int((examples["Text"].str.strip() == "").sum()):
         yield f"{empty:,} of {len(examples):,} texts are empty or blank; they are used"
     labels = examples.drop_duplicates().groupby("Text", sort=False)["Label"].agg(list)
@@ -137,40 +120,32 @@ def _notes_on_texts(examples: pd.DataFrame) -> Iterator[str]:
         texts = (t if len(t) <= _SHOWN_LETTERS else t[:_SHOWN_LETTERS] + "…" for t in several.index)
         shown = (f"{text!r} ({', '.join(of)})" for text, of in zip(texts, several, strict=True))
         yield f"{len(several):,} texts have several labels: {_list_some(shown)}"
-
-
-def _notes_on_labels(train: pd.DataFrame) -> Iterator[str]:
     similar: dict[str, list[str]] = {}
-    for name in _sort_names(train["Label"]):
+    for name in _sort_names(tables["train"]["Label"]):
         similar.setdefault("".join(name.casefold().split()), []).append(repr(name))
     if shown := [" and ".join(names) for names in similar.values() if len(names) > 1]:
         yield f"classes that differ only in case or blanks: {_list_some(shown)}"
 
 
-def _notes_on_classes(splits: Tables, class_names: Sequence[str]) -> Iterator[str]:
+def _notes_on_splits(splits: Tables, class_names: Sequence[str]) -> Iterator[str]:
     for name, split in splits.items():
         counts = split["Label"].value_counts().reindex(class_names, fill_value=0)
         few = counts[counts < (_FEW if name == "train" else 1)]
         if len(few):
             yield f"the {_NAMES[name]} has few or no examples of these classes: {_list_counts(few)}"
-
-
-def _notes_on_duplicates(splits: Tables) -> Iterator[str]:
-    """Yield how many texts of a split are in an earlier one, exactly or up to `_core_of`."""
     for first, second in combinations(splits, 2):
         earlier, texts = set(splits[first]["Text"]), splits[second]["Text"]
         cores = {_core_of(text) for text in earlier} - {""}
-        equal = sum(text in earlier for text in texts)
-        near = sum(text not in earlier and _core_of(text) in cores for text in texts)
+        others = [text for text in texts if text not in earlier]
         where = f"of {len(texts):,} texts of the {_NAMES[second]} are also in the {_NAMES[first]}"
-        if equal:
+        if equal := len(texts) - len(others):
             yield f"{equal:,} {where}"
-        if near:
+        if near := sum(_core_of(text) in cores for text in others):
             yield f"{near:,} {where}, apart from case, digits and blanks"
 
 
 def _core_of(text: str) -> str:
-    return _CASE_DIGITS_BLANKS.sub("", text.casefold())
+    return re.sub(r"[\d\s]", "", text.casefold())
 
 
 def _list_some(items: Iterable[str]) -> str:

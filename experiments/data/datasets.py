@@ -38,14 +38,9 @@ def encode(texts: Iterable[str], tokenizer: Tokenizer, pad_token_id: int) -> lis
 
 
 class TextDataset(Dataset):
-    """Tokens and labels of examples.
+    """Tokens and labels of examples with the columns Label (number of a class) and Text.
 
-    Args:
-        examples: with the columns Label (number of a class) and Text.
-        encoded: the tokens of each.
-        max_length: number of tokens that examples are cut to; if None, that of the longest.
-        pad_token_id: pads every example to `max_length`.
-        no_padding: leave every example at its own length.
+    Examples are cut and, unless `no_padding`, padded to `max_length`, or to the longest if None.
     """
 
     def __init__(
@@ -56,9 +51,8 @@ class TextDataset(Dataset):
         pad_token_id: int = PAD_TOKEN_ID,
         no_padding: bool = False,
     ) -> None:
-        self.data = examples
+        self.data, self.no_padding = examples, no_padding
         self.num_cut = sum(len(tokens) > (max_length or len(tokens)) for tokens in encoded)
-        self.no_padding = no_padding
         self.labels = torch.tensor(examples["Label"].to_numpy())  # (N,)
         cut = [tokens[:max_length] for tokens in encoded]
         self.lengths = torch.tensor([len(tokens) for tokens in cut])  # (N,), without padding
@@ -84,13 +78,7 @@ class TextDataset(Dataset):
 
 
 class SpamDataset(TextDataset):
-    """Tokens and labels of a CSV file of messages, with the signature of the book.
-
-    Args:
-        csv_file: a path or an open file, as `read_messages` takes it.
-        tokenizer: its `encode` returns the tokens of a text.
-        max_length, pad_token_id, no_padding: as for `TextDataset`.
-    """
+    """Tokens and labels of a CSV file of messages, with the signature of the book."""
 
     def __init__(
         self,
@@ -114,12 +102,7 @@ class Splits(NamedTuple):
 
 
 def tokenize(corpus: Corpus, data: DataConfig, context_length: int) -> Splits:
-    """Return the data sets of a run, for a model with this context length.
-
-    Raises:
-        OSError: when the tokenizer cannot be loaded.
-        ValueError: when it is not the published one.
-    """
+    """Return the data sets of a run; OSError or ValueError if the tokenizer cannot be loaded."""
     tokenizer = demo_tokenizer() if data.demo else load_gpt2_tokenizer()
     limit = data.context_length if isinstance(data.context_length, int) else context_length
     splits = [corpus.splits[name] for name in Splits._fields]
@@ -133,14 +116,12 @@ def tokenize(corpus: Corpus, data: DataConfig, context_length: int) -> Splits:
 class DistributedBatches:
     """The batches of a loader, with the inputs of this process's examples only.
 
-    Yields (inputs, lengths, own, labels): the inputs and lengths of its b own examples, or of one
-    that is not used if it has none; `own`, (b,), their indices in the batch; and the labels (B,) of
-    all examples, its own first.
+    Yields (inputs, lengths, own, labels): inputs and lengths of its b own examples, or of an unused
+    one if it has none; their indices (b,) in the batch; and all labels (B,), its own first.
     """
 
     def __init__(self, loader: Iterable[list[int]], dataset: Any) -> None:
-        self.loader = loader
-        self.dataset = dataset
+        self.loader, self.dataset = loader, dataset
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -162,16 +143,9 @@ def create_loaders(datasets: Splits, batch_size: int) -> Splits:
 
     With several processes, they are `DistributedBatches`.
     """
-    loaders = (
-        DataLoader(
-            range(len(dataset)),
-            batch_size,
-            shuffle=dataset is datasets.train,
-            drop_last=dataset is datasets.train,
-            collate_fn=dataset.batch if world.size == 1 else list,
-        )
-        for dataset in datasets
-    )
-    if world.size > 1:
-        loaders = map(DistributedBatches, loaders, datasets)
-    return Splits(*loaders)
+    loaders = []
+    for dataset in datasets:
+        is_train, collate = dataset is datasets.train, dataset.batch if world.size == 1 else list
+        order = {"shuffle": is_train, "drop_last": is_train}
+        loaders.append(DataLoader(range(len(dataset)), batch_size, collate_fn=collate, **order))
+    return Splits(*(loaders if world.size == 1 else map(DistributedBatches, loaders, datasets)))

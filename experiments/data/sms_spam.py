@@ -34,17 +34,12 @@ SMS_SPAM_COLLECTION = RemoteFile(
 )
 _LABELS = {"ham": "0", "false": "0", "spam": "1", "true": "1"}
 _SEED = 123  # of the published splits
-_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def prepare_splits(data_dir: Path) -> dict[str, Path | io.StringIO]:
-    """Return the CSV files of the three splits; make those that are missing.
+    """Return the CSV files of the three splits; make missing ones, in memory if read-only.
 
-    If the folder cannot be written to, these are in memory.
-
-    Raises:
-        ValueError: when a file is not the published one; it is not overwritten.
-        OSError: when the messages cannot be downloaded, or the disk is full.
+    ValueError or OSError: a file is not the published one and stays, or cannot be made.
     """
     files: dict[str, Path | io.StringIO] = {name: data_dir / f"{name}.csv" for name in SPLIT_SHA256}
     missing = [name for name, path in files.items() if not path.is_file()]
@@ -55,7 +50,7 @@ def prepare_splits(data_dir: Path) -> dict[str, Path | io.StringIO]:
         try:
             write_whole(files[name], contents[name].encode())
         except OSError as error:
-            if error.errno not in _READ_ONLY:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
             files[name] = io.StringIO(contents[name])
     return files
@@ -109,9 +104,7 @@ def to_csv(messages: pd.DataFrame) -> str:
 def read_messages(csv_file: str | Path | io.StringIO) -> pd.DataFrame:
     """Return the messages of a CSV file with unchanged texts, ham labelled 0 and spam 1.
 
-    Raises:
-        ValueError: when the file has no messages, lacks the column Label or Text, or has a label
-            other than 0, 1, False, True, ham and spam, in any case.
+    Labels are 0, 1, False, True, ham or spam, in any case; others are a ValueError.
     """
     messages = pd.read_csv(csv_file, dtype={"Label": str, "Text": str}, keep_default_na=False)
     if missing := {"Label", "Text"} - set(messages):

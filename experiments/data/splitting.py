@@ -18,12 +18,7 @@ def split_by_text(
 
     The groups of equal texts of a label, the largest first, are assigned one by one to the split
     that lacks most examples. So without duplicates each label has its share of each split, to
-    within one example.
-
-    Args:
-        examples: with at least as many different texts of each label as splits.
-        shares: relative sizes of the splits.
-        seed: of the shuffle.
+    within one example. Each label needs at least as many different texts as there are splits.
     """
     shuffled = examples.sample(frac=1, random_state=seed)
     split_of: dict[str, str] = {}
@@ -37,8 +32,7 @@ def split_by_text(
 def group_by_text(examples: pd.DataFrame) -> pd.DataFrame:
     """Return the different texts, the most frequent first, else in their order.
 
-    The columns are Text, Label (the text's most frequent one, of several the first by name), and
-    total, the number of examples with the text.
+    The Label is the text's most frequent one, of several the first by name; total counts examples.
     """
     pairs = examples.groupby(["Text", "Label"], sort=False).size().reset_index(name="count")
     pairs["total"] = pairs.groupby("Text")["count"].transform("sum")
@@ -48,13 +42,8 @@ def group_by_text(examples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _assign(sizes: Sequence[int], shares: Sequence[int]) -> list[int]:
-    """Return the index of the split that each group is assigned to.
-
-    The last groups go to the empty splits, if there are as many of these.
-    """
-    lacking = _apportion(sum(sizes), shares)
-    empty = set(range(len(shares)))
-    assigned = []
+    """Return the split of each group; the last ones go to the empty splits, if as many as these."""
+    lacking, empty, assigned = _apportion(sum(sizes), shares), set(range(len(shares))), []
     for left, size in zip(range(len(sizes), 0, -1), sizes, strict=True):
         candidates = sorted(empty) if left <= len(empty) else range(len(shares))
         split = max(candidates, key=lacking.__getitem__)
@@ -77,8 +66,7 @@ def _apportion(total: int, shares: Sequence[int]) -> list[int]:
 def balance_classes(examples: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Return equally many random examples of each label, in their order."""
     smallest = examples["Label"].value_counts().min()
-    shuffled = examples.sample(frac=1, random_state=seed)
-    chosen = shuffled.groupby("Label").head(smallest).index
+    chosen = examples.sample(frac=1, random_state=seed).groupby("Label").head(smallest).index
     return examples.loc[chosen.sort_values()].reset_index(drop=True)
 
 
@@ -87,9 +75,7 @@ def subsample(examples: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
 
     Of the n examples of a label, the i-th has the rank i / n; the lowest ranks are taken. So each
     label keeps its share to within one example, and a smaller sample is part of a larger one.
-
-    Raises:
-        ValueError: when there are fewer examples or more labels than that.
+    Fewer examples or more labels than `size` are a ValueError.
     """
     num_classes = examples["Label"].nunique()
     if not num_classes <= size <= len(examples):

@@ -34,12 +34,8 @@ LABEL_NAMES = {
 _CHUNK = 1024  # texts that are streamed together, at most
 _PIECE = 1 << 16  # bytes that are read at once, at most
 _SHOWN_COLUMNS, _SHOWN_LETTERS = 12, 40  # in an error
-_STARTS = {  # of the formats on standard input, else CSV
-    ".parquet": b"PAR1",
-    ".jsonl": rb'\s*\{\s*["}]',
-    ".json": rb"\s*\[\s*[{\]]",
-    ".tsv": rb"[^\r\n]*\t",
-}
+_JSON_STARTS = {".jsonl": rb'\s*\{\s*["}]', ".json": rb"\s*\[\s*[{\]]"}
+_STARTS = {".parquet": b"PAR1", **_JSON_STARTS, ".tsv": rb"[^\r\n]*\t"}  # else it is CSV
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _Choose = Callable[[list[str]], list[str]]  # from the names of all columns to the chosen ones
@@ -47,9 +43,9 @@ _Chunk = tuple[list[str], list[list[Any]]]  # the names of the chosen columns, t
 
 
 class Table(NamedTuple):
-    """The examples of a file, and the columns that they were read from."""
+    """The examples of a file, Label and Text, and the columns that they were read from."""
 
-    examples: pd.DataFrame  # Label and Text, both str
+    examples: pd.DataFrame
     text_column: str
     label_column: str
 
@@ -57,23 +53,18 @@ class Table(NamedTuple):
 def read_table(path: str, text_column: str | None = None, label_column: str | None = None) -> Table:
     """Return the labels and texts of a file, and the columns that they are in.
 
-    Args:
-        path: a .csv, .tsv, .jsonl, .json or .parquet file, or "-" for standard input, whose format
-            is detected.
-        text_column: its name; if None, detected where only one fits.
-        label_column: likewise.
+    The file is .csv, .tsv, .jsonl, .json or .parquet, or "-" for standard input, whose format is
+    detected. A column without a given name is detected where only one fits.
 
     Raises:
-        OSError: when the file cannot be opened.
-        ValueError: when it is not such a file, or it is unclear which columns are meant.
+        OSError, ValueError: the file cannot be read, or it is unclear which columns are meant.
     """
     extension = Path(path).suffix.lower()
     if path != STANDARD_INPUT and extension not in FORMATS:
         raise ValueError(f"{path} ends in {extension!r}, expected one of {', '.join(FORMATS)}")
     name, opened = _open(path)
     choose = partial(_choose, name, text_column, label_column, True)
-    texts: list[str] = []
-    labels: list[str] = []
+    texts, labels = [], []
     with opened as source:
         file = source
         if path == STANDARD_INPUT:
@@ -92,14 +83,8 @@ def read_table(path: str, text_column: str | None = None, label_column: str | No
 def stream_texts(path: str, text_column: str | None = None) -> Iterator[list[str]]:
     """Yield the texts of a file in order, some at a time.
 
-    Args:
-        path: a .csv, .tsv, .jsonl, .json or .parquet file; or any other, or "-" for standard input,
-            with one text per line, each yielded as soon as it is there.
-        text_column: name of the text column; if None, detected where only one fits.
-
-    Raises:
-        OSError: when the file cannot be read.
-        ValueError: when it is not such a file, or it is unclear which column is meant.
+    The file is as for `read_table`; any other, and standard input, has one text per line, each
+    yielded as soon as it is there. Raises the same errors.
     """
     name, opened = _open(path)
     choose = partial(_choose, name, text_column, None, False)
@@ -109,9 +94,6 @@ def stream_texts(path: str, text_column: str | None = None) -> Iterator[list[str
             texts = _as_texts(cells, f"{name}: the text", number)
             number += len(texts)
             yield from (texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK))
-
-
-# ---------------------------------------------------------------------------- from bytes to lines
 
 
 def _open(path: str) -> tuple[str, AbstractContextManager[BinaryIO]]:
@@ -172,15 +154,14 @@ def _lines(file: BinaryIO, name: str, *_: Any) -> Iterator[_Chunk]:
 
 
 # ------------------------------------------------------------------------ from a format to chunks
-# Each reader passes the names of all columns to `choose`, and yields the cells of the chosen ones,
-# `size` rows at a time; `name` is for errors.
+# Each reader passes the names of all columns to `choose`, and yields the cells of the chosen ones.
 
 
 def _separated(
     file: BinaryIO, name: str, choose: _Choose, size: int, separator: str
 ) -> Iterator[_Chunk]:
-    # The header is read as a row like any other: pandas would rename columns of the same name, and
-    # take the first for an index where all rows have a field more than the header.
+    # The header is read as a row: pandas would rename columns of the same name, and take the first
+    # for an index where all rows have a field more than the header.
     header, how = [], {"header": None, "dtype": str, "na_filter": False}
     try:
         with pd.read_csv(_Text(file, name), sep=separator, chunksize=size, **how) as frames:
@@ -197,11 +178,8 @@ def _separated(
 
 def _json_lines(file: BinaryIO, name: str, choose: _Choose, size: int) -> Iterator[_Chunk]:
     lines = enumerate((line for _, (lines,) in _lines(file, name) for line in lines), start=1)
-    objects = (
-        _parse_json(line, f"{name}, line {number},", "a JSON object")
-        for number, line in lines
-        if line.strip()
-    )
+    filled = ((number, line) for number, line in lines if line.strip())
+    objects = (_parse_json(x, f"{name}, line {i},", "a JSON object") for i, x in filled)
     return _objects(objects, name, choose, size)
 
 
@@ -269,9 +247,6 @@ def _unreadable(name: str, expected: str, reason: Exception | str) -> ValueError
     return ValueError(f"{name} is not {expected}: {' '.join(str(reason).split())}")
 
 
-# ------------------------------------------------------------------------------ columns and cells
-
-
 def _choose(
     name: str, text: str | None, label: str | None, has_labels: bool, names: list[str]
 ) -> list[str]:
@@ -306,18 +281,13 @@ def _usual(names: list[str], usual: set[str], but: str | None) -> str | None:
 
 
 def _as_texts(cells: list[Any], what: str, first: int) -> list[str]:
-    """Return cells as texts; a missing one is the empty text, and true is "true".
-
-    Raises:
-        ValueError: when one is a list or bytes, or has half of a surrogate pair.
-    """
+    """Return cells as texts; a missing one is the empty text, and true is "true"."""
     texts = []
     for number, cell in enumerate(cells, start=first):
         if isinstance(cell, list | dict | tuple | bytes):
             found = type(cell).__name__
             raise ValueError(f"{what} of example {number} is a {found}, expected a string")
-        is_missing = cell is None or cell != cell  # NaN
-        text = "" if is_missing else str(cell)
+        text = "" if cell is None or cell != cell else str(cell)  # NaN differs from itself
         text = text.lower() if isinstance(cell, bool) else text
         if _SURROGATE.search(text):
             raise ValueError(f"{what} of example {number} has half of a surrogate pair")

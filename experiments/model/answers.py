@@ -1,8 +1,6 @@
 """How predictions are printed: a table, tab-separated values, JSON lines.
 
-form = tab_separated(["ham", "spam"])
-print(form.header)
-print(form.line("You won a prize", [0.02, 0.98]))
+print(tab_separated(["ham", "spam"]).line("You won a prize", [0.02, 0.98]))
 """
 
 import json
@@ -36,28 +34,21 @@ def json_lines(class_names: Sequence[str]) -> Form:
 
     def line(text: str, probabilities: Sequence[float]) -> str:
         rounded = [round(p, _DIGITS) for p in probabilities]
-        answer = {
-            "label": class_names[predicted_class(probabilities)],
-            "probabilities": dict(zip(class_names, rounded, strict=True)),
-            "text": text,
-        }
-        return json.dumps(answer)
+        label = class_names[predicted_class(probabilities)]
+        by_name = dict(zip(class_names, rounded, strict=True))
+        return json.dumps({"label": label, "probabilities": by_name, "text": text})
 
     return Form(None, line)
 
 
 def tab_separated(class_names: Sequence[str]) -> Form:
-    """Return the form of tab-separated values with a header, without quotes.
-
-    Tabs, line breaks and backslashes in a text are escaped as `\\t`, `\\n`, `\\r` and `\\\\`.
-    """
+    """Return the form of tab-separated values with a header, escaped, not quoted."""
     names = [name.translate(_ESCAPES) for name in class_names]
 
     def line(text: str, probabilities: Sequence[float]) -> str:
+        label = names[predicted_class(probabilities)]
         numbers = [f"{p:.{_DIGITS}f}" for p in probabilities]
-        return "\t".join(
-            [names[predicted_class(probabilities)], *numbers, text.translate(_ESCAPES)]
-        )
+        return "\t".join([label, *numbers, text.translate(_ESCAPES)])
 
     return Form("\t".join(["label", *(f"P({name})" for name in names), "text"]), line)
 
@@ -72,10 +63,8 @@ def table(class_names: Sequence[str], width: int) -> Form:
     text_width = max(width - sum(widths) - 2 * len(widths), _SHORTEST_TEXT)
 
     def row(cells: Sequence[str], text: str) -> str:
-        numbers = [
-            _fit(cell, width, True) for cell, width in zip(cells[1:], widths[1:], strict=True)
-        ]
-        return "  ".join([_fit(cells[0], widths[0]), *numbers, _fit(text, text_width).rstrip()])
+        label, *numbers = map(_fit, cells, widths, [False, *[True] * len(cells[1:])])
+        return "  ".join([label, *numbers, _fit(text, text_width).rstrip()])
 
     def line(text: str, probabilities: Sequence[float]) -> str:
         predicted = predicted_class(probabilities)
@@ -96,7 +85,6 @@ def _fit(text: str, width: int, right: bool = False) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a text with blanks for line breaks, escapes for control codes."""
     characters = (" " if c.isspace() else c for c in text)
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in characters)
 

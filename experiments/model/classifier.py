@@ -4,7 +4,6 @@
     logits = model(tokens, lengths)  # (B, 2)
 
 Shapes: B examples, T tokens, C width, K classes.
-
 Sources: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6; Chen et al. 2016,
 "Training Deep Nets with Sublinear Memory Cost" (activation checkpointing).
 """
@@ -27,10 +26,8 @@ from previous_chapters import GPTModel, load_weights_into_gpt
 class GPTClassifier(GPTModel):
     """A GPT that returns one set of logits for each text.
 
-    Args:
-        design: the network, its attention mask, and the token that is read or the average.
-        activation_checkpointing: compute the blocks again in the backward pass instead of storing
-            their activations.
+    `activation_checkpointing` computes the blocks again in the backward pass instead of storing
+    their activations.
     """
 
     def __init__(self, design: Design, activation_checkpointing: bool = False) -> None:
@@ -77,8 +74,7 @@ def make_trainable(model: GPTClassifier) -> None:
         return
     model.out_head.requires_grad_(True)
     model.final_norm.requires_grad_(design.trains_final_norm)
-    for block in model.trf_blocks[design.num_frozen_blocks :]:
-        block.requires_grad_(True)
+    model.trf_blocks[design.num_frozen_blocks :].requires_grad_(True)
     for embedding in (model.tok_emb, model.pos_emb):
         embedding.requires_grad_(design.trainable_layers == "all")
 
@@ -92,12 +88,8 @@ def create_classifier(
 ) -> GPTClassifier:
     """Return a classifier on the CPU with the published initialisation.
 
-    Args:
-        design: what is computed and trained.
-        params: initial weights, as `load_weights_into_gpt` takes them; None for random ones.
-        seed: of random weights, and of the head and LoRA.
-        num_classes: K.
-        activation_checkpointing: as `GPTClassifier` takes it.
+    Initial weights are `params`, as `load_weights_into_gpt` takes them, or random ones if None; the
+    seed is of these, and of the head and LoRA.
 
     Raises:
         ValueError: when the weights do not fit the network.
@@ -128,9 +120,8 @@ def build_classifier(settings: Settings, num_classes: int) -> GPTClassifier:
         params = load_gpt2_checkpoint(weights.path)[1]
     elif weights.kind == "pretrained":
         params = download_and_load_gpt2(weights.model_size, verify=runtime.verify)[1]
-    return create_classifier(
-        settings.design, params, settings.seed, num_classes, runtime.activation_checkpointing
-    )
+    checkpoints = runtime.activation_checkpointing
+    return create_classifier(settings.design, params, settings.seed, num_classes, checkpoints)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

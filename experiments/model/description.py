@@ -1,7 +1,6 @@
 """What a saved classifier needs besides its weights, as JSON.
 
-A classifier has to read texts as in training: with the same tokenizer, cut and padded to the same
-length, with the same token read and the same attention mask.
+A classifier has to read texts as in training: same tokenizer, length, token read and mask.
 """
 
 import json
@@ -43,7 +42,7 @@ class Description:
 
     @property
     def has_all_weights(self) -> bool:
-        """Whether the file has all weights, so that no base is needed."""
+        """Whether no base is needed."""
         return self.is_whole or self.design.trainable_layers == "all"
 
     def to_json(self) -> str:
@@ -69,7 +68,6 @@ def parse_description(text: str) -> Description:
 
 
 def _build(kind: type[_Fields], values: dict[str, Any]) -> _Fields:
-    """Return a dataclass; raise ValueError for wrong fields or types."""
     types = get_type_hints(kind)
     for name in sorted(types.keys() | values.keys()):
         if name not in types or name not in values:

@@ -61,10 +61,7 @@ def merged_weight(layer: nn.Linear | LinearWithLoRA) -> Tensor:
 def replace_linear_with_lora(
     model: nn.Module, rank: int, alpha: float, alternative: bool = False
 ) -> None:
-    """Add LoRA to every linear layer of a model, in place.
-
-    The order is that of `named_children`. `alternative` adds `LinearWithLoRAMerged`.
-    """
+    """Add LoRA, or `LinearWithLoRAMerged` as alternative, to all linear layers in place."""
     wrapper = LinearWithLoRAMerged if alternative else LinearWithLoRA
     for name, child in model.named_children():
         if isinstance(child, nn.Linear):

@@ -3,8 +3,7 @@
     classifier = Classifier(model, description, tokenizer, device, batch_size=32)
     probabilities = classifier.classify(["You won a prize"])  # (N, K)
 
-Texts are cut and padded as in training. Padding on which the logits do not depend is left out, and
-texts of similar lengths share a batch.
+Padding on which the logits do not depend is left out; texts of similar lengths share a batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,18 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from experiments.config.design import Design
 from experiments.config.rows import PAD_TOKEN_ID
 from experiments.data.datasets import TextDataset, Tokenizer, encode
 from experiments.model.description import Description
+
+
+def needed_lengths(design: Design, dataset: TextDataset) -> Tensor:
+    """Return (N,): how many tokens of each text, from the first, its logits depend on."""
+    needed, lengths = design.needed_tokens(dataset.no_padding), dataset.lengths
+    if needed == "real":
+        return lengths
+    return torch.full_like(lengths, 1 if needed == "first" else dataset.max_length)
 
 
 @dataclass
@@ -32,21 +40,13 @@ class Classifier:
 
     @torch.no_grad()
     def classify(self, texts: Sequence[str]) -> Tensor:
-        """Return the probability of each class (N, K) for some texts, on the CPU.
-
-        Raises:
-            ValueError: when one is not finite.
-        """
+        """Return each class's probability (N, K) on the CPU; ValueError if not finite."""
         facts, design = self.description, self.description.design
         encoded = encode(texts, self.tokenizer, PAD_TOKEN_ID)
         frame = pd.DataFrame({"Label": 0, "Text": texts})
         dataset = TextDataset(frame, encoded, facts.max_length, no_padding=facts.no_padding)
         self.num_cut += dataset.num_cut
-        needed = {
-            "first": torch.ones_like(dataset.lengths),
-            "real": dataset.lengths,
-            "all": torch.full_like(dataset.lengths, dataset.max_length),
-        }[design.needed_tokens(facts.no_padding)]  # (N,)
+        needed = needed_lengths(design, dataset)  # (N,)
         probabilities = torch.empty(len(texts), len(facts.class_names))  # (N, K)
         # Without the mask, tokens attend to later ones, and so to the padding of shorter texts.
         for rows in _batches(needed, self.batch_size, only_equal=design.disable_causal_mask):
@@ -61,9 +61,6 @@ class Classifier:
 def _batches(lengths: Tensor, batch_size: int, only_equal: bool) -> Iterator[Tensor]:
     """Yield the indices of texts from the shortest on, in batches."""
     order = lengths.argsort(stable=True)
-    groups = [order]
-    if only_equal:
-        _, counts = lengths.unique(return_counts=True)
-        groups = order.split(counts.tolist())
-    for group in groups:
+    counts = lengths.unique(return_counts=True)[1].tolist() if only_equal else [len(order)]
+    for group in order.split(counts):
         yield from group.split(batch_size)

@@ -4,8 +4,8 @@
     model, description = load_classifier(path)
 
 The file has the trained tensors only, or, with `--save_whole`, all of them under the book's names.
-Without all tensors, loading needs the base: a checkpoint is identified by its SHA-256, wherever it
-is stored, and random weights are drawn again. Nothing in a file can run code.
+Otherwise loading needs the base: a checkpoint is identified by its SHA-256, and random weights are
+drawn again. Nothing in a file can run code.
 """
 
 import hashlib
@@ -33,8 +33,6 @@ from previous_chapters import causal_mask
 
 _KEY = "finetuned_classifier"  # of the description in the metadata
 
-# ----------------------------------------------------------------------------------------- saving
-
 
 def saved_path(settings: Settings) -> Path | None:
     """Return where a run saves its classifier; None if it does not."""
@@ -57,14 +55,8 @@ def save_classifier(
 ) -> Path:
     """Save a run's classifier, completely or not at all, and return the path.
 
-    Of several processes only the main one writes.
-
-    Args:
-        settings: of the run.
-        model: the trained classifier, on any device.
-        max_length: of the training data set, in tokens.
-        class_names: in the order of their numbers.
-        record: digest of the run's record, if it has one.
+    Of several processes only the main one writes. `max_length` is that of the training data set in
+    tokens; class names are in the order of their numbers; `record` is the digest of a record.
 
     Raises:
         OSError: when the file cannot be written.
@@ -103,7 +95,6 @@ def _trained_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _whole_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return all tensors and masks by the book's names, with LoRA merged."""
     tensors = model.state_dict()
     for name, layer in model.named_modules():
         if isinstance(layer, LinearWithLoRA):
@@ -124,15 +115,10 @@ def _frozen_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-# ---------------------------------------------------------------------------------------- loading
-
-
 def load_classifier(path: Path, weights: Path | None = None) -> tuple[GPTClassifier, Description]:
     """Return a saved classifier, on the CPU, and its description.
 
-    Args:
-        path: of its file.
-        weights: checkpoint of its base; if None, it is looked up where it was, or downloaded.
+    Its base is the checkpoint `weights`; if None, it is looked up where it was, or downloaded.
 
     Raises:
         ValueError: when the file is not a saved classifier, or its base has changed or is missing.
@@ -153,7 +139,6 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
 
     Raises:
         ValueError: when it is not a saved classifier, or the two do not fit together.
-        OSError: when it cannot be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -164,7 +149,12 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in names}
         expected = _trained_tensors(_without_weights(description))
         for name in sorted(tensors.keys() | expected.keys()):
-            actual, wanted = (_kind_of(some.get(name)) for some in (tensors, expected))
+            actual, wanted = (
+                f"{some[name].dtype} of shape {tuple(some[name].shape)}"
+                if name in some
+                else "missing"
+                for some in (tensors, expected)
+            )
             if actual != wanted:
                 raise ValueError(f"{name} is {actual}, expected {wanted}")
             if not torch.isfinite(tensors[name]).all():
@@ -183,16 +173,11 @@ def _without_weights(description: Description) -> GPTClassifier:
         return create_classifier(design, None, description.seed, len(description.class_names))
 
 
-def _kind_of(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
-
-
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
 def _find_base(description: Description, given: Path | None) -> Path:
-    """Return the base: the given one, that in the old path, or a published one."""
     expected, old_path = description.base, description.base_path
     if given:
         if (actual := checkpoint_sha256(given)) != expected:
@@ -215,14 +200,13 @@ def _find_base(description: Description, given: Path | None) -> Path:
 def _restore(
     description: Description, tensors: dict[str, Tensor], params: dict[str, Any] | None
 ) -> GPTClassifier:
-    """Return the saved classifier; `params` are its base, None for random."""
     design, seed = description.design, description.seed
     if description.has_all_weights:
         model = _without_weights(description)
-        if not design.disable_causal_mask:
+        if not design.disable_causal_mask:  # the masks are not in `tensors`
             for block in model.trf_blocks:
                 block.att.mask = causal_mask(design.config["context_length"])
-        model.load_state_dict(tensors, strict=False, assign=True)  # the masks are not in `tensors`
+        model.load_state_dict(tensors, strict=False, assign=True)
         return model
     model = create_classifier(design, params, seed, len(description.class_names))
     if params is None and (actual := _frozen_sha256(model)) != description.base:

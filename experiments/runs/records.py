@@ -1,25 +1,18 @@
 """Records of runs: one JSON file for each, written whole or not at all.
 
-    write_record(Path("results"), record)
-    runs, problems = read_runs(Path("results"))
-
-`additional_experiments.py` writes a record for each run, `compare_experiments.py` reads them. Every
-field is checked when it is read, and nothing that takes a `Run` checks it again. The fields are
-described in `docs/reference.md`.
+Every field is checked when it is read, and nothing that takes a `Run` checks it again.
+`docs/reference.md` describes the fields.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.config.rows import ROWS, name_of_row
 from experiments.system.files import write_whole
-
-if TYPE_CHECKING:
-    import numpy as np
 
 VERSION = 2
 FINISHED, FAILED = "finished", "failed"
@@ -29,10 +22,10 @@ SLACK = 1e-4  # rounding error of probabilities
 LARGEST = 1e30  # of losses and seconds
 
 
-def _array(values: list[Any]) -> "np.ndarray":
+def _array(run: "Run", name: str) -> Any:
     import numpy as np
 
-    return np.array(values)
+    return np.array(run.test[name])
 
 
 def _metric(function: str, run: "Run") -> Any:
@@ -73,11 +66,11 @@ class Run:
     parameters: int = 0
 
     # Arrays of the N test examples and K classes.
-    labels = cached_property(lambda run: _array(run.test["labels"]))  # (N,)
-    predictions = cached_property(lambda run: _array(run.test["predictions"]))  # (N,)
+    labels = cached_property(lambda run: _array(run, "labels"))  # (N,)
+    predictions = cached_property(lambda run: _array(run, "predictions"))  # (N,)
     is_correct = cached_property(lambda run: run.labels == run.predictions)  # (N,)
-    in_training = cached_property(lambda run: _array(run.test["in_training"]))  # (N,) its text is
-    probabilities = cached_property(lambda run: _array(run.test["probabilities"]))  # (N, K)
+    in_training = cached_property(lambda run: _array(run, "in_training"))  # (N,) its text is
+    probabilities = cached_property(lambda run: _array(run, "probabilities"))  # (N, K)
     log_losses = cached_property(lambda run: _metric("log_losses", run))  # (N,)
     brier_scores = cached_property(lambda run: _metric("brier_scores", run))  # (N,)
     metrics = cached_property(lambda run: _metric("measure", run))
@@ -87,8 +80,8 @@ class Run:
 
 def record_path(folder: Path, record: dict[str, Any]) -> Path:
     """Return the path of a record: by its name, its seed, and all that it depends on."""
-    name = record["name"].replace(" ", "_")
-    return folder / f"{name}_seed_{record['seed']}_{record['digest'][:12]}.json"
+    name = f"{record['name']} seed {record['seed']} {record['digest'][:12]}.json"
+    return folder / name.replace(" ", "_")
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> Path:
@@ -163,14 +156,10 @@ def _check_fields(record: Any) -> None:
 
 
 def _check_test(test: dict[str, Any], num_classes: int) -> None:
-    _require(
-        set(test) - {"same_text"} == set(TEST),
-        f"test has {', '.join(test)}, expected {', '.join(TEST)}",
-    )
+    is_valid = set(test) - {"same_text"} == set(TEST)
+    _require(is_valid, f"test has {', '.join(test)}, expected {', '.join(TEST)}")
     total = len(test["labels"]) if isinstance(test["labels"], list) else 0
-
-    def is_class(value: Any) -> bool:
-        return _is_number(value, num_classes - 1, kind=int)
+    is_class = partial(_is_number, high=num_classes - 1, kind=int)
 
     def are_probabilities(p: Any) -> bool:
         return _is_list(p, lambda v: _is_number(v, 1), num_classes) and abs(sum(p) - 1) <= SLACK
@@ -180,14 +169,13 @@ def _check_test(test: dict[str, Any], num_classes: int) -> None:
         "predictions": is_class,
         "probabilities": are_probabilities,
         "in_training": lambda value: isinstance(value, bool),
-        "same_text": lambda value: _is_number(value, total - 1, kind=int),
+        "same_text": partial(_is_number, high=total - 1, kind=int),
     }
     _require(total > 0, "no test examples")
     for name, values in test.items():
         _require(_is_list(values, checks[name], total), f"invalid {name} of test examples")
-    pairs = zip(test["predictions"], test["probabilities"], strict=True)
-    agree = all(p[k] >= max(p) - SLACK for k, p in pairs)
-    _require(agree, "predictions contradict the probabilities")
+    for k, p in zip(test["predictions"], test["probabilities"], strict=True):
+        _require(p[k] >= max(p) - SLACK, "predictions contradict the probabilities")
 
 
 def _check_training(record: dict[str, Any]) -> None:
@@ -221,5 +209,4 @@ def _is_number(value: Any, high: float = LARGEST, low: float = 0, kind: Any = in
 
 
 def _is_list(values: Any, is_valid: Callable[[Any], bool], size: int | None = None) -> bool:
-    is_list = isinstance(values, list) and size in (None, len(values))
-    return is_list and all(map(is_valid, values))
+    return isinstance(values, list) and size in (None, len(values)) and all(map(is_valid, values))

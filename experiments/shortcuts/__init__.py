@@ -2,8 +2,8 @@
 
     model, datasets, *_ = cache_frozen_prefix(plain, datasets)  # then train as before
 
-`GPTClassifier` is the definition. `OptimizedClassifier` has its parameters and `state_dict`, and
-gives the same logits and gradients but for the order of sums:
+`OptimizedClassifier` has the parameters, `state_dict`, logits and gradients of `GPTClassifier`, the
+definition, but for the order of sums:
 
 1. *Frozen prefix.* Blocks that are never trained give an example the same activations every time:
    they are computed once (`prefix.py`), cached (`storage.py`), and training starts from them.

@@ -3,8 +3,8 @@
     block = OptimizedBlock(plain.trf_blocks[0])  # shares its parameters
     x = block(x)  # (B, T, C), equal but for the order of sums
 
-A matrix product has the data type of its input; softmax, norms and the residual stream have that of
-the parameters. Shapes: B examples, T tokens, C width, H heads of width D.
+Softmax, norms and the residual stream have the data type of the parameters.
+Shapes: B examples, T tokens, C width, H heads of width D.
 """
 
 import math
@@ -21,8 +21,6 @@ from experiments.model.lora import LinearWithLoRA, merged_weight
 from previous_chapters import LayerNorm, TransformerBlock
 
 MAX_PLAIN_ATTENTION = 256  # tokens, up to which attention is plain products on a CPU
-
-# --------------------------------------------------------------------------------- linear layers
 
 
 def normalise(norm: LayerNorm, x: Tensor) -> Tensor:
@@ -45,9 +43,7 @@ def apply_linear(layer: nn.Linear | LinearWithLoRA, x: Tensor) -> Tensor:
 class _LoRAProduct(torch.autograd.Function):
     """A linear layer with LoRA, x W^T + b + alpha (x A) B, in the cheapest order of products.
 
-    LoRA's part of an output or a gradient is added in place. To merge the weights would read and
-    write a whole weight in each step.
-
+    LoRA's part is added in place; merging would read and write a whole weight in each step.
     Source: Cherniuk, Mikhalev & Oseledets 2023, "Run LoRA Run", arXiv 2312.03415.
     """
 
@@ -76,14 +72,10 @@ class _LoRAProduct(torch.autograd.Function):
         )
 
 
-# ------------------------------------------------------------------------------------ embeddings
-
-
 class ReusedGradient:
     """A trained embedding's gradient in one buffer, of which only the used rows are cleared.
 
-    A batch reads a few hundred of 50,257 rows, but PyTorch's gradient is a new table each time,
-    whose zeros took 0.2 of 1.9 seconds of a step of row 5.
+    PyTorch makes a new table each time, whose zeros took 0.2 of 1.9 seconds of a step of row 5.
     """
 
     def __init__(self, weight: nn.Parameter) -> None:
@@ -109,14 +101,11 @@ class ReusedGradient:
         self.tokens.append(tokens.flatten())
 
 
-# ---------------------------------------------------------------------------------------- blocks
-
-
 def attend(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> Tensor:
     """Return softmax(q k^T / sqrt(D)) v; all tensors have the shape (B, H, T, D).
 
-    PyTorch's fused kernel stores no (T, T) weights. On a CPU it takes four times as long as plain
-    products on 120 tokens, twice as long on 256, and as long on 512.
+    On a CPU, PyTorch's fused kernel, which stores no (T, T) weights, takes four times as long as
+    plain products on 120 tokens, twice on 256, and as long on 512.
     """
     T, D = q.shape[-2:]
     if T > MAX_PLAIN_ATTENTION or not q.is_cpu:
@@ -133,10 +122,9 @@ class OptimizedBlock(nn.Module):
     """A block of the book with fused kernels; the names of its parameters are the book's.
 
     Args:
-        block: the block whose submodules are shared.
         dtype: data type of the matrix products; if None, that of the parameters.
-        cast_once: stores frozen weights of linear layers in that data type, next to those of the
-            given block; trained weights are shared, and cast when they are used.
+        cast_once: stores a copy of frozen linear weights in that data type; trained weights are
+            shared, and cast when they are used.
     """
 
     def __init__(
@@ -168,10 +156,9 @@ class OptimizedBlock(nn.Module):
 class SingleQueryBlock(OptimizedBlock):
     """A last block, of which only the output at one position of each example is read.
 
-    One query q needs no keys: q . (W_k h_t) = (W_k^T q) . h_t. And since the weights a_t of a
-    softmax sum to one, no values: sum a_t (W_v h_t + b_v) = W_v (sum a_t h_t) + b_v. The norm's
-    scale and shift move out of both in the same way. What is added to all scores alike, such as
-    the key's bias, cancels in the softmax.
+    One query q needs no keys: q . (W_k h_t) = (W_k^T q) . h_t. Nor values, since the weights a_t of
+    a softmax sum to one: sum a_t (W_v h_t + b_v) = W_v (sum a_t h_t) + b_v. The norm's scale and
+    shift move out alike. What is added to all scores, such as the key's bias, cancels.
     """
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
@@ -207,7 +194,6 @@ def _bias_of(layer: nn.Linear | LinearWithLoRA) -> Tensor:
 
 
 def _cast_frozen_weights(block: TransformerBlock, dtype: torch.dtype) -> TransformerBlock:
-    """Return a block with other frozen linear weights; all other tensors are shared."""
     shared = {id(tensor): tensor for tensor in (*block.parameters(), *block.buffers())}
     block = deepcopy(block, shared)
     for layer in block.modules():

@@ -20,12 +20,10 @@ class OptimizedClassifier(nn.Module):
     """A `GPTClassifier` with optimised blocks, and the same parameters under the same names.
 
     Args:
-        plain: the classifier whose modules are shared.
-        depth: number of blocks that the inputs have passed already; None for tokens.
+        depth: number of blocks that the inputs have passed; None for tokens.
         is_pooled: whether the inputs are features, computed from those of that depth.
         no_padding: whether all tokens of the examples are real.
-        dtype: as `OptimizedBlock` takes it, like the next.
-        cast_once: stores frozen weights in that data type.
+        dtype, cast_once: as `OptimizedBlock` takes them.
 
     Raises:
         ValueError: when the plain model has dropout, with which frozen layers vary.
@@ -52,10 +50,8 @@ class OptimizedClassifier(nn.Module):
             SingleQueryBlock(block) if block is single else OptimizedBlock(block, dtype, cast_once)
             for block in plain.trf_blocks
         )
-        self.depth = depth
-        self.is_pooled = is_pooled
+        self.depth, self.is_pooled, self.dtype = depth, is_pooled, dtype
         self.reads_padding = not no_padding and design.token_position != "flexible"
-        self.dtype = dtype
         self.activation_checkpointing = plain.activation_checkpointing
         # Of several processes each would know the rows of its own tokens only.
         self.gradient = ReusedGradient(self.tok_emb.weight) if world.size == 1 else None
@@ -78,10 +74,8 @@ class OptimizedClassifier(nn.Module):
     def forward(self, inputs: Tensor, lengths: Tensor, features_only: bool = False) -> Tensor:
         """Return logits (B, K), or features (B, C), the input of the head.
 
-        Args:
-            inputs: tokens (B, T), activations (B, T, C) or features (B, C).
-            lengths: (B,), real tokens of each example.
-            features_only: return the features of activations.
+        The inputs are tokens (B, T), activations (B, T, C) or features (B, C), of which the first
+        `lengths` (B,) are real.
         """
         if self.is_pooled and not features_only:
             return apply_linear(self.out_head, inputs)
@@ -106,9 +100,6 @@ class OptimizedClassifier(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Return the input of the first block, (B, T) to (B, T, C)."""
-        weight = self.tok_emb.weight
-        if self.gradient is not None and weight.requires_grad and torch.is_grad_enabled():
-            x = self.gradient.look_up(tokens)
-        else:
-            x = self.tok_emb(tokens)
-        return x + self.pos_emb.weight[: tokens.shape[1]]
+        is_trained = self.tok_emb.weight.requires_grad and torch.is_grad_enabled()
+        look_up = self.gradient.look_up if self.gradient and is_trained else self.tok_emb
+        return look_up(tokens) + self.pos_emb.weight[: tokens.shape[1]]

@@ -2,8 +2,7 @@
 
     model, datasets, *_ = cache_frozen_prefix(plain, datasets)  # then train as before
 
-Blocks that are never trained map the same tokens to the same activations, so that training starts
-from these. Of an example's tokens, only those are computed on which its logits depend.
+Of an example's tokens, only those are computed on which its logits depend.
 """
 
 import math
@@ -22,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from experiments.config.design import Design
 from experiments.data.datasets import Splits, TextDataset
 from experiments.model.classifier import GPTClassifier
+from experiments.model.prediction import needed_lengths
 from experiments.shortcuts.model import OptimizedClassifier
 from experiments.shortcuts.storage import load_or_compute, prefix_key, temporary_values
 from experiments.system.devices import memory_of, total_memory
@@ -31,14 +31,6 @@ from experiments.system.progress import progress
 PREFIX_TOKENS = 2048  # in one batch of the frozen prefix
 POOL = 64  # examples of which the head's input is computed at once
 MEMORY_SHARE = 1 / 8  # of a device's memory; larger activations are stored elsewhere
-
-
-def needed_lengths(design: Design, dataset: TextDataset) -> Tensor:
-    """Return (N,): how many tokens of each example, from the first, its logits depend on."""
-    needed, lengths = design.needed_tokens(dataset.no_padding), dataset.lengths
-    if needed == "real":
-        return lengths
-    return torch.full_like(lengths, 1 if needed == "first" else dataset.max_length)
 
 
 def distinct_examples(design: Design, datasets: Splits) -> tuple[list[Tensor], list[Tensor]]:
@@ -60,9 +52,7 @@ class _OptimizedDataset:
     """The labels and lengths of a data set, with other inputs."""
 
     def __init__(self, plain: TextDataset, inputs_of: Callable[[list[int]], Tensor]) -> None:
-        self.plain = plain
-        self.labels = plain.labels  # (N,)
-        self.inputs_of = inputs_of
+        self.plain, self.labels, self.inputs_of = plain, plain.labels, inputs_of
 
     def __len__(self) -> int:
         return len(self.plain)
@@ -76,8 +66,8 @@ class _OptimizedDataset:
 class CachedActivations:
     """The activations of all distinct examples before one block.
 
-    They hold while embeddings and earlier blocks never change, without dropout, and for the
-    examples, mask, data type and kernels with which they were computed.
+    They hold while embeddings and earlier blocks never change, and for the examples, mask, data
+    type and kernels with which they were computed.
     """
 
     values: Tensor  # (tokens of all examples, C)
@@ -112,16 +102,15 @@ def _batches(examples: list[Tensor], is_causal: bool) -> Iterator[list[Tensor]]:
 def run_prefix(model: OptimizedClassifier, examples: list[Tensor], values: Tensor) -> float:
     """Fill (tokens of all examples, C), and return seconds; processes take batches in turn."""
     started, device, filled = time.perf_counter(), model.pos_emb.weight.device, 0
-    is_causal = not model.design.disable_causal_mask
+    batches = _batches(examples, is_causal=not model.design.disable_causal_mask)
     with progress("Frozen prefix", len(examples), "examples") as bar:
-        for number, batch in enumerate(_batches(examples, is_causal)):
+        for number, batch in enumerate(batches):
             part = values[filled : filled + sum(map(len, batch))]
             filled += len(part)
             if number % world.size != world.rank:
                 part.zero_()
                 continue
-            tokens = pad_sequence(batch, batch_first=True)  # (B, T)
-            x = model.embed(tokens.to(device))  # (B, T, C)
+            x = model.embed(pad_sequence(batch, batch_first=True).to(device))  # (B, T, C)
             for block in model.trf_blocks[: model.depth]:
                 x = block(x)
             rows = [row[: len(example)] for row, example in zip(x, batch, strict=True)]
@@ -134,11 +123,7 @@ def run_prefix(model: OptimizedClassifier, examples: list[Tensor], values: Tenso
 def _load_or_compute(
     model: OptimizedClassifier, examples: list[Tensor], path: Path | None
 ) -> CachedActivations:
-    """Return activations on an accelerator that has room, in memory, or in a file.
-
-    Of several processes the main one alone opens the cache; the others learn from it whether to
-    compute their part, and hold a copy of their own.
-    """
+    # Only the main process opens the cache; the others learn from it whether to compute their part.
     lengths = torch.tensor([len(tokens) for tokens in examples])
     weight = model.pos_emb.weight
     shape, dtype = (int(lengths.sum()), weight.shape[1]), model.dtype or weight.dtype
@@ -194,13 +179,10 @@ def cache_frozen_prefix(
     """Return a model and data sets that give the same logits and gradients for less work.
 
     Args:
-        plain: the model.
-        datasets: its data sets.
         cache_dir: folder for files of activations that later runs reuse; None for no files.
         conditions: what else the activations depend on, such as precision and kernels.
         activations: holds the last ones for the next call in this process.
-        dtype: as `OptimizedClassifier` takes it, like the next.
-        cast_once: stores frozen weights in that data type.
+        dtype, cast_once: as `OptimizedBlock` takes them.
 
     Raises:
         ValueError: when the model has dropout.
@@ -219,7 +201,9 @@ def cache_frozen_prefix(
     is_pooled = depth < design.num_frozen_blocks
     model = OptimizedClassifier(plain, depth, is_pooled=is_pooled, **options)
     examples, numbers = distinct_examples(design, datasets)
-    key = prefix_key(model, examples, conditions)
+    key = ""  # a real one takes seconds for large models, whose frozen weights it reads
+    if cache_dir is not None or activations is not None:
+        key = prefix_key(model, examples, conditions)
     activations = {} if activations is None else activations
     if key in activations:
         cached = replace(activations[key], is_reused=True)
@@ -228,11 +212,10 @@ def cache_frozen_prefix(
         path = None if cache_dir is None else cache_dir / f"{key}.npy"
         cached = activations[key] = _load_or_compute(model, examples, path)
     started = time.perf_counter()
+    inputs = [partial(cached.batch, of_split) for of_split in numbers]
     if is_pooled:
-        features = map(partial(_compute_features, model, cached), datasets, numbers)
+        features = map(partial(_compute_features, model), datasets, inputs)
         inputs = [of_split.__getitem__ for of_split in features]
-    else:
-        inputs = [partial(cached.batch, of_split) for of_split in numbers]
     seconds = cached.seconds + time.perf_counter() - started
     report = (
         f"Cached activations: {len(examples):,} distinct examples, {depth} frozen blocks computed "
@@ -245,20 +228,18 @@ def cache_frozen_prefix(
 
 
 def _cut_tokens(tokens: Tensor, needed: Tensor, indices: list[int]) -> Tensor:
-    """Return tokens (B, T) of some examples, cut to the longest that is needed."""
-    return tokens[indices, : int(needed[indices].max())]
+    return tokens[indices, : int(needed[indices].max())]  # (B, T)
 
 
 @torch.no_grad()
 def _compute_features(
-    model: OptimizedClassifier, cached: CachedActivations, dataset: TextDataset, numbers: Tensor
+    model: OptimizedClassifier, dataset: TextDataset, inputs_of: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Return what the head reads of all examples of a split, (N, C)."""
     device = model.pos_emb.weight.device
     # Without the mask a token attends to the padding, so that only examples of one length mix.
     size = 1 if model.design.disable_causal_mask and dataset.no_padding else POOL
     features = []
     for indices in torch.arange(len(dataset)).split(size):
-        x, lengths = cached.batch(numbers, indices), dataset.lengths[indices]
+        x, lengths = inputs_of(indices), dataset.lengths[indices]
         features.append(model(x.to(device), lengths.to(device), features_only=True))
-    return torch.cat(features)
+    return torch.cat(features)  # (N, C), what the head reads

@@ -33,7 +33,7 @@ def prefix_key(model: OptimizedClassifier, examples: list[Tensor], conditions: s
     """Return a digest of all that the activations before block `model.depth` depend on."""
     attention = model.trf_blocks[0].att
     sources = [Path(previous_chapters.__file__), *sorted(Path(__file__).parent.glob("*.py"))]
-    code = [sha256_of(path) for path in sources]
+    code = [*map(sha256_of, sources)]
     prefix = nn.ModuleList([model.tok_emb, model.pos_emb, *model.trf_blocks[: model.depth]])
     choices = (model.depth, model.dtype, attention.num_heads, attention.disable_causal_mask)
     shapes = [(tuple(parameter.shape), parameter.dtype) for parameter in prefix.parameters()]
@@ -52,14 +52,8 @@ def load_or_compute(
     """Return activations mapped from an .npy file, seconds, and whether they are reused.
 
     A file that is missing, cut short, damaged or renamed is computed first: a note next to it holds
-    a digest of its name, its content and the seconds that it took. A lock lets two processes share
-    one computation.
-
-    Args:
-        path: of the file.
-        shape: (tokens, C).
-        dtype: of the activations.
-        compute: fills a tensor, and returns the seconds that it took.
+    a digest of its name, its content and its seconds. A lock lets two processes share one
+    computation. `shape` is (tokens, C); `compute` fills a tensor and returns its seconds.
     """
     note, part = path.with_suffix(".sha256"), path.with_suffix(".part")
     with FileLock(f"{path}.lock"):  # makes the folder
@@ -96,8 +90,8 @@ def _view(rows: np.memmap, dtype: torch.dtype) -> Tensor:
 
 
 def _digest_of(path: Path, seconds: str) -> str:
+    start = partial(hashlib.sha256, (path.stem + seconds).encode())
     with path.open("rb") as file:
-        start = partial(hashlib.sha256, (path.stem + seconds).encode())
         return hashlib.file_digest(file, start).hexdigest()
 
 
@@ -112,7 +106,7 @@ def _reserve(file: BinaryIO, start: int, size: int) -> None:
 
 
 def _temporary_folder() -> Path:
-    """Return a folder for temporary files that is on a disk; some systems have one in memory."""
+    # Some systems have their folder for temporary files in memory.
     types = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
     first = Path(tempfile.gettempdir())
     for folder in (first, LARGE_FILES):

@@ -66,7 +66,7 @@ def check_writable(folder: Path) -> None:
         pass
 
 
-def user_cache() -> Path:
+def _user_cache() -> Path:
     """Return the folder for files that programs can make again; relative without a home folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     with suppress(RuntimeError):
@@ -127,7 +127,7 @@ def _note_of(path: Path, status: os.stat_result) -> Path:
     place = str(path.resolve()), status.st_size, status.st_dev, status.st_ino
     state = *place, status.st_mtime_ns, status.st_ctime_ns
     name = hashlib.sha256(repr(state).encode(errors="surrogateescape")).hexdigest()
-    return user_cache() / "gpt2_spam_classifier" / "verified" / name
+    return _user_cache() / "gpt2_spam_classifier" / "verified" / name
 
 
 def _read_note(note: Path) -> str | None:

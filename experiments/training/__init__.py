@@ -1,1 +1,4 @@
-"""Training, evaluation, baselines, metrics, and how much memory they need."""
+"""Training and evaluation, metrics, baselines, and the memory that a run needs.
+
+Start with `loop.py`.
+"""

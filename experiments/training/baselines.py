@@ -1,8 +1,6 @@
-"""Non-neural baselines, which take a second.
+"""Baselines of a second, which show how much accuracy needs no finetuning of 124 million weights.
 
-    correct, probabilities, labels = evaluate_baseline("bag_of_words", corpus)
-
-They show how much of a classifier's accuracy needs no finetuning of 124 million parameters.
+correct, probabilities, labels = evaluate_baseline("bag_of_words", corpus)
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +17,7 @@ WORD = r"\w+|[^\w\s]"
 Texts = Sequence[str]
 
 
-def majority(texts: Texts, labels: np.ndarray, num_classes: int, groups: list[Texts]) -> list:
+def _majority(texts: Texts, labels: np.ndarray, num_classes: int, groups: list[Texts]) -> list:
     """Return the fractions of the classes among `labels` (N, K) for each group of texts."""
     fractions = np.bincount(labels, minlength=num_classes) / len(labels)
     return [np.tile(fractions, (len(group), 1)) for group in groups]
@@ -29,13 +27,7 @@ def bag_of_words(texts: Texts, labels: np.ndarray, num_classes: int, groups: lis
     """Return P(class) (N, K) for each group, by logistic regression on the words of a text.
 
     Words are runs of letters and digits in lower case, and single other characters. Only words of
-    the training texts count, each once per text.
-
-    Args:
-        texts: training texts.
-        labels: their labels (N,); every class occurs.
-        num_classes: K.
-        groups: texts to classify.
+    the training texts count, each once per text; every class occurs among their labels (N,).
     """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -44,13 +36,13 @@ def bag_of_words(texts: Texts, labels: np.ndarray, num_classes: int, groups: lis
     try:
         features = vectorizer.fit_transform(texts)  # (N, words), sparse
     except ValueError:  # no word in any text: only the intercept is left
-        return majority(texts, labels, num_classes, groups)
+        return _majority(texts, labels, num_classes, groups)
     model = LogisticRegression(C=1 / PENALTY, solver="newton-cg", tol=1e-8, max_iter=1000)
     model.fit(features, labels)
     return [model.predict_proba(vectorizer.transform(group)) for group in groups]
 
 
-BASELINES: dict[str, Callable[..., list]] = {"majority": majority, "bag_of_words": bag_of_words}
+BASELINES: dict[str, Callable[..., list]] = {"majority": _majority, "bag_of_words": bag_of_words}
 
 
 def evaluate_baseline(

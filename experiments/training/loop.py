@@ -25,19 +25,8 @@ from experiments.config.settings import TrainingConfig
 from experiments.data.datasets import Splits
 from experiments.system.distributed import world
 from experiments.system.progress import counted, progress
-from experiments.training.optimization import (
-    BOOK_RECIPE,
-    BestEpoch,
-    Criterion,
-    Recipe,
-    Watch,
-    balanced_class_weights,
-    create_optimizer,
-    learning_rate_factor,
-    make_step,
-    mean_cross_entropy,
-    no_op,
-)
+from experiments.training import optimization
+from experiments.training.optimization import Criterion, Recipe, Watch, mean_cross_entropy
 
 HINT = "try a smaller --learning_rate or --lora_alpha, another --seed or --precision float32"
 
@@ -62,20 +51,13 @@ class History:
         yield self.examples_seen
 
 
-# -------------------------------------------------------------------------------------- evaluation
-
-
 def compute_logits(
     model: nn.Module, inputs: Tensor | Sequence[Tensor], device: torch.device
 ) -> Tensor:
     """Return the logits (B, K) of examples, of the last token if the model gives (B, T, K)."""
     tensors = [inputs] if isinstance(inputs, Tensor) else inputs
-    logits = model(*(_moved(tensor, device) for tensor in tensors))
+    logits = model(*(x.to(device, non_blocking=device.type == "cuda") for x in tensors))
     return logits if logits.dim() == 2 else logits[:, -1]
-
-
-def _moved(x: Tensor, device: torch.device) -> Tensor:
-    return x.to(device, non_blocking=device.type == "cuda")
 
 
 def calc_loss_batch(
@@ -86,7 +68,8 @@ def calc_loss_batch(
     criterion: Criterion = mean_cross_entropy,
 ) -> Tensor:
     """Return the loss () of a batch, by default the mean cross-entropy."""
-    return criterion(compute_logits(model, input_batch, device), _moved(target_batch, device))
+    labels = target_batch.to(device, non_blocking=device.type == "cuda")
+    return criterion(compute_logits(model, input_batch, device), labels)
 
 
 @torch.no_grad()
@@ -97,10 +80,7 @@ def calc_loss_loader(
     num_batches: int | None = None,
     criterion: Criterion = mean_cross_entropy,
 ) -> float:
-    """Return the mean loss over the first batches of a new pass, or over all; NaN over none.
-
-    As in the book, the mode of the model is not changed.
-    """
+    """Return the mean loss of the first or all batches, NaN of none; keeps the model's mode."""
     batches = itertools.islice(data_loader, num_batches)
     losses = [calc_loss_batch(x, labels, model, device, criterion) for *x, labels in batches]
     if not losses:
@@ -112,13 +92,10 @@ def calc_loss_loader(
 def calc_overall_loss(
     data_loader: DataLoader, model: nn.Module, device: torch.device, criterion: Criterion
 ) -> float:
-    """Return the loss of all examples together, however they are batched.
-
-    Sets evaluation mode. Later shuffles are not changed.
-    """
+    """Return the loss of all examples together, however batched; sets evaluation mode."""
     model.eval()
     logits, own, others = [], [], []
-    with torch.random.fork_rng(devices=[]):  # each new pass of a `DataLoader` draws one
+    with torch.random.fork_rng(devices=[]):  # a new pass draws a number: keep later shuffles
         for *inputs, labels in data_loader:
             logits.append(compute_logits(model, inputs, device))
             own.append(labels[: len(logits[-1])])
@@ -131,13 +108,7 @@ def calc_overall_loss(
 def predict(
     data_loader: DataLoader, model: nn.Module, device: torch.device, num_batches: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the probabilities (N, K) and labels (N,) of a new pass, on the CPU.
-
-    Sets evaluation mode.
-
-    Raises:
-        ValueError: if a probability is not finite.
-    """
+    """Return probabilities (N, K), all finite or ValueError, and labels (N,); sets eval mode."""
     model.eval()
     probabilities, own_labels, total = [], [], 0
     for *inputs, labels in itertools.islice(data_loader, num_batches):
@@ -182,19 +153,13 @@ def evaluate_model(
 def evaluate(
     model: nn.Module, loaders: Splits, device: torch.device
 ) -> tuple[dict[str, tuple[int, int]], Tensor, Tensor]:
-    """Return counts of correct predictions and examples by split, and the test's predictions.
-
-    The predictions are probabilities (N, K), with labels (N,).
-    """
+    """Return (correct, all) examples by split, and the test's probabilities (N, K), labels (N,)."""
     correct = {}
     with progress("Final accuracies", sum(map(len, loaders)), "batches") as bar:
         for split, loader in loaders._asdict().items():
             probabilities, labels = predict(counted(loader, bar), model, device)
             correct[split] = _count_correct(probabilities, labels), len(labels)
     return correct, probabilities, labels
-
-
-# ---------------------------------------------------------------------------------------- training
 
 
 def train(
@@ -204,35 +169,24 @@ def train(
     training: TrainingConfig,
     device: torch.device,
     fused: bool = True,
-    watch: Watch = no_op,
+    watch: Watch = optimization.no_op,
 ) -> History:
-    """Train the unfrozen parameters by the settings, and return what was measured.
-
-    Args:
-        train_labels: (N,), of all training examples.
-        model, loaders, training, device: of the run.
-        fused, watch: as `create_optimizer` and `Recipe` take them.
-
-    Raises:
-        ValueError: if the loss becomes infinite or NaN.
-    """
-    optimizer = create_optimizer(model, training.learning_rate, training.weight_decay, fused)
-    factor = partial(
-        learning_rate_factor,
-        schedule=training.schedule,
-        warmup_steps=training.warmup_steps,
-        total_steps=training.max_steps or training.count_steps(len(train_labels)),
-    )
-    weights = balanced_class_weights(train_labels).to(device) if training.class_weights else None
-    criterion = {"ignore_index": training.ignore_index, "class_weights": weights}
+    """Train by the settings, with all training labels (N,); a loss not finite is a ValueError."""
+    decay, steps = training.weight_decay, training.max_steps
+    optimizer = optimization.create_optimizer(model, training.learning_rate, decay, fused)
+    schedule = {"schedule": training.schedule, "warmup_steps": training.warmup_steps}
+    schedule["total_steps"] = steps or training.count_steps(len(train_labels))
+    scheduler = LambdaLR(optimizer, partial(optimization.learning_rate_factor, **schedule))
+    options = {"ignore_index": training.ignore_index}
+    if training.class_weights:
+        options["class_weights"] = optimization.balanced_class_weights(train_labels).to(device)
     recipe = Recipe(
-        partial(mean_cross_entropy, **criterion), training.accumulation_steps, training.max_steps,
-        LambdaLR(optimizer, factor), training.max_grad_norm, training.keep_best, watch,
+        partial(mean_cross_entropy, **options), training.accumulation_steps, steps,
+        scheduler, training.max_grad_norm, training.keep_best, watch,
     )  # fmt: skip
     return train_classifier_simple(
-        model, loaders.train, loaders.validation, optimizer, device, training.num_epochs,
-        recipe=recipe,
-    )  # fmt: skip
+        model, *loaders[:2], optimizer, device, training.num_epochs, recipe=recipe
+    )
 
 
 def train_classifier_simple(
@@ -245,25 +199,17 @@ def train_classifier_simple(
     eval_freq: int = 50,
     eval_iter: int = 5,
     *,
-    recipe: Recipe = BOOK_RECIPE,
+    recipe: Recipe = optimization.BOOK_RECIPE,
 ) -> History:
     """Train a model, print losses and accuracies, and return what was measured.
 
-    Every evaluation is a new pass over both loaders and so draws random numbers: one more or less
-    would change the order of all later batches. The last step of an epoch may have fewer batches
-    than `recipe.accumulation_steps`, and divides by that number too.
-
-    Args:
-        eval_freq: batches from one evaluation of the losses to the next.
-        eval_iter: batches of each loader in an evaluation.
-        recipe: what is done beyond the book's loop.
-        model, train_loader, val_loader, optimizer, device, num_epochs: as in the book.
-
-    Raises:
-        ValueError: if the loss becomes infinite or NaN.
+    Every `eval_freq` batches, `eval_iter` batches of each loader are evaluated. This is a new pass
+    that draws random numbers: one more or less would change the order of all later batches. The
+    last step of an epoch may have fewer batches than the others, but divides by the same number.
+    A loss that becomes infinite or NaN is a ValueError.
     """
     history, loaders = History(), (train_loader, val_loader)
-    best = BestEpoch(model) if recipe.keep_best else None
+    best = optimization.BestEpoch(model) if recipe.keep_best else None
     batches = steps = 0
     unread: list[Tensor] = []  # losses of batches since the last evaluation
     with progress("Training", num_epochs * len(train_loader), "batches") as bar:
@@ -274,7 +220,7 @@ def train_classifier_simple(
                 (loss / recipe.accumulation_steps).backward()
                 unread.append(loss.detach())
                 if index % recipe.accumulation_steps == 0 or index == len(train_loader):
-                    make_step(optimizer, recipe)
+                    optimization.make_step(optimizer, recipe)
                     steps += 1
                 if batches % eval_freq == 0:
                     bar.set_postfix(loss=f"{_read_losses(unread, batches, optimizer):.3f}")
@@ -310,7 +256,6 @@ def train_classifier_simple(
 
 
 def _read_losses(unread: list[Tensor], last: int, optimizer: torch.optim.Optimizer) -> float:
-    """Check and clear the losses () of the batches up to `last`, and return the last loss."""
     # Waits for the device and for other processes, which single steps need not do.
     losses = world.all_reduce_sum(torch.stack(unread)).tolist()
     for batch, loss in enumerate(losses, start=last - len(losses) + 1):
@@ -321,6 +266,5 @@ def _read_losses(unread: list[Tensor], last: int, optimizer: torch.optim.Optimiz
 
 def _check_finite(loss: float, batch: int, optimizer: torch.optim.Optimizer) -> None:
     if not math.isfinite(loss):
-        rate = optimizer.param_groups[0]["lr"]
-        where = f"at batch {batch}, with a learning rate of {rate}"
+        where = f"at batch {batch}, with a learning rate of {optimizer.param_groups[0]['lr']}"
         raise ValueError(f"the loss became {loss} {where}: {HINT}")

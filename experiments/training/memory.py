@@ -3,8 +3,8 @@
     print(check_memory(settings, datasets, num_classes, device))  # or raises UsageError
 
 What autograd keeps of a batch, the process itself and the holes of the C library's heap were
-measured; docs/memory.md compares estimates with measured peaks. Pages of mapped files, which the
-system can take back, do not count.
+measured; docs/performance.md compares estimates with measured peaks. Pages of mapped files, which
+the system can take back, do not count.
 """
 
 import math
@@ -28,7 +28,7 @@ MAX_PROCESSES, SHARDED = 64, "--parallel shard on {} processes with as much memo
 
 # Measured on a CPU: bytes of Python, modules and tokenizer; of sharding (communication, gathered
 # blocks, holes of the whole model); and of a test example's probability (arrays, numbers, JSON).
-BASE, SHARDING, RECORD = 460 * 2**20, 1250 * 2**20, 60
+BASE, SHARDING, RECORD = 460 * 2**20, 1250 * 2**20, 100
 # Numbers per token, in widths C, that a block keeps for the backward pass: inputs of norms and
 # linear layers, queries, keys, values, GELU's input and output. The reference keeps twice as many.
 KEPT = {"float32": 16, "bfloat16": 12}

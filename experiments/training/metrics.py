@@ -4,9 +4,8 @@
     metrics.macro_f1, metrics.recalls
 
 The prediction is the most probable class, in a tie the one with the smallest number. What is
-undefined is None: the precision of a class that is never predicted, the recall of a class without
-an example. Losses and Brier scores are per example, since records are compared example by example;
-they accept rounded probabilities, of which scikit-learn's warn.
+undefined is None, such as the recall of a class without an example. Losses and Brier scores are per
+example, as records are compared; they accept rounded probabilities, of which scikit-learn's warn.
 
 Sources: Brier 1950, Mon. Weather Rev. 78; Guo et al. 2017, "On Calibration of Modern Neural
 Networks" (calibration error and bins).
@@ -48,11 +47,7 @@ class Metrics(NamedTuple):
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> Metrics:
-    """Return all metrics of probabilities (N, K) and labels (N,) from 0 to K - 1.
-
-    Raises:
-        ValueError: if there is no example, or these are not probabilities and their labels.
-    """
+    """Return all metrics of probabilities (N, K) and labels (N,), else a ValueError."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     p, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
@@ -103,17 +98,15 @@ def _check(p: np.ndarray, labels: np.ndarray) -> None:
         raise ValueError(f"labels {np.unique(labels)}, expected 0 to {p.shape[1] - 1}")
     sums = p.sum(axis=1)
     if not (np.all((p >= 0) & (p <= 1)) and np.all(np.abs(sums - 1) <= TOLERANCE)):
-        found = (
-            f"{p.min():.6g} to {p.max():.6g} with sums from {sums.min():.6g} to {sums.max():.6g}"
-        )
-        raise ValueError(f"probabilities from {found}, expected 0 to 1 with sums of 1")
+        found = f"{p.min():.6g} to {p.max():.6g} with sums from {sums.min():.6g}"
+        found += f" to {sums.max():.6g}, expected 0 to 1 with sums of 1"
+        raise ValueError(f"probabilities from {found}")
 
 
 def _auroc(p: np.ndarray, labels: np.ndarray) -> float | None:
-    """Return the area under the ROC curve; None if only one class occurs.
+    """Return the area under the ROC curve of class 1; None if only one class occurs.
 
-    It is that of class 1; of more than two classes the mean over those that occur, each against
-    the rest.
+    Of more than two classes, it is the mean over those that occur, each against the rest.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -125,7 +118,6 @@ def _auroc(p: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def _reliability_bins(p: np.ndarray, labels: np.ndarray) -> list[Bin]:
-    """Return the examples by the probability of their prediction."""
     confidence, is_correct = p.max(axis=1), p.argmax(axis=1) == labels  # (N,)
     edges = np.linspace(0, 1, BINS + 1)
     number = np.searchsorted(edges[1:-1], confidence)  # (N,), of the bin

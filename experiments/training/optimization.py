@@ -27,17 +27,12 @@ def mean_cross_entropy(
 ) -> Tensor:
     """Return the mean cross-entropy () over labels that are not ignored, 0 if all are.
 
-    Args:
-        logits: (B, K); with several processes those of the first labels only, so that the results
-            of all processes sum to the mean.
-        labels: (B,).
-        ignore_index: label whose examples have no part in the loss.
-        class_weights: (K,), weight of the examples of each class; if None, all weigh the same.
+    Takes logits (B, K), labels (B,) and class weights (K,). With several processes, the logits are
+    of the first labels only, and the results of all processes sum to the mean.
     """
     own = labels[: len(logits)]
     total = F.cross_entropy(logits, own, class_weights, ignore_index=ignore_index, reduction="sum")
-    is_counted = labels != ignore_index  # (B,)
-    counts = is_counted
+    counts = is_counted = labels != ignore_index  # (B,)
     if class_weights is not None:  # not `labels[is_counted]`, whose size a GPU has to report first
         counts = is_counted * class_weights[torch.where(is_counted, labels, 0)]
     weight = counts.sum()
@@ -54,21 +49,15 @@ def create_optimizer(
     model: nn.Module, learning_rate: float, weight_decay: float, fused: bool
 ) -> torch.optim.AdamW:
     """Return AdamW for the trainable parameters; fused, it is one kernel for all of them."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused)
 
 
 def learning_rate_factor(step: int, schedule: str, warmup_steps: int, total_steps: int) -> float:
-    """Return the factor of the learning rate at a step.
+    """Return the factor of the learning rate after some optimiser steps.
 
     It rises linearly from 0 to 1, so that the first step of a warmup changes nothing. Then it is
-    constant, or falls to 0 after the last step: linearly, or as half a cosine wave.
-
-    Args:
-        step: number of earlier optimiser steps.
-        schedule: constant, linear or cosine.
-        warmup_steps: steps of the rise.
-        total_steps: steps of the whole run.
+    constant, or falls to 0 after the last step: linear, or as half a cosine wave.
     """
     if step < warmup_steps:
         return step / warmup_steps

@@ -4,9 +4,8 @@
     ...  # train; with shards, all processes run every block together
     plain = gather_parameters(plain, num_classes=2)
 
-PyTorch's `fully_shard` gathers the parameters of a block before it runs, forward and backward, and
-scatters the sum of the gradients. Frozen layers whose output is cached do not run in training, and
-stay whole.
+PyTorch's `fully_shard` gathers a block's parameters before it runs, and scatters the sum of the
+gradients. Frozen layers whose output is cached do not run in training, and stay whole.
 
 Source: Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel", arXiv
 2304.11277.
@@ -27,8 +26,7 @@ class Autocast(nn.Module):
 
     def __init__(self, model: GPTClassifier, dtype: torch.dtype) -> None:
         super().__init__()
-        self.model = model
-        self.dtype = dtype
+        self.model, self.dtype = model, dtype
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return float32 logits (B, K) for tokens (B, T) and lengths (B,)."""
@@ -39,15 +37,12 @@ class Autocast(nn.Module):
 class _OwnExamples(nn.Module):
     """A classifier that gives the logits of this process's examples only.
 
-    With `in_step`, all processes have to run it together, as with shards; else a process without an
-    example in a batch skips the batch.
+    A process without one skips the batch, unless all have to run it `in_step`, as with shards.
     """
 
     def __init__(self, model: nn.Module, num_classes: int, in_step: bool) -> None:
         super().__init__()
-        self.model = model
-        self.num_classes = num_classes
-        self.in_step = in_step
+        self.model, self.num_classes, self.in_step = model, num_classes, in_step
 
     def forward(self, inputs: Tensor, lengths: Tensor, own: Tensor) -> Tensor:
         """Return logits (b, K) of the process's own examples (b,), by `DistributedBatches`."""
@@ -57,12 +52,9 @@ class _OwnExamples(nn.Module):
 
 
 def wrap_distributed(model: nn.Module, num_classes: int, parallel: str) -> nn.Module:
-    """Return a model for all processes together; for one process, the same model.
+    """Return a model for all processes together, from the same in each; for one, that model.
 
-    Args:
-        model: the same in every process.
-        num_classes: K.
-        parallel: `replicate` keeps it whole in each process, `shard` divides it among them.
+    To `replicate` keeps it whole in each process, to `shard` divides it among them.
     """
     if world.size == 1:
         return model
@@ -87,10 +79,7 @@ def _shard(model: GPTClassifier | OptimizedClassifier) -> None:
 
 
 def gather_parameters(model: GPTClassifier, num_classes: int) -> GPTClassifier:
-    """Return a plain classifier with all parameters; the same one if it is not sharded.
-
-    Every process takes part and gets a copy.
-    """
+    """Return a plain classifier with all parameters in each process; the same if not sharded."""
     if world.size == 1:
         return model
     from torch.distributed.tensor import DTensor  # takes a second
