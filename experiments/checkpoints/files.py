@@ -79,8 +79,7 @@ def format_error(path: Path, error: Exception) -> ValueError:
     with path.open("rb") as file:
         start = file.read(4096)
     # What `torch.save` writes: a zip whose first member is a pickle; long ago, the pickle alone.
-    is_zipped = start.startswith(_ZIP) and b"/data.pkl" in start
-    if is_zipped or re.match(rb"\x80[\2-\5]", start):
+    if (start.startswith(_ZIP) and b"/data.pkl" in start) or re.match(rb"\x80[\2-\5]", start):
         return _pickle_error([path])
     found = [what for first, what in _FIRST_BYTES.items() if start.lstrip().startswith(first)]
     found += _formats_of(path.suffixes)

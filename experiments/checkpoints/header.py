@@ -1,7 +1,6 @@
 """Headers of a checkpoint: which network it is, without its weights.
 
-    checkpoint = read_checkpoint("model.safetensors")
-    checkpoint.sizes["n_layer"], checkpoint_sha256("model.safetensors")
+    read_checkpoint("model.safetensors").sizes["n_layer"]
 
 Tensors have the names of the hub or of the book, with or without prefixes that wrappers add.
 Source: the layout of safetensors (github.com/huggingface/safetensors).

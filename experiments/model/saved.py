@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -125,13 +124,27 @@ def load_classifier(path: Path, weights: Path | None = None) -> tuple[GPTClassif
         OSError: when a file cannot be read or downloaded.
     """
     description, tensors = read_saved(path)
-    is_random, params = description.base_path == "random", None
-    if not description.has_all_weights and not is_random:
-        params = load_gpt2_checkpoint(_find_base(description, weights))[1]
-    elif weights:
+    design, is_random = description.design, description.base_path == "random"
+    if weights and (description.has_all_weights or is_random):
         reason = "has a base with random weights" if is_random else "has all weights"
         raise ValueError(f"{path} {reason}: leave out --weights")
-    return _restore(description, tensors, params), description
+    if description.has_all_weights:
+        model = _without_weights(description)
+        if not design.disable_causal_mask:  # the masks are not in `tensors`
+            for block in model.trf_blocks:
+                block.att.mask = causal_mask(design.config["context_length"])
+        model.load_state_dict(tensors, strict=False, assign=True)
+        return model, description
+    params = None if is_random else load_gpt2_checkpoint(_find_base(description, weights))[1]
+    model = create_classifier(design, params, description.seed, len(description.class_names))
+    if is_random and (actual := _frozen_sha256(model)) != description.base:
+        raise ValueError(
+            f"torch {torch.__version__} draws other random weights from seed {description.seed} "
+            f"than were finetuned (SHA-256 {actual}, expected {description.base}): use the version "
+            "in requirements.txt, or train with --save_whole"
+        )
+    model.load_state_dict(tensors, strict=False)
+    return model, description
 
 
 def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
@@ -149,12 +162,7 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in names}
         expected = _trained_tensors(_without_weights(description))
         for name in sorted(tensors.keys() | expected.keys()):
-            actual, wanted = (
-                f"{some[name].dtype} of shape {tuple(some[name].shape)}"
-                if name in some
-                else "missing"
-                for some in (tensors, expected)
-            )
+            actual, wanted = (_kind_of(some.get(name)) for some in (tensors, expected))
             if actual != wanted:
                 raise ValueError(f"{name} is {actual}, expected {wanted}")
             if not torch.isfinite(tensors[name]).all():
@@ -171,6 +179,10 @@ def _without_weights(description: Description) -> GPTClassifier:
         design = replace(design, trainable_layers="all")
     with torch.device("meta"):
         return create_classifier(design, None, description.seed, len(description.class_names))
+
+
+def _kind_of(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
 
 
 def _one_line(error: Exception) -> str:
@@ -195,25 +207,3 @@ def _find_base(description: Description, given: Path | None) -> Path:
         if sha256 == expected:
             return fetch_weights(size)
     raise ValueError(f"no base with SHA-256 {expected} found{reason}: give its path by --weights")
-
-
-def _restore(
-    description: Description, tensors: dict[str, Tensor], params: dict[str, Any] | None
-) -> GPTClassifier:
-    design, seed = description.design, description.seed
-    if description.has_all_weights:
-        model = _without_weights(description)
-        if not design.disable_causal_mask:  # the masks are not in `tensors`
-            for block in model.trf_blocks:
-                block.att.mask = causal_mask(design.config["context_length"])
-        model.load_state_dict(tensors, strict=False, assign=True)
-        return model
-    model = create_classifier(design, params, seed, len(description.class_names))
-    if params is None and (actual := _frozen_sha256(model)) != description.base:
-        raise ValueError(
-            f"torch {torch.__version__} draws other random weights from seed {seed} than were "
-            f"finetuned (SHA-256 {actual}, expected {description.base}): use the version in "
-            "requirements.txt, or train with --save_whole"
-        )
-    model.load_state_dict(tensors, strict=False)
-    return model

@@ -1,7 +1,5 @@
 """Cached activations of the frozen prefix, computed once for each distinct example.
 
-    model, datasets, *_ = cache_frozen_prefix(plain, datasets)  # then train as before
-
 Of an example's tokens, only those are computed on which its logits depend.
 """
 

@@ -33,16 +33,14 @@ def prefix_key(model: OptimizedClassifier, examples: list[Tensor], conditions: s
     """Return a digest of all that the activations before block `model.depth` depend on."""
     attention = model.trf_blocks[0].att
     sources = [Path(previous_chapters.__file__), *sorted(Path(__file__).parent.glob("*.py"))]
-    code = [*map(sha256_of, sources)]
     prefix = nn.ModuleList([model.tok_emb, model.pos_emb, *model.trf_blocks[: model.depth]])
     choices = (model.depth, model.dtype, attention.num_heads, attention.disable_causal_mask)
     shapes = [(tuple(parameter.shape), parameter.dtype) for parameter in prefix.parameters()]
+    code = [*map(sha256_of, sources)]
     facts = (code, torch.__version__, conditions, choices, shapes, [*map(len, examples)])
     digest = hashlib.sha256(repr(facts).encode())
-    for parameter in prefix.parameters():
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
-    for tokens in examples:
-        digest.update(tokens.numpy())
+    for tensor in (*prefix.parameters(), *examples):
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
