@@ -47,7 +47,7 @@ TESTS = {  # of each module: the tests that detect its faults, the most likely f
     "data/splitting.py": ("splitting.py", "custom.py"),
     "shortcuts/layers.py": ("layers.py", "shortcuts.py", "prefix.py"),
     "shortcuts/model.py": ("layers.py", "shortcuts.py", "prefix.py"),
-    "shortcuts/prefix.py": ("prefix.py", "shortcuts.py", "runs.py"),
+    "shortcuts/prefix.py": ("prefix.py", "shortcuts.py", "layers.py", "runs.py"),
     "shortcuts/storage.py": ("storage.py", "prefix.py", "runs.py"),
     "checkpoints/config.py": ("checkpoints_config.py", "checkpoints_header.py"),
     "checkpoints/files.py": ("checkpoints_files.py", "checkpoints_header.py"),
