@@ -362,7 +362,7 @@ def reuse_by_cache(run, tmp_path):
 @pytest.mark.parametrize("reuse", [reuse_by_seeds, reuse_by_cache])
 def test_a_run_that_reuses_activations_counts_what_they_cost(reuse, run, monkeypatch, tmp_path):
     batches = prefix._batches
-    monkeypatch.setattr(prefix, "_batches", lambda *a: time.sleep(0.7) or batches(*a))
+    monkeypatch.setattr(prefix, "_batches", lambda *a, **k: time.sleep(0.7) or batches(*a, **k))
     records, printed = reuse(run, tmp_path)
     assert [record["prefix_reused"] for record in records] == [False, True]
     first, second = (record["seconds"]["prefix"] for record in records)
