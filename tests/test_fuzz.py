@@ -94,7 +94,7 @@ def test_valid_flags_run_or_are_refused_with_status_2(flags):
 
 @pytest.mark.slow
 @given(command_lines())
-@settings(max_examples=100)
+@settings(max_examples=15)
 @example([*DEMO, "--trainable_layers", "lora", "--precision", "bfloat16", "--no_shortcuts"])
 @example([*DEMO, "--row", "6"])
 @example([*DEMO, "--row", "15"])

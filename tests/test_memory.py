@@ -130,12 +130,14 @@ def test_estimates_are_near_all_recorded_peaks():
         assert_near(module.estimate(*run).peak, record["measured_mib"], run)
 
 
-@pytest.mark.slow
+RUNS = [(5, ""), (11, ""), (13, ""), (11, "--no_shortcuts")]  # minutes each
+
+
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="was measured on Linux")
 @pytest.mark.usefixtures("real_tokenizer_files")
 @pytest.mark.parametrize(
-    ("row", "flags"), [(1, ""), (5, ""), (11, ""), (13, ""), (11, "--no_shortcuts")]
+    ("row", "flags"), [(1, ""), *(pytest.param(*run, marks=pytest.mark.by_hand) for run in RUNS)]
 )
 def test_the_estimate_is_near_the_peak_of_a_run(row, flags):
     module = benchmark()
