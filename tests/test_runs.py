@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import pandas as pd
 import pytest
@@ -509,33 +510,36 @@ def test_two_processes_share_one_prefix_and_have_the_results_of_one(
     assert found[0]["test"] == found[1]["test"] == found[2]["test"]
 
 
-LOOPS = [  # rows, seeds, and after how many seconds the processes are killed, time after time
-    pytest.param("1,2,3,16", 2, (4, 9, 15), marks=pytest.mark.slow),
-    pytest.param("1-5,11,13-19", 3, (40, 60, 80), marks=pytest.mark.by_hand),
+LOOPS = [  # rows, seeds, and for each kill: after how many new records, and seconds, it happens
+    pytest.param("1,2,3,16", 2, ((0, 2), (1, 1), (2, 0.5)), marks=pytest.mark.slow),
+    pytest.param("1-5,11,13-19", 3, ((0, 5), (5, 10), (9, 0)), marks=pytest.mark.by_hand),
 ]
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("rows", "seeds", "moments"), LOOPS)
+@pytest.mark.parametrize(("rows", "seeds", "kills"), LOOPS)
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_runs_that_are_killed_and_started_again_lose_and_repeat_nothing(
-    rows, seeds, moments, miniature, real_data_dir, tmp_path
+    rows, seeds, kills, miniature, real_data_dir, tmp_path
 ):
-    def loop(folder, kill_after=3600):
+    def loop(folder, kill=None):
         """Run the rows until they end or are killed; return how many runs were recorded."""
         flags = ["--row", rows, "--weights", str(miniature), "--num_seeds", str(seeds)]
         flags += ["--data_dir", str(real_data_dir), "--output_dir", str(folder)]
         process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *flags, "--cache_dir", f"{folder}_cache"],
+            [sys.executable, "-u", str(SCRIPT), *flags, "--cache_dir", f"{folder}_cache"],
             cwd=tmp_path, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        try:
-            out, _ = process.communicate(timeout=kill_after)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            out, _ = process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL)
-        return len(re.findall("^Recorded: ", out, flags=re.MULTILINE))
+        recorded = 0
+        if kill and not kill[0]:
+            Timer(kill[1], process.kill).start()
+        for line in process.stdout:
+            recorded += line.startswith("Recorded: ")
+            if kill and kill[0] and recorded == kill[0]:
+                Timer(kill[1], process.kill).start()
+                kill = None
+        assert process.wait() in (0, -signal.SIGKILL)
+        return recorded
 
     def found(folder):
         """What the runs found, without what the clock says."""
@@ -547,8 +551,8 @@ def test_runs_that_are_killed_and_started_again_lose_and_repeat_nothing(
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     total = loop(undisturbed)
     assert total % seeds == 0
-    for moment in moments:
-        loop(killed, kill_after=moment)
+    for kill in kills:
+        loop(killed, kill)
     before = read(killed)
     assert 0 < len(before) < total
     assert loop(killed) == total - len(before)
