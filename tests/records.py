@@ -21,7 +21,7 @@ def make_record(row=1, seed=123, wrong=(), total=12, test=None, **more):
         "row": row,
         "stands_in": False,
         "model": "gpt2-small (124M), pretrained weights",
-        "weights": CHECKPOINT_SHA256["124M"] if row else None,
+        "weights": CHECKPOINT_SHA256["124M"],
         "data": DATA_SHA256,
         "classes": ["ham", "spam"],
         "precision": "float32",
@@ -53,7 +53,7 @@ def make_run(*args, **more):
 
 
 def make_baseline(name="majority", **more):
-    return make_run(None, name=f"baseline {name}", model=name, **more)
+    return make_run(None, name=f"baseline {name}", model=name, weights=None, **more)
 
 
 def make_substitute(row, weights, name="tiny.safetensors", **more):
@@ -79,7 +79,7 @@ def some_records():
         make_record(4, seed=124, wrong=[5]),
         make_record(16, seed=124, wrong=[6]),
         make_record(16, wrong=[2, 7, 8]),
-        make_record(None, wrong=wrong, name="baseline majority", model="m"),
+        make_record(None, wrong=wrong, name="baseline majority", model="m", weights=None),
     ]
 
 

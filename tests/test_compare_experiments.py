@@ -31,7 +31,7 @@ def test_the_table_is_printed_with_its_notes_and_what_was_left_out(results, caps
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:6]] == [
-        "row 01", "row 04", "row 16", "baseline majority"
+        "row 1", "row 4", "row 16", "baseline majority"
     ]  # fmt: skip
     assert "95.00 (91.9 to 96.9)" in lines[2]
     assert lines[6] == ""
@@ -68,9 +68,9 @@ def test_two_groups_are_compared_in_detail(results, tmp_path, capsys):
     write_record(results, make_record(1, precision="bfloat16", digest="2" * 64))
     rows = [f"{label},text {i}" for i, label in enumerate(make_record()["test"]["labels"])]
     (tmp_path / "test.csv").write_text("\n".join(["Label,Text", *rows]))
-    main(["row 01", "16", "--results", str(results), "--test_csv", str(tmp_path / "test.csv")])
+    main(["row 1", "16", "--results", str(results), "--test_csv", str(tmp_path / "test.csv")])
     assert "P(spam) 0.900 and 0.100  text 7" in capsys.readouterr().out
-    main(["row 01", "row 01, bfloat16", "--results", str(results), "--margin", "70"])
+    main(["row 1", "row 1, bfloat16", "--results", str(results), "--margin", "70"])
     assert "They differ in precision" in capsys.readouterr().out
 
 
@@ -78,7 +78,7 @@ def test_the_margin_is_given_in_points(tmp_path, capsys):
     for row, seed in ((row, seed) for row in (1, 18) for seed in range(3)):
         write_record(tmp_path, make_record(row, seed=seed))
     for points, words in (
-        ("30", "is equivalent to row 01 within 30 points"),
+        ("30", "is equivalent to row 1 within 30 points"),
         ("1", "inconclusive"),
     ):
         main(["--results", str(tmp_path), "--margin", points])

@@ -158,12 +158,12 @@ def test_shared_conditions_are_stored_once():
     a = "1a2b3c4d".ljust(64, "0")
     first, second = ([make_substitute(row, a)] for row in (1, 16))
     evidence = compared(first, second)
-    assert evidence.names == ("row 01", "row 16")
+    assert evidence.names == ("row 1", "row 16")
     assert evidence.conditions == "checkpoint tiny.safetensors 1a2b3c4d"
     for pair in ((first, [make_baseline()]), ([make_baseline()], first)):
         assert compared(*pair).conditions == evidence.conditions
     other = compared([make_run(1)], second)
-    assert other.names == ("row 01", "row 16, checkpoint tiny.safetensors 1a2b3c4d")
+    assert other.names == ("row 1", "row 16, checkpoint tiny.safetensors 1a2b3c4d")
     assert other.conditions == ""
 
 

@@ -55,7 +55,7 @@ def test_each_family_of_runs_has_a_mark_and_each_point_its_name():
     ]  # fmt: skip
     assert len(set(marks.values())) == 3
     assert sorted(text.get_text() for text in axes.texts) == [
-        "baseline majority", "row 01", "row 01", "row 16", "row 16"
+        "baseline majority", "row 1", "row 1", "row 16", "row 16"
     ]  # fmt: skip
 
 

@@ -23,8 +23,8 @@ def names_and_seeds(*runs):
 
 def test_a_group_has_the_seeds_of_a_row_in_order():
     assert list(names_and_seeds(*some_runs()[::-1]).items()) == [
-        ("row 01", [123, 124]),
-        ("row 04", [123, 124]),
+        ("row 1", [123, 124]),
+        ("row 4", [123, 124]),
         ("row 16", [123, 124]),
         ("baseline majority", [123]),
     ]
@@ -35,30 +35,30 @@ def test_a_checkpoint_is_its_digest_and_has_its_last_name():
     new = make_substitute(1, A, seed=124, date=LATER)
     other = make_substitute(1, B, seed=125)
     assert names_and_seeds(new, old, other, make_run()) == {
-        "row 01": [123],
-        f"row 01, {TINY_A}": [123, 124],
-        f"row 01, {TINY_B}": [125],
+        "row 1": [123],
+        f"row 1, {TINY_A}": [123, 124],
+        f"row 1, {TINY_B}": [125],
     }
 
 
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"precision": "bfloat16"}, "row 01, bfloat16"),
-        ({"data": B}, "row 01, data 5e6f7a8b"),
-        ({"data": B, "precision": "bfloat16"}, "row 01, data 5e6f7a8b, bfloat16"),
+        ({"precision": "bfloat16"}, "row 1, bfloat16"),
+        ({"data": B}, "row 1, data 5e6f7a8b"),
+        ({"data": B, "precision": "bfloat16"}, "row 1, data 5e6f7a8b, bfloat16"),
     ],
 )
 def test_precisions_and_data_have_groups_of_their_own(change, name):
     assert names_and_seeds(make_run(seed=124, **change), make_run()) == {
-        "row 01": [123],
+        "row 1": [123],
         name: [124],
     }
 
 
 def test_devices_share_a_group():
     cuda = make_run(seed=124, environment={"device": "NVIDIA A100", "device_type": "cuda"})
-    assert names_and_seeds(make_run(), cuda) == {"row 01": [123, 124]}
+    assert names_and_seeds(make_run(), cuda) == {"row 1": [123, 124]}
 
 
 @pytest.mark.parametrize("dates", [("2026-01-01", LATER), (LATER, "2026-01-01")])
@@ -66,8 +66,8 @@ def test_published_weights_in_another_network_are_not_a_published_model(dates):
     same = CHECKPOINT_SHA256["124M"]
     other = make_substitute(1, same, name="other heads", date=dates[1])
     assert names_and_seeds(make_run(date=dates[0]), other) == {
-        "row 01": [123],
-        f"row 01, checkpoint other heads {same[:8]}": [123],
+        "row 1": [123],
+        f"row 1, checkpoint other heads {same[:8]}": [123],
     }
 
 
@@ -78,7 +78,7 @@ def test_published_models_come_first_and_substitutes_are_named_once():
     groups = group_runs([*runs, make_run(10, **random), make_run(10, **tiny)])
     assert list(groups) == [
         "row 10",
-        f"row 01, {TINY_A}",
+        f"row 1, {TINY_A}",
         f"row 16, {TINY_A}",
         "row 10, gpt2-tiny (7M), random weights",
         "baseline majority",
@@ -90,7 +90,7 @@ def test_of_two_records_of_a_seed_the_newest_counts_and_others_are_reported():
     old, new = make_run(wrong=[1, 2, 3], digest="b" * 64), make_run(digest="a" * 64, date=LATER)
     failed = make_run(status="failed", date="2026-01-03T00:00:00+00:00")
     runs = [new, failed, old, make_run(None), make_run(None, seed=1)]
-    assert group_runs(runs) == {"row 01": [new]}
+    assert group_runs(runs) == {"row 1": [new]}
     assert describe_excluded(runs, group_runs(runs)) == [
         "1 record of a failed run",
         "2 records of a run whose flags match no row",
@@ -126,15 +126,15 @@ def test_pairs_have_the_same_seed_and_a_baseline_is_paired_with_all():
 @pytest.mark.parametrize(
     ("run", "names"),
     [
-        (make_run(16), ["row 01"]),
-        (make_run(6, weights=CHECKPOINT_SHA256["355M"]), ["row 01"]),
-        (make_run(10, weights="random"), ["row 01"]),
+        (make_run(16), ["row 1"]),
+        (make_run(6, weights=CHECKPOINT_SHA256["355M"]), ["row 1"]),
+        (make_run(10, weights="random"), ["row 1"]),
         (make_run(1, seed=9), []),
-        (make_substitute(16, A), [f"row 01, {TINY_A}"]),
-        (make_run(16, precision="bfloat16"), ["row 01, bfloat16"]),
+        (make_substitute(16, A), [f"row 1, {TINY_A}"]),
+        (make_run(16, precision="bfloat16"), ["row 1, bfloat16"]),
         (make_substitute(16, A, precision="bfloat16"), []),
         (make_run(16, data=B), []),
-        (make_baseline(), ["row 01", "row 01, bfloat16", f"row 01, {TINY_A}"]),
+        (make_baseline(), ["row 1", "row 1, bfloat16", f"row 1, {TINY_A}"]),
         (make_baseline(data=B), []),
     ],
 )
@@ -154,11 +154,11 @@ def groups():
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (["row 01", "16"], ["row 01", "row 16"]),
-        ([f"row 16, {TINY_A}", "1"], [f"row 16, {TINY_A}", f"row 01, {TINY_A}"]),
+        (["row 1", "16"], ["row 1", "row 16"]),
+        ([f"row 16, {TINY_A}", "1"], [f"row 16, {TINY_A}", f"row 1, {TINY_A}"]),
         (["4", "16"], [f"row {n}, {TINY_B}" for n in ("04", "16")]),
-        (["row 01", "row 01, bfloat16"], ["row 01", "row 01, bfloat16"]),
-        (["row 01", f"row 16, {TINY_A}"], ["row 01", f"row 16, {TINY_A}"]),
+        (["row 1", "row 1, bfloat16"], ["row 1", "row 1, bfloat16"]),
+        (["row 1", f"row 16, {TINY_A}"], ["row 1", f"row 16, {TINY_A}"]),
     ],
 )
 def test_a_number_means_the_group_that_fits_and_a_name_that_group(words, names, groups):
@@ -171,20 +171,20 @@ def test_a_number_means_the_group_that_fits_and_a_name_that_group(words, names, 
         (
             ["1", "4"],
             "1 and 4 differ in weights, data or precision; to compare two nevertheless, name both "
-            f'in full, such as compare_experiments.py "row 01" "row 04, {TINY_B}"; the groups are '
-            f"row 01; row 01, bfloat16; row 01, {TINY_A}; row 04, {TINY_B}$",
+            f'in full, such as compare_experiments.py "row 1" "row 4, {TINY_B}"; the groups are '
+            f"row 1; row 1, bfloat16; row 1, {TINY_A}; row 4, {TINY_B}$",
         ),
         (
-            ["16", "row 01, bfloat16"],
-            f'"row 16" "row 01, bfloat16"; the groups are row 16; row 16, {TINY_A}; row 16, '
-            f"{TINY_B}; row 01, bfloat16$",
+            ["16", "row 1, bfloat16"],
+            f'"row 16" "row 1, bfloat16"; the groups are row 16; row 16, {TINY_A}; row 16, '
+            f"{TINY_B}; row 1, bfloat16$",
         ),
-        (["1", "row 01, bfloat16"], "differ in weights, data or precision"),
-        (["1", "16"], '1 and 16 can mean several groups: name both .* "row 01" "row 16"; the gr'),
-        (["row 01", "row 19"], "no record of row 19; the groups are row 01, row 16"),
-        (["19", "1"], "no record of row 19; the groups are row 01, row 16"),
-        (["1", "majority"], "no record of baseline majority; the groups are row 01, row 16"),
-        (["4", "04"], f"^4 and 04 are both row 04, {TINY_B}: name two"),
+        (["1", "row 1, bfloat16"], "differ in weights, data or precision"),
+        (["1", "16"], '1 and 16 can mean several groups: name both .* "row 1" "row 16"; the gr'),
+        (["row 1", "row 19"], "no record of row 19; the groups are row 1, row 16"),
+        (["19", "1"], "no record of row 19; the groups are row 1, row 16"),
+        (["1", "majority"], "no record of baseline majority; the groups are row 1, row 16"),
+        (["4", "04"], f"^4 and 04 are both row 4, {TINY_B}: name two"),
     ],
 )
 def test_groups_whose_conditions_differ_are_not_compared_unless_named(words, message, groups):

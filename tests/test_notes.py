@@ -27,7 +27,7 @@ def test_the_sentences_come_first_and_the_condition_on_the_split_once():
         "of McNemar's exact test. Only one correct: at the first shared seed. Holm: corrected over "
         "the rows of the table. Detectable and needed: with a power of 80 %.",
         "These records do not store which test examples have the same text, so that each counts as "
-        "distinct: row 04; row 16; baseline majority.",
+        "distinct: row 4; row 16; baseline majority.",
     ]
 
 

@@ -20,15 +20,15 @@ def test_a_pair_has_its_question_its_tests_and_the_examples_that_differ():
     runs = [run for run in some_runs() if run.row in (1, 16)]
     lines = pair_of(*runs, texts=texts).splitlines()
     assert lines[0] == QUESTIONS[16]
-    assert lines[2].startswith("The comparison of row 16 with row 01 is inconclusive: 2 seeds say")
+    assert lines[2].startswith("The comparison of row 16 with row 1 is inconclusive: 2 seeds say")
     assert lines[3:] == [
         FIXED,
         "",
-        "row 01 (gpt2-small (124M), pretrained weights), seed 123: 10 of 12, 83.33% (55.2 to 95.3)",
+        "row 1 (gpt2-small (124M), pretrained weights), seed 123: 10 of 12, 83.33% (55.2 to 95.3)",
         "row 16 (gpt2-small (124M), pretrained weights), seed 123: 9 of 12, 75.00% (46.8 to 91.1)",
-        "Only row 01 correct: 2; only row 16 correct: 1; exact McNemar p = 1, of this seed only",
+        "Only row 1 correct: 2; only row 16 correct: 1; exact McNemar p = 1, of this seed only",
         "",
-        "row 16 minus row 01, mean over 2 seeds:",
+        "row 16 minus row 1, mean over 2 seeds:",
         "  test accuracy, points -4.17",
         "  log loss              +0.0916",
         "  Brier score           +0.0333",
@@ -61,7 +61,7 @@ def test_three_seeds_have_intervals_and_the_components_of_their_variance():
 
 def test_one_seed_has_no_interval_over_other_seeds():
     text = pair_of(make_run(1, wrong=[1]), make_run(16, wrong=[2, 3]))
-    assert "row 16 minus row 01, mean over 1 seed:" in text
+    assert "row 16 minus row 1, mean over 1 seed:" in text
     assert "test accuracy, points -8.33\n" in text
     assert "variance of the mean" not in text
     assert re.search(r"    3 spam P\(spam\) 0.900 and 0.100  in training$", text)
@@ -69,12 +69,12 @@ def test_one_seed_has_no_interval_over_other_seeds():
 
 def test_the_margin_is_that_of_the_pair():
     runs = make_seeds(1, [[1]] * 3) + make_seeds(16, [[1]] * 3)
-    assert "is equivalent to row 01 within 1 point" in pair_of(*runs)
+    assert "is equivalent to row 1 within 1 point" in pair_of(*runs)
     assert "is inconclusive" in pair_of(*runs, margin=0.009)
 
 
 def test_a_pair_needs_a_shared_seed_and_the_same_examples():
-    with pytest.raises(ValueError, match="row 01 and row 04 share no seed"):
+    with pytest.raises(ValueError, match="row 1 and row 4 share no seed"):
         pair_of(make_run(1), make_run(4, seed=9))
     with pytest.raises(ValueError, match=r"tested on different examples \(12 and 10\)"):
         pair_of(make_run(1), make_run(16, total=10, data="b" * 64))
@@ -82,20 +82,20 @@ def test_a_pair_needs_a_shared_seed_and_the_same_examples():
 
 def test_a_pair_under_different_conditions_says_how_they_differ():
     text = pair_of(make_run(1, wrong=[1]), make_run(1, precision="bfloat16"))
-    assert text.startswith("row 01 (no flags) or row 01, bfloat16 (no flags)?")
-    assert "Only row 01 correct: 0; only row 01, bfloat16 correct: 1" in text
+    assert text.startswith("row 1 (no flags) or row 1, bfloat16 (no flags)?")
+    assert "Only row 1 correct: 0; only row 1, bfloat16 correct: 1" in text
     assert "They differ in precision, not in their rows alone." in text
     assert "(gpt2-small (124M), pretrained weights, bfloat16), seed 123" in text
     text = pair_of(make_run(1), make_run(16, precision="bfloat16"))
-    assert text.startswith("row 01 (no flags) or row 16, bfloat16 (--trainable_token_pos")
+    assert text.startswith("row 1 (no flags) or row 16, bfloat16 (--trainable_token_pos")
 
 
 def test_a_pair_of_substitutes_names_them_once_a_line():
     a = "1a2b3c4d".ljust(64, "0")
     text = pair_of(make_substitute(1, a), make_substitute(16, a, wrong=[1]))
     assert text.startswith(QUESTIONS[16])
-    assert "row 01 (checkpoint tiny.safetensors 1a2b3c4d), seed 123: 12 of 12" in text
-    assert "Only row 01 correct: 1; only row 16 correct: 0" in text
+    assert "row 1 (checkpoint tiny.safetensors 1a2b3c4d), seed 123: 12 of 12" in text
+    assert "Only row 1 correct: 1; only row 16 correct: 0" in text
     assert "differ in" not in text
 
 

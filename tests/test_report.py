@@ -95,7 +95,7 @@ def test_a_page_has_every_part_and_the_answers_come_first(plain):
         assert page.text.count(part) == 1
         assert page.text.index(part) < page.text.index("Click on a heading to sort.")
     for part in (
-        "7 runs of 4 designs, made 2026-01-01.", "row 16, compared with row 01: 3 examples, seed 1",
+        "7 runs of 4 designs, made 2026-01-01.", "row 16, compared with row 1: 3 examples, seed 1",
         "Text h", "python additional_experiments.py --row 16 --num_seeds 2", "--margin 2",
         "python compare_experiments.py --results",
         "All results are conditional on this train/test split.",
@@ -126,7 +126,7 @@ def test_words_of_texts_and_records_are_escaped(hostile):
 def test_the_examples_of_a_page_are_those_of_the_first_shared_seed(tmp_path):
     records = [make_record(row, seed=seed) for row, seed in ((1, 2), (4, 1), (4, 2))]
     page = Elements(make_report(tmp_path, records))
-    assert "row 04, compared with row 01: 0 examples, seed 2" in page.text
+    assert "row 4, compared with row 1: 0 examples, seed 2" in page.text
 
 
 def test_runs_without_a_row_1_make_a_page_too(tmp_path):
@@ -193,7 +193,7 @@ def test_earlier_records_of_custom_data_have_words_of_the_command_or_no_file(spl
 
 def test_environments_have_each_value_once():
     other = {"device": "cuda, H100", "device_type": "cpu"}
-    found = environments_of({"row 01": [make_run(1), make_run(1, seed=124, environment=other)]})
+    found = environments_of({"row 1": [make_run(1), make_run(1, seed=124, environment=other)]})
     assert found == {"device": ["cpu", "cuda, H100"], "device type": ["cpu"]}
 
 

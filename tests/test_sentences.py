@@ -7,7 +7,7 @@ from experiments.comparison.sentences import sentence
 
 POINTS = "points of test accuracy, 95 % confidence interval"
 OVER = "over seeds and examples, p ="
-INCONCLUSIVE = "The comparison of row 04 with row 01 is inconclusive:"
+INCONCLUSIVE = "The comparison of row 4 with row 1 is inconclusive:"
 POWER = "with a power of 80 %"
 ONE, OTHER = list(range(30, 40)), list(range(20, 30))
 
@@ -24,12 +24,12 @@ def said(first, second, margin=0.01, total=300, same_text=None):
     [
         (
             ([range(10), range(10), range(11)], [range(40), range(41), range(42)]),
-            f"Row 04 is worse than row 01: -10.22 {POINTS} -13.63 to -6.82 {OVER} 9.48e-09, from "
+            f"Row 04 is worse than row 1: -10.22 {POINTS} -13.63 to -6.82 {OVER} 9.48e-09, from "
             "3 seeds and 300 test examples.",
         ),
         (
             ([range(10)] * 3, [[]] * 3, 0.015, 1200),
-            f"Row 04 is better than row 01: +0.83 {POINTS} +0.32 to +1.35 {OVER} 0.00154, from "
+            f"Row 04 is better than row 1: +0.83 {POINTS} +0.32 to +1.35 {OVER} 0.00154, from "
             "3 seeds and 1,200 test examples. The difference is below 1.5 points, the margin.",
         ),
         (
@@ -62,20 +62,20 @@ def said(first, second, margin=0.01, total=300, same_text=None):
         ),
         (
             ([[1]] * 3, [[1]] * 3),
-            f"Row 04 is equivalent to row 01 within 1 point: +0.00 {POINTS} -1.22 to +1.22 {OVER} "
+            f"Row 04 is equivalent to row 1 within 1 point: +0.00 {POINTS} -1.22 to +1.22 {OVER} "
             "1, from 3 seeds and 300 test examples. The 90 % confidence interval, -0.99 to +0.99, "
             "is within the margin.",
         ),
         (
             ([range(10)], [[]]),
-            "With seed 0 only, row 04 is better than row 01: of 300 test examples, 10 are "
-            "classified correctly by row 04 only and 0 by row 01 only, exact McNemar p = 0.00195. "
+            "With seed 0 only, row 4 is better than row 1: of 300 test examples, 10 are "
+            "classified correctly by row 4 only and 0 by row 1 only, exact McNemar p = 0.00195. "
             "This says nothing about other seeds.",
         ),
         (
             ([range(3)], [range(2)]),
             f"With seed 0 only, t{INCONCLUSIVE[1:]} of 300 test examples, 1 are classified "
-            "correctly by row 04 only and 0 by row 01 only, exact McNemar p = 1. This says nothing "
+            "correctly by row 4 only and 0 by row 1 only, exact McNemar p = 1. This says nothing "
             f"about other seeds. Such runs detect a difference of 0.94 points {POWER}; the "
             "observed one takes about 2,357 examples in total.",
         ),
@@ -105,4 +105,4 @@ def test_corrected_p_values_and_substitutes_are_named():
     assert "p = 0.00195 (0.00391 by Holm over 2 rows)." in sentence(corrected)
     pair = [make_substitute(row, "a" * 64, wrong=w, total=300) for row, w in ((1, ONE), (4, []))]
     text = sentence(compare([pair], 0.01))
-    assert "row 04 is better than row 01 (checkpoint tiny.safetensors aaaaaaaa): of 300" in text
+    assert "row 4 is better than row 1 (checkpoint tiny.safetensors aaaaaaaa): of 300" in text

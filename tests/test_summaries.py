@@ -29,7 +29,7 @@ def test_a_summary_is_of_the_first_seed_and_of_all():
 
 def test_metrics_are_means_over_seeds():
     runs = [make_run(4, seed=seed, wrong=range(seed)) for seed in (1, 2)]
-    s = by_name(runs)["row 04"]
+    s = by_name(runs)["row 4"]
     for name in ("macro_f1", "auroc", "log_loss", "brier_score", "calibration_error"):
         expected = np.mean([getattr(run.metrics, name) for run in runs])
         assert getattr(s, name) == pytest.approx(expected)
@@ -46,22 +46,22 @@ def test_what_is_not_defined_is_none_or_nan():
 
 def test_each_row_is_compared_with_row_1():
     found = by_name(some_runs())
-    row_1, row_16 = found["row 01"], found["row 16"]
+    row_1, row_16 = found["row 1"], found["row 16"]
     assert (row_1.evidence, row_1.verdict, row_1.sentence) == (None, "", "")
     assert (row_16.evidence.only_first, row_16.evidence.only_second) == (2, 1)
     assert row_16.evidence.seeds == [123, 124]
     assert row_16.verdict == "inconclusive"
-    assert row_16.sentence.startswith("The comparison of row 16 with row 01 is inconclusive")
+    assert row_16.sentence.startswith("The comparison of row 16 with row 1 is inconclusive")
 
 
 def test_the_verdict_is_that_of_the_p_value_corrected_over_the_rows():
     base, row_4 = make_run(1, total=40), make_run(4, wrong=range(6), total=40)  # p = 1/32
-    assert by_name([base, row_4])["row 04"].verdict == "worse"
-    evidence = by_name([base, row_4, make_run(16, total=40)])["row 04"].evidence
+    assert by_name([base, row_4])["row 4"].verdict == "worse"
+    evidence = by_name([base, row_4, make_run(16, total=40)])["row 4"].evidence
     assert (evidence.p_value, evidence.corrected_p_value) == (2 / 2**6, 4 / 2**6)
     assert (evidence.compared, evidence.verdict) == (2, "inconclusive")
     two_seeds = [make_run(row, seed=seed, total=40) for row in (1, 16) for seed in (123, 124)]
-    assert by_name([*two_seeds, row_4])["row 04"].evidence.corrected_p_value == 2 / 2**6
+    assert by_name([*two_seeds, row_4])["row 4"].evidence.corrected_p_value == 2 / 2**6
 
 
 def test_the_margin_is_the_one_asked_for():
@@ -79,11 +79,11 @@ def test_each_model_has_its_own_row_1():
         make_run(6, wrong=[5, 6, 7], weights=CHECKPOINT_SHA256["355M"]),
     ])  # fmt: skip
     compared = {name: s.evidence for name, s in found.items() if s.evidence}
-    assert {n: (e.only_first, e.only_second) for n, e in compared.items()} == {"row 06": (3, 1)}
-    row_2 = found["row 02, checkpoint tiny.safetensors bbbbbbbb"]
+    assert {n: (e.only_first, e.only_second) for n, e in compared.items()} == {"row 6": (3, 1)}
+    row_2 = found["row 2, checkpoint tiny.safetensors bbbbbbbb"]
     assert (row_2.seeds, row_2.verdict, row_2.weights) == (1, "", b)
     assert row_2.substitute == "checkpoint tiny.safetensors bbbbbbbb"
-    assert found["row 06"].substitute is None
+    assert found["row 6"].substitute is None
 
 
 def test_a_baseline_is_compared_with_row_1_if_there_is_only_one():
@@ -96,7 +96,7 @@ def test_a_baseline_is_compared_with_row_1_if_there_is_only_one():
 def test_devices_are_named_once_and_times_are_medians():
     cuda = {"device": "NVIDIA A100", "device_type": "cuda"}
     runs = [make_run(seed=seed, seconds={"train": seed}, environment=cuda) for seed in (2, 9)]
-    s = by_name([make_run(seed=1, seconds={"prefix": 2.0, "train": 3.0}), *runs])["row 01"]
+    s = by_name([make_run(seed=1, seconds={"prefix": 2.0, "train": 3.0}), *runs])["row 1"]
     assert (s.device, s.train_seconds) == ("cpu; NVIDIA A100", 5)
 
 
@@ -127,7 +127,7 @@ def test_three_splits_have_an_interval_over_other_splits():
     mean = np.mean([7, 6, 5]) / 40
     half = stats.t.ppf(0.975, 2) / 40 * math.sqrt(1 / 3 + 40 / 100)
     assert text == (
-        "Over 3 splits of the same examples (--split_seed 1, 2, 3), row 04 minus row 01: "
+        "Over 3 splits of the same examples (--split_seed 1, 2, 3), row 4 minus row 1: "
         f"{100 * mean:+.2f} points of test accuracy, 95 % confidence interval "
         f"{100 * (mean - half):+.2f} to {100 * (mean + half):+.2f}, over other splits."
     )
@@ -137,7 +137,7 @@ def test_three_splits_have_an_interval_over_other_splits():
 @pytest.mark.parametrize(
     "change",
     [{"split": {"of": "e" * 64, "seed": 3}}, {"split": None}, {"weights": "a" * 64},
-     {"precision": "bfloat16"}, {"name": "row 05", "row": 5}],
+     {"precision": "bfloat16"}, {"name": "row 5", "row": 5}],
 )  # fmt: skip
 def test_splits_of_other_examples_or_designs_are_not_combined(change):
     runs = some_splits()
@@ -153,4 +153,4 @@ def test_splits_of_other_examples_or_designs_are_not_combined(change):
 def test_splits_that_do_not_differ_have_no_interval():
     bases = [run for run in some_splits() if run.row == 1]
     (text,) = over_splits([*bases, *(replace(run, row=18, name="row 18") for run in bases)])
-    assert "row 18 minus row 01: +0.00 points of test accuracy, over other splits." in text
+    assert "row 18 minus row 1: +0.00 points of test accuracy, over other splits." in text

@@ -60,12 +60,12 @@ def test_the_table_of_summaries(few):
     assert cells_of(markdown(rows)) == rows
     assert rows == [
         HEADING,
-        ["row 01", "95.00 (91.9 to 96.9)", "95.00", "38 of 40", "83.5 to 98.6", "94.74", "1",
+        ["row 1", "95.00 (91.9 to 96.9)", "95.00", "38 of 40", "83.5 to 98.6", "94.74", "1",
          *[""] * 10, "4.0", "cpu"],
-        ["row 04", "98.33 (96.2 to 99.3)", "100.00", "40 of 40", "91.2 to 100.0", "100.00", "2",
+        ["row 4", "98.33 (96.2 to 99.3)", "100.00", "40 of 40", "91.2 to 100.0", "100.00", "2",
          "98.75 ± 1.77", "97.50 to 100.00", "0", "2", "+5.00", "0.5", "0.5", "inconclusive", "10.0",
          "155 examples", "7.0", "cpu"],
-        ["row 08", "98.33 (96.2 to 99.3)", "97.50", "39 of 40", "87.1 to 99.6", "97.37", "1",
+        ["row 8", "98.33 (96.2 to 99.3)", "97.50", "39 of 40", "87.1 to 99.6", "97.37", "1",
          *[""] * 10, "11.0", "cpu"],
         ["row 16", "98.33 (96.2 to 99.3)", "70.00", "28 of 40", "54.6 to 81.9", "73.68", "1",
          "", "", "10", "0", "-25.00", "0.00195", "0.00391", "worse", "", "", "19.0", "cpu"],
@@ -95,15 +95,15 @@ def test_an_inconclusive_row_has_what_is_detectable_and_needed():
 
 def test_the_tables_of_metrics(few):
     of_each = {
-        "row 01": ["95.00", "0.9500", "0.9500", "0.2152", "0.0500", "0.0500"],
-        "row 04": ["100.00", "1.0000", "1.0000", "0.1054", "0.0100", "0.1000"],
-        "row 08": ["97.50", "0.9750", "0.9750", "0.1603", "0.0300", "0.0750"],
+        "row 1": ["95.00", "0.9500", "0.9500", "0.2152", "0.0500", "0.0500"],
+        "row 4": ["100.00", "1.0000", "1.0000", "0.1054", "0.0100", "0.1000"],
+        "row 8": ["97.50", "0.9750", "0.9750", "0.1603", "0.0300", "0.0750"],
         "row 16": ["70.00", "0.7000", "0.7000", "0.7645", "0.2500", "0.2000"],
     }
     of_classes = {
-        "row 01": [["0.9500", "0.9500", "19 ham, 1 spam"], ["0.9500", "0.9500", "1 ham, 19 spam"]],
-        "row 04": [["1.0000", "1.0000", "20 ham"], ["1.0000", "1.0000", "20 spam"]],
-        "row 08": [["0.9524", "1.0000", "20 ham"], ["1.0000", "0.9500", "1 ham, 19 spam"]],
+        "row 1": [["0.9500", "0.9500", "19 ham, 1 spam"], ["0.9500", "0.9500", "1 ham, 19 spam"]],
+        "row 4": [["1.0000", "1.0000", "20 ham"], ["1.0000", "1.0000", "20 spam"]],
+        "row 8": [["0.9524", "1.0000", "20 ham"], ["1.0000", "0.9500", "1 ham, 19 spam"]],
         "row 16": [["0.7000", "0.7000", "14 ham, 6 spam"], ["0.7000", "0.7000", "6 ham, 14 spam"]],
     }
     lines = []
@@ -113,8 +113,8 @@ def test_the_tables_of_metrics(few):
     heading = [*METRICS, "class", "precision", "recall", "predicted as"]
     assert cells_of(metrics_table(few)) == [heading, *lines]
 
-    means = of_each | {"row 04": ["98.75", "0.9875", "0.9875", "0.1328", "0.0200", "0.0875"]}
-    compared = {"row 04": ["-0.1099", "-0.0400"], "row 16": ["+0.5493", "+0.2000"]}
+    means = of_each | {"row 4": ["98.75", "0.9875", "0.9875", "0.1328", "0.0200", "0.0875"]}
+    compared = {"row 4": ["-0.1099", "-0.0400"], "row 16": ["+0.5493", "+0.2000"]}
     assert metrics_of_summaries(summarise(few, 0.01)) == [
         [*METRICS, *LOSSES],
         *([name, *found, *compared.get(name, ["", ""])] for name, found in means.items()),
@@ -134,7 +134,7 @@ def test_losses_are_compared_with_row_1_with_their_intervals():
     cells = [
         with_interval(getattr(summaries[1].evidence, n), 1) for n in ("log_loss", "brier_score")
     ]
-    assert cells_of(table) == [["run", "seeds", *LOSSES], ["row 04", "6", *cells]]
+    assert cells_of(table) == [["run", "seeds", *LOSSES], ["row 4", "6", *cells]]
     assert cells[0].startswith("+0.0000 (")  # as many errors
     assert losses_table(summarise(group_runs([make_run(1)]), 0.01)) == ""
 
@@ -201,7 +201,7 @@ def test_json_has_weights_data_and_precision(tmp_path):
     run = make_substitute(1, "a" * 64, precision="bfloat16", data="b" * 64)
     _, (row,) = written([run], tmp_path)
     substitute = "checkpoint tiny.safetensors aaaaaaaa"
-    assert row["name"] == f"row 01, {substitute}, data bbbbbbbb, bfloat16"
+    assert row["name"] == f"row 1, {substitute}, data bbbbbbbb, bfloat16"
     columns = ("weights", "data", "precision", "substitute", "published_percent", "deviation")
     expected = ["a" * 64, "b" * 64, "bfloat16", substitute, None, None]
     assert [row[column] for column in columns] == expected

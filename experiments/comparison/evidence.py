@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.comparison import statistics
-from experiments.comparison.groups import conditions_of, names_of_pair
+from experiments.comparison.groups import names_of_pair
+from experiments.comparison.names import conditions_of
 from experiments.runs.records import Run
 
 BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
@@ -91,7 +92,7 @@ def compare(pairs: Pairs, margin: float) -> Evidence:
         names=names_of_pair(one, other),
         conditions=", ".join(conditions_of(network).deviations) if is_alike else "",
         margin=margin,
-        seeds=[(x if x.row else y).seed for x, y in pairs],
+        seeds=[(y if x.is_baseline else x).seed for x, y in pairs],
         examples=correct.shape[1],
         distinct=len(set(known)) if known else None,
         only_first=only_first,

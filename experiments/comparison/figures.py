@@ -22,7 +22,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
-from experiments.comparison.groups import PUBLISHED, Groups, conditions_of, substitutes_of
+from experiments.comparison.groups import Groups, substitutes_of
+from experiments.comparison.names import PUBLISHED, conditions_of, design_name
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.summaries import Summary
 from experiments.config.rows import SIZES, published_count
@@ -137,7 +138,7 @@ def _draw_costs(
     for (family, members), marker in zip(families.items(), cycle("os^Dv<>*"), strict=False):
         found = [(costs[s.name], 100 * s.mean) for s in members]
         axes.plot(*zip(*found, strict=True), marker, color="black", label=family)
-        names = [groups[s.name][0].name for s in members]
+        names = [design_name(groups[s.name][0]) for s in members]
         points += zip(found, names, strict=True)
     _set_log_scale(axes, list(costs.values()))
     axes.margins(0.12)

@@ -1,102 +1,77 @@
-"""Groups of runs: the seeds of a design, and which groups can be compared.
+"""Groups of runs: the seeds of a design, which groups are compared, and with which one.
 
-    groups = group_runs(runs)
-    first, second = find_pair(groups, ["1", "16"])
-
-The difference of two runs is that of their designs only if weights, data and precision are the
-same. The published models of all sizes, and the random weights of row 10, count as the same
-weights, because their differences are what the rows are about.
+groups = group_runs(runs)
+reference, *_ = references_of(groups, groups["row 16"][0])
+first, second = find_pair(groups, ["1", "16"])
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from experiments.checkpoints.published import CHECKPOINT_SHA256
-from experiments.config.rows import DATA_SHA256, name_of_row
+from experiments.comparison.names import (
+    Conditions,
+    conditions_of,
+    design_name,
+    design_without_label,
+    flags_of_design,
+    with_unique_names,
+)
+from experiments.config.naming import DEFAULTS, RECIPE, name_design, nearest_row
 from experiments.runs.records import FINISHED, Run, record_path
 
-PUBLISHED = "published models"
-BASE = 1  # the row that the others are compared with
+BASE = name_design(DEFAULTS)  # row 1, the default reference
 
-Groups = dict[str, list[Run]]
-
-
-class Conditions(NamedTuple):
-    """What two runs need to have in common to be compared."""
-
-    weights: str | None  # PUBLISHED, or the name of a substitute; None for baselines
-    data: str
-    precision: str
-
-    def allow(self, other: "Conditions") -> bool:
-        """Return whether two runs can be compared; a baseline needs the same data only."""
-        is_baseline = self.weights is None or other.weights is None
-        return self == other or (is_baseline and self.data == other.data)
-
-    @property
-    def substitute(self) -> str | None:
-        """The substitute for the published models, if there is one."""
-        return self.weights if self.weights != PUBLISHED else None
-
-    @property
-    def deviations(self) -> list[str]:
-        """What differs from the published runs."""
-        found = [self.substitute] if self.substitute else []
-        if self.data != DATA_SHA256:
-            found.append(f"data {self.data[:8]}")
-        if self.precision != "float32":
-            found.append(self.precision)
-        return found
-
-
-def conditions_of(run: Run) -> Conditions:
-    """Return the conditions of a run."""
-    weights = run.weights
-    if weights in ("random", *CHECKPOINT_SHA256.values()) and not run.stands_in:
-        weights = PUBLISHED
-    elif weights == "random":
-        weights = run.model
-    elif weights is not None:
-        weights = f"{run.model} {weights[:8]}"
-    return Conditions(weights, run.data, run.precision)
-
-
-def _group_name(run: Run) -> str:
-    return ", ".join([run.name, *conditions_of(run).deviations])
+Groups = dict[str, list[Run]]  # the seeds of a design, by its name
 
 
 def group_runs(runs: Sequence[Run]) -> Groups:
-    """Return the newest finished run of each row or baseline and seed, by group and seed.
+    """Return the newest finished run of each design and seed, by group and seed.
 
-    A checkpoint that was renamed has its last name. Raises ValueError if runs with the same data
-    have different test examples.
+    A group is named by its design, and by those of its conditions that not all groups share. Raises
+    ValueError if runs with the same data have different test examples.
     """
-    finished = [run for run in runs if run.status == FINISHED and run.name != "run"]
-    named = sorted(finished, key=lambda run: run.date)
-    models = {run.weights: run.model for run in named if _is_checkpoint(run)}
-    newest: dict[tuple[str, int], Run] = {}
-    for run in named:
-        renamed = replace(run, model=models[run.weights]) if _is_checkpoint(run) else run
-        newest[_group_name(renamed), run.seed] = renamed
-    groups: Groups = {}
+    finished = sorted((run for run in runs if run.status == FINISHED), key=lambda run: run.date)
+    newest: dict[tuple[str, Conditions], dict[int, Run]] = {}
     first: dict[str, Run] = {}  # by data
-    for run in sorted(newest.values(), key=_sort_key):
+    for run in with_unique_names(finished):
         _check_test_examples(first.setdefault(run.data, run), run)
-        groups.setdefault(_group_name(run), []).append(run)
-    return groups
+        newest.setdefault((design_name(run), conditions_of(run)), {})[run.seed] = run
+    by_design = sorted(newest.items(), key=lambda item: _sort_key(next(iter(item[1].values()))))
+    common = _common_deviations(conditions for (_, conditions), _ in by_design)
+    return {
+        _join(design, conditions, common): [by_seed[seed] for seed in sorted(by_seed)]
+        for (design, conditions), by_seed in by_design
+    }
 
 
-def _is_checkpoint(run: Run) -> bool:
-    return bool(conditions_of(run).substitute) and run.weights != "random"
+def _join(design: str, conditions: Conditions, common: Sequence[str] = ()) -> str:
+    return ", ".join([design, *(name for name in conditions.deviations if name not in common)])
+
+
+def common_deviations(groups: Groups) -> list[str]:
+    """Return how all groups deviate from the published runs, which their names do not say."""
+    return _common_deviations(conditions_of(group[0]) for group in groups.values())
+
+
+def _common_deviations(conditions: Iterable[Conditions]) -> list[str]:
+    """Return the deviations of all; a baseline has neither weights nor a precision."""
+    of_networks = [found for found in conditions if found.weights is not None]
+    counts = Counter(name for found in of_networks for name in found.deviations)
+    return [name for name, count in counts.items() if count == len(of_networks)]
 
 
 def _sort_key(run: Run) -> tuple[Any, ...]:
-    conditions = conditions_of(run)
-    family = conditions.substitute or "", conditions.deviations
-    return run.row is None, *family, run.name, run.seed  # published, substitutes, baselines
+    """Return the place of a group: published models, substitutes, baselines; then by design."""
+    family = conditions_of(run).substitute or "", conditions_of(run).deviations
+    if run.is_baseline:
+        return True, *family, run.name
+    row, changes = nearest_row(flags_of_design(run))
+    values = [(k, isinstance(v, str), v if v is not None else "") for k, v in changes.items()]
+    return False, *family, row, len(changes), str([k for k, *_ in values]), values
 
 
 def _check_test_examples(one: Run, other: Run) -> None:
@@ -123,51 +98,75 @@ def substitutes_of(groups: Groups) -> list[str]:
 
 def describe_excluded(runs: Sequence[Run], groups: Groups) -> list[str]:
     """Return how many valid records are in no group, and why."""
-    finished = [run for run in runs if run.status == FINISHED]
-    unnamed = sum(run.name == "run" for run in finished)
-    grouped = sum(map(len, groups.values()))
+    finished = sum(run.status == FINISHED for run in runs)
     counts = {
-        "of a failed run": len(runs) - len(finished),
-        "of a run whose flags match no row": unnamed,
-        "with a newer one of the same run and seed": len(finished) - unnamed - grouped,
+        "of a failed run": len(runs) - finished,
+        "with a newer one of the same design and seed": finished - sum(map(len, groups.values())),
     }
     return [f"{n} record{'s' if n > 1 else ''} {why}" for why, n in counts.items() if n]
 
 
-# ---------------------------------------------------------------------------------- pairs of groups
+# ------------------------------------------------------------------------------ pairs of groups
 
 
 def pair_up(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[Run, Run]]:
     """Return the pairs of runs with the same seed; a baseline is paired with every seed."""
-    if second[0].row is None:
+    if second[0].is_baseline:
         return [(run, second[0]) for run in first]
-    if first[0].row is None:
+    if first[0].is_baseline:
         return [(first[0], run) for run in second]
     by_seed = {run.seed: run for run in second}
     return [(run, by_seed[run.seed]) for run in first if run.seed in by_seed]
 
 
 def names_of_pair(one: Run, other: Run) -> tuple[str, str]:
-    """Return the names of two groups: their rows alone, if nothing else distinguishes them."""
-    if conditions_of(one).allow(conditions_of(other)):
-        return one.name, other.name
-    return _group_name(one), _group_name(other)
+    """Return the names of two groups: their designs alone, if nothing else distinguishes them."""
+    first, second = conditions_of(one), conditions_of(other)
+    if first.allow(second):
+        return design_name(one), design_name(other)
+    return _join(design_name(one), first), _join(design_name(other), second)
 
 
-def bases_of(groups: Groups, run: Run) -> list[list[Run]]:
-    """Return the groups of row 1 to compare a run with: several at most for a baseline."""
-    conditions = conditions_of(run)
-    rows_1 = [group for group in groups.values() if group[0].row == BASE != run.row]
-    return [group for group in rows_1 if conditions_of(group[0]).allow(conditions)]
+def references_of(groups: Groups, run: Run, reference: str | None = None) -> list[list[Run]]:
+    """Return the groups to compare a run with: one, none, or several (of a baseline).
+
+    Without the name of a reference, it is row 1 with the run's own training recipe, or else row 1.
+    All have the run's weights, test examples and precision.
+    """
+    conditions, own = conditions_of(run), design_name(run)
+    allowed = {
+        name: group
+        for name, group in groups.items()
+        if conditions_of(group[0]).allow(conditions) and design_name(group[0]) != own
+    }
+    if reference:
+        return [allowed[name] for name in find_names(groups, reference) if name in allowed]
+    for design in dict.fromkeys((_same_recipe(run), BASE)):
+        of_design = [
+            group
+            for group in allowed.values()
+            if not group[0].is_baseline and design_without_label(group[0]) == design
+        ]
+        if of_design:
+            return of_design
+    return []
+
+
+def _same_recipe(run: Run) -> str:
+    """Return the name of row 1 with the flags of training that a run has in addition to its row."""
+    if run.is_baseline:
+        return BASE
+    _, changes = nearest_row(flags_of_design(run))
+    return name_design(DEFAULTS | {k: v for k, v in changes.items() if k in RECIPE})
 
 
 def find_pair(groups: Groups, words: Sequence[str]) -> tuple[list[Run], list[Run]]:
     """Return the two groups that words of the command line mean; raise ValueError if unclear.
 
-    The number of a row, or the name of a baseline, means the group that can be compared with the
-    other one. The name of a group means that group; two of these are compared in any case.
+    The name of a design means the group that can be compared with the other one. The name of a
+    group means that group; two of these are compared in any case.
     """
-    found = [_find_names(groups, word) for word in words]
+    found = [find_names(groups, word) for word in words]
     if found[0] == found[1] and len(found[0]) == 1:
         raise ValueError(f"{words[0]} and {words[1]} are both {found[0][0]}: name two")
     by_name = all(word in groups for word in words)
@@ -180,7 +179,7 @@ def find_pair(groups: Groups, words: Sequence[str]) -> tuple[list[Run], list[Run
     if len(pairs) == 1:
         return groups[pairs[0][0]], groups[pairs[0][1]]
     one, other = found[0][0], found[1][-1]
-    problem = "differ in weights, data or precision; to compare two nevertheless,"
+    problem = "differ in weights, test examples or precision; to compare two nevertheless,"
     if pairs:
         (one, other), problem = pairs[0], "can mean several groups:"
     names = "; ".join(dict.fromkeys([*found[0], *found[1]]))
@@ -190,12 +189,18 @@ def find_pair(groups: Groups, words: Sequence[str]) -> tuple[list[Run], list[Run
     )
 
 
-def _find_names(groups: Groups, word: str) -> list[str]:
+def find_names(groups: Groups, word: str) -> list[str]:
+    """Return the names of groups that a word means: a name, a design, its row, or how it begins."""
     if word in groups:
         return [word]
-    run = name_of_row(int(word)) if word.isdecimal() else f"baseline {word}"
-    run = word if word.startswith("row ") else run
-    names = [name for name, group in groups.items() if group[0].name == run]
-    if not names:
-        raise ValueError(f"no record of {run}; the groups are {', '.join(groups)}")
-    return names
+    row = re.fullmatch(r"(?:row )?0*([1-9]\d*)(.*)", word)
+    design = f"row {row[1]}{row[2]}" if row else word
+    start = f"{design}," if row and not row[2] else design  # not row 10 for row 1
+    designs = {name: design_name(group[0]) for name, group in groups.items()}
+    for matches in (
+        [name for name, of in designs.items() if of in (design, f"baseline {word}")],
+        [name for name in groups if name.startswith((start, f"baseline {word}"))],
+    ):
+        if matches:
+            return matches
+    raise ValueError(f"no record of {design}; the groups are {'; '.join(groups)}")

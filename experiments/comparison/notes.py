@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from itertools import count
 
-from experiments.comparison.groups import BASE, Groups, bases_of, pair_up, substitutes_of
+from experiments.comparison.groups import BASE, Groups, pair_up, references_of, substitutes_of
+from experiments.comparison.names import design_name
 from experiments.comparison.sentences import FIXED
 from experiments.comparison.statistics import LEVEL, MIN_SEEDS, mcnemar
 from experiments.comparison.summaries import Summary, compare_over_splits
 from experiments.runs.records import Run
 
 
-def notes_on(groups: Groups, summaries: Sequence[Summary]) -> list[str]:
+def notes_on(
+    groups: Groups, summaries: Sequence[Summary], reference: str | None = None
+) -> list[str]:
     """Return the notes on the table of summaries."""
     runs = [run for group in groups.values() for run in group]
     notes = [s.sentence for s in summaries if s.sentence]
@@ -30,13 +33,13 @@ def notes_on(groups: Groups, summaries: Sequence[Summary]) -> list[str]:
         "text is also that of a training example. Training: with the activations computed before "
         "it, without the final accuracies."
     )
-    notes += [*_notes_on_sizes(runs), *_notes_on_tests(groups)]
+    notes += [*_notes_on_sizes(runs), *_notes_on_tests(groups, reference)]
     if silent := [s.name for s in summaries if s.evidence and s.evidence.distinct is None]:
         notes.append(
             "These records do not store which test examples have the same text, so that each "
             f"counts as distinct: {'; '.join(silent)}."
         )
-    devices = sorted({run.environment["device_type"] for run in runs if run.row})
+    devices = sorted({run.environment["device_type"] for run in runs if not run.is_baseline})
     if len(devices) > 1:
         notes.append(
             f"The runs were computed on {' and '.join(devices)}, which round differently; their "
@@ -55,20 +58,26 @@ def _notes_on_sizes(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _notes_on_tests(groups: Groups) -> list[str]:
-    if all(group[0].row != BASE for group in groups.values()):
-        return [f"There is no record of row {BASE}, so that nothing is compared with it."]
+def _notes_on_tests(groups: Groups, reference: str | None) -> list[str]:
     without: dict[str, list[str]] = {}
+    used = []
     for name, group in groups.items():
-        bases = bases_of(groups, group[0])
-        if group[0].row == BASE or (len(bases) == 1 and pair_up(bases[0], group)):
-            continue
-        reasons = {0: f"no row {BASE} with the same conditions", 1: f"no seed of row {BASE}"}
-        without.setdefault(reasons.get(len(bases), f"several rows {BASE}"), []).append(name)
+        found = references_of(groups, group[0], reference)
+        if len(found) == 1 and pair_up(found[0], group):
+            used.append(design_name(found[0][0]))
+        else:
+            reasons = {0: "no reference with the same conditions", 1: "no seed of the reference"}
+            without.setdefault(reasons.get(len(found), "several references"), []).append(name)
+    if not used:
+        return [
+            f'There is no record of {BASE} to compare with: use --reference "{next(iter(groups))}".'
+        ]
+    without = {why: [n for n in names if n not in used] for why, names in without.items()}
     return [
-        f"Compared with row {BASE} of the same weights, data and precision over all shared seeds; "
-        f"from {MIN_SEEDS} seeds on, interval and p are over other seeds and other examples; for "
-        "one seed, p is that of McNemar's exact test. Only one correct: at the first shared seed. "
-        "Holm: corrected over the rows of the table. Detectable and needed: with a power of 80 %.",
-        *(f"Not compared ({why}): {'; '.join(names)}." for why, names in without.items()),
+        f"Compared with {' or '.join(dict.fromkeys(used))} of the same weights, test examples and "
+        f"precision over all shared seeds; from {MIN_SEEDS} seeds on, interval and p are over "
+        "other seeds and other examples; for one seed, p is that of McNemar's exact test. Only one "
+        "correct: at the first shared seed. Holm: corrected over the designs of the table. "
+        "Detectable and needed: with a power of 80 %.",
+        *(f"Not compared ({why}): {'; '.join(names)}." for why, names in without.items() if names),
     ]

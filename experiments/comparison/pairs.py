@@ -8,11 +8,11 @@ import numpy as np
 from experiments.comparison.evidence import Evidence, compare
 from experiments.comparison.groups import (
     BASE,
-    conditions_of,
     have_same_test_examples,
     names_of_pair,
     pair_up,
 )
+from experiments.comparison.names import conditions_of, design_name
 from experiments.comparison.sentences import FIXED, sentence
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.tables import percent_interval, with_interval
@@ -86,7 +86,7 @@ def describe_pair(
 def question_of(one: Run, other: Run) -> str:
     """Return the question that a pair of runs answers."""
     question = QUESTIONS.get(other.row) or QUESTIONS_OF_BASELINES.get(other.name)
-    if question and one.row == BASE and conditions_of(one).allow(conditions_of(other)):
+    if question and design_name(one) == BASE and conditions_of(one).allow(conditions_of(other)):
         return question
     flags = [ROWS[run.row].flags or "no flags" if run.row else run.model for run in (one, other)]
     names = names_of_pair(one, other)
@@ -98,7 +98,7 @@ def _describe(run: Run) -> str:
     model = ", ".join([*([] if conditions.substitute else [run.model]), *conditions.deviations])
     count, total = int(run.is_correct.sum()), len(run.labels)
     return (
-        f"{run.name} ({model}), seed {run.seed}: {count} of {total}, {count / total:.2%} "
+        f"{design_name(run)} ({model}), seed {run.seed}: {count} of {total}, {count / total:.2%} "
         f"({percent_interval(wilson_interval(count, total))})"
     )
 
@@ -109,7 +109,9 @@ def _warnings_of(first: list[Run], second: list[Run]) -> list[str]:
     if not one.allow(other):
         parts = [part for part, x, y in zip(one._fields, one, other, strict=True) if x != y]
         found.append(f"They differ in {' and '.join(parts)}, not in their rows alone.")
-    devices = sorted({run.environment["device_type"] for run in (*first, *second) if run.row})
+    devices = sorted(
+        {run.environment["device_type"] for run in (*first, *second) if not run.is_baseline}
+    )
     if len(devices) > 1:
         found.append(f"They were run on {' and '.join(devices)}, which round differently.")
     return found

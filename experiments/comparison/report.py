@@ -18,9 +18,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.comparison.figures import as_svg, draw_all
-from experiments.comparison.groups import Groups, bases_of, pair_up
+from experiments.comparison.groups import Groups
 from experiments.comparison.pairs import differing_examples, question_of
-from experiments.comparison.summaries import Summary
+from experiments.comparison.summaries import Summary, pairs_of
 from experiments.comparison.tables import metrics_of_summaries, summary_rows
 from experiments.comparison.texts import Texts
 from experiments.config.rows import DATA_SHA256, ROWS
@@ -56,6 +56,7 @@ def write_report(
     notes: Sequence[str],
     texts: Texts,
     flags: Sequence[str],
+    reference: str | None = None,
 ) -> None:
     """Write the report as one page of HTML; `flags` are those of the command that asks for it."""
     sentences = {s.sentence for s in summaries}
@@ -63,7 +64,7 @@ def write_report(
     contents = {
         "runs": sum(map(len, groups.values())),
         "dates": sorted(run.date[:10] for group in groups.values() for run in group),
-        "answers": [_answer(groups, s, texts) for s in summaries if s.evidence],
+        "answers": [_answer(groups, s, texts, reference) for s in summaries if s.evidence],
         "summary": summary_rows(summaries),
         "notes": [note for note in notes if note not in sentences],
         "figures": {
@@ -94,10 +95,10 @@ def _render(contents: dict[str, Any]) -> str:
     return page.render(contents, style=style, script=script, script_sha256=digest)
 
 
-def _answer(groups: Groups, summary: Summary, texts: Texts) -> dict[str, Any]:
-    group = groups[summary.name]
-    (base,) = bases_of(groups, group[0])
-    one, other = pair_up(base, group)[0]
+def _answer(
+    groups: Groups, summary: Summary, texts: Texts, reference: str | None
+) -> dict[str, Any]:
+    one, other = pairs_of(groups, summary.name, reference)[0]
     return summary._asdict() | {
         "question": question_of(one, other),
         "names": summary.evidence.names,
@@ -109,10 +110,12 @@ def _answer(groups: Groups, summary: Summary, texts: Texts) -> dict[str, Any]:
 def commands_of(group: Sequence[Run]) -> list[str]:
     """Return commands that repeat a group's runs: one for consecutive seeds."""
     run, defaults = group[0], default_values()
-    if run.row is None:
+    if run.is_baseline:
         flags = ["--baseline", run.name.removeprefix("baseline ")]
     else:
-        flags = ["--row", str(run.row), *_flags_of(run.settings, defaults | ROWS[run.row].changes)]
+        row = ["--row", str(run.row)] if run.row else []
+        changes = ROWS[run.row].changes if run.row else {}
+        flags = [*row, *_flags_of(run.settings, defaults | changes)]
         flags += [] if run.environment.get("shortcuts", True) else ["--no_shortcuts"]
     if run.data != DATA_SHA256:
         split = run.split or {}  # earlier records do not name the file

@@ -1,4 +1,4 @@
-"""Summaries of groups: counts, intervals, means over seeds, and the comparison with row 1."""
+"""Summaries of groups: counts, intervals, means over seeds, and the comparison with a reference."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.comparison.evidence import Evidence, compare, correct_p_values
-from experiments.comparison.groups import Groups, bases_of, conditions_of, pair_up
+from experiments.comparison.groups import Groups, pair_up, references_of
+from experiments.comparison.names import conditions_of
 from experiments.comparison.sentences import in_points, sentence
 from experiments.comparison.statistics import LEVEL, Interval, mean_of_splits, wilson_interval
 from experiments.config.rows import DATA_SHA256, ROWS
@@ -46,23 +47,29 @@ class Summary(NamedTuple):
     calibration_error: float
     train_seconds: float  # median
     device: str  # several, if seeds were run on several
-    evidence: Evidence | None  # compared with row 1, if it can be, as the next two
+    evidence: Evidence | None  # compared with the reference, if it can be, as the next two
     verdict: str
     sentence: str
 
 
-def summarise(groups: Groups, margin: float) -> list[Summary]:
-    """Return a summary of each group; p-values are corrected over all of them."""
-    found = {name: _compare_with_base(groups, group, margin) for name, group in groups.items()}
-    compared = {name: evidence for name, evidence in found.items() if evidence}
+def summarise(groups: Groups, margin: float, reference: str | None = None) -> list[Summary]:
+    """Return a summary of each group; p-values are corrected over all of them.
+
+    Args:
+        groups: of `group_runs`.
+        margin: of accuracy, within which two designs are equivalent.
+        reference: name of the design that the others are compared with; see `references_of`.
+    """
+    pairs = {name: pairs_of(groups, name, reference) for name in groups}
+    compared = {name: compare(found, margin) for name, found in pairs.items() if found}
     corrected = dict(zip(compared, correct_p_values(list(compared.values())), strict=True))
     return [_summarise_group(name, group, corrected.get(name)) for name, group in groups.items()]
 
 
-def _compare_with_base(groups: Groups, group: list[Run], margin: float) -> Evidence | None:
-    bases = bases_of(groups, group[0])
-    pairs = pair_up(bases[0], group) if len(bases) == 1 else []
-    return compare(pairs, margin) if pairs else None
+def pairs_of(groups: Groups, name: str, reference: str | None = None) -> list[tuple[Run, Run]]:
+    """Return the pairs of runs of a group's reference and the group; none without a reference."""
+    found = references_of(groups, groups[name][0], reference)
+    return pair_up(found[0], groups[name]) if len(found) == 1 else []
 
 
 def _summarise_group(name: str, group: list[Run], evidence: Evidence | None) -> Summary:

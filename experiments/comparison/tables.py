@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.comparison import statistics
 from experiments.comparison.evidence import INCONCLUSIVE, Difference, Evidence
-from experiments.comparison.groups import BASE, Groups
+from experiments.comparison.groups import Groups
 from experiments.comparison.sentences import numbers_needed
 from experiments.comparison.summaries import Summary
 from experiments.config.rows import ROWS, SIZES, published_count
@@ -206,7 +206,7 @@ def published_verdicts() -> dict[int, str]:
     """Return what the published test accuracies alone say about each row and row 1."""
     total = SIZES["test"]
     correct = {number: published_count(row.test_accuracy, total) for number, row in ROWS.items()}
-    base, unknown = correct.pop(BASE), "depends on the pairing, which was not published"
+    base, unknown = correct.pop(1), "depends on the pairing, which was not published"
     limits = [statistics.pairing_limits(base, count, total) for count in correct.values()]
     at_worst, verdicts = statistics.holm([limit.high for limit in limits]), {}
     for (number, count), limit, worst in zip(correct.items(), limits, at_worst, strict=True):

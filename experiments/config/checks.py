@@ -1,8 +1,9 @@
 """Flags that do not fit together, or do not fit a model or its data; each message has a hint."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from experiments.config import rows
 from experiments.config.settings import CustomData, Settings, TrainingConfig, flags_of
@@ -11,7 +12,10 @@ from experiments.system.distributed import world
 
 
 def find_conflict(
-    settings: Settings, given: Collection[str], several_rows: bool = False
+    settings: Settings,
+    given: Mapping[str, Any],
+    several_rows: bool = False,
+    several_designs: bool = False,
 ) -> str | None:
     """Return the first problem with the given flags and a hint, or None."""
     for problems_in in (_in_model, _in_data, _in_runtime, _in_output):
@@ -19,6 +23,10 @@ def find_conflict(
             return problem
     if several_rows and "save_model" in given and "{row}" not in given["save_model"].name:
         return "--save_model needs {row} in the file's name with several rows"
+    if several_designs and "save_model" in given and "{design}" not in given["save_model"].name:
+        return "--save_model needs {design} in the file's name with --vary"
+    if (several_rows or several_designs) and "name" in given:
+        return "--name names one design: remove it, or run the designs one by one"
     if settings.custom.data:
         return None
     total = 2 * (rows.NUM_DEMO_SPAM if settings.data.demo else rows.NUM_SPAM)

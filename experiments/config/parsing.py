@@ -8,8 +8,10 @@ flags end the program with status 2 and one sentence, before anything slow is im
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import fields, replace
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import Field, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.config import values as value_types
 from experiments.config.checks import find_conflict
 from experiments.config.design import Design
+from experiments.config.naming import DEFAULTS, design_of, format_flag, is_substitute, nearest_row
 from experiments.config.rows import ROWS
 from experiments.config.settings import (
     GROUPS,
@@ -28,7 +31,7 @@ from experiments.config.settings import (
     flags_of,
 )
 from experiments.config.values import MODEL_SIZES, TINY
-from experiments.system.arguments import Parser
+from experiments.system.arguments import OTHER_NAMES, Parser, expected, hint
 
 DEMO = {"model_size": TINY, "weights": "random"}
 GPT2 = {"vocab_size": 50257, "context_length": 1024, "drop_rate": 0.0, "qkv_bias": True}
@@ -36,10 +39,13 @@ NAMES_OF_SIZES = {  # name in the book's dictionary: in a checkpoint's
     "vocab_size": "vocab_size", "context_length": "n_positions", "emb_dim": "n_embd",
     "n_layers": "n_layer", "n_heads": "n_head", "qkv_bias": "qkv_bias",
 }  # fmt: skip
+VARIABLE = (*DEFAULTS, "precision", "split_seed")  # flags of `--vary`
 EPILOG = """examples:
   additional_experiments.py --demo                       a test of the installation
   additional_experiments.py --row 16                     the flags of a row
   additional_experiments.py --row 1,16 --num_seeds 5     several rows and seeds
+  additional_experiments.py --vary learning_rate 5e-5 1e-4 --vary keep_best false true
+                                                         all combinations
   compare_experiments.py                                 the next step: compare the recorded runs"""
 
 
@@ -60,6 +66,11 @@ def build_parser() -> Parser:
                 help="the flags of a row of the table, or of several, such as 1-5,10,16 or all; "
                 "other flags override them",
             )  # fmt: skip
+            section.add_argument(
+                "--vary", action="append", nargs="+", default=argparse.SUPPRESS, metavar="FLAG",
+                help="FLAG VALUE VALUE ...: a run for each value of a flag; repeated, for each "
+                "combination of values (true and false for a flag without a value)",
+            )  # fmt: skip
         for f in flags_of(group):
             options = {"default": argparse.SUPPRESS} | f.metadata["options"]
             if f.default is False:
@@ -78,31 +89,72 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
 
 
 def parse_runs(argv: Sequence[str] | None = None) -> list[Settings]:
-    """Return the settings of each run, row by row and seed by seed.
+    """Return the settings of each run, row by row, design by design and seed by seed.
 
-    Ends the program with status 2 if flags are invalid for any of them.
+    Ends the program with status 2 if flags are invalid for any of them, and names all of these.
     """
-    parser, runs = build_parser(), []
+    parser, runs, problems = build_parser(), [], {}
     given = vars(parser.parse_known(argv))
-    rows = given.pop("row", [None])
-    for row in rows:
-        where = f"row {row}: " if len(rows) > 1 else ""
+    rows, varied = given.pop("row", [None]), given.pop("vary", [])
+    designs = list(product(rows, _combine(parser, varied, given)))
+    for row, values in designs:
+        changes = given | values
         flags = default_values() | (ROWS[row].changes if row else {})
-        flags |= (DEMO if given.get("demo") else {}) | given  # a later one of these counts
-        if row and (file := flags["save_model"]):
-            flags["save_model"] = file.with_name(file.name.replace("{row}", str(row)))
+        flags |= (DEMO if given.get("demo") else {}) | changes  # a later one of these counts
+        design = ", ".join(format_flag(*item) for item in values.items())
+        if file := flags["save_model"]:
+            name = file.name.replace("{row}", str(row)) if row else file.name
+            name = name.replace("{design}", re.sub(r"[^\w.+-]+", "_", design)) if design else name
+            flags["save_model"] = file.with_name(name)
         try:
             settings = resolve(flags)
-            problem = find_conflict(settings, given, several_rows=len(rows) > 1)
+            problem = find_conflict(settings, changes, len(rows) > 1, bool(varied))
         except OSError as error:  # a name too long, a folder without permission
-            parser.error(f"{where}{error}")
+            problem = str(error)
         except ValueError as error:  # of the checkpoint; its notes are lines that convert it
             parser.error(f"--weights: {error}", *getattr(error, "__notes__", ()))
         if problem:
-            parser.error(f"{where}{problem}")
+            where = [f"row {row}"] if len(rows) > 1 else []
+            where = ", ".join([*where, design] if design else where)
+            problems.setdefault(problem, []).append(where)
+            continue
         seeds = range(settings.seed, settings.seed + settings.num_seeds)
         runs += [replace(settings, seed=seed) for seed in seeds]
+    if problems:
+        found = [f"{'; '.join(of)}: {what}".removeprefix(": ") for what, of in problems.items()]
+        parser.error(*found)
     return runs
+
+
+def _combine(
+    parser: Parser, varied: Sequence[Sequence[str]], given: Collection[str]
+) -> list[dict[str, Any]]:
+    """Return each combination of the values of `--vary`; without it, an empty one."""
+    known = {f.name: f for g in GROUPS.values() for f in flags_of(g) if f.name in VARIABLE}
+    values: dict[str, list[Any]] = {}
+    for flag, *texts in varied:
+        name = flag.lstrip("-")
+        if name not in known:
+            meant = hint([f"--{name}"], [f"--{f}" for f in known], OTHER_NAMES)
+            parser.error(f"--vary {flag}: not a flag that defines a design; {meant}")
+        if name in values or name in given:
+            parser.error(f"--vary {name}: the flag is given twice")
+        try:
+            values[name] = [_value_of(known[name], text) for text in texts]
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"--vary {name}: {error}")
+        if len(set(values[name])) < max(2, len(texts)):
+            parser.error(f"--vary {name} needs two or more different values")
+    return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+
+
+def _value_of(f: Field, text: str) -> Any:
+    """Return the value of a flag that a text of the command line has."""
+    options = f.metadata["options"]
+    choices = ("false", "true") if f.default is False else options.get("choices", (text,))
+    if text not in choices:
+        raise expected(" or ".join(choices), text)
+    return text == "true" if f.default is False else options.get("type", str)(text)
 
 
 def resolve(flags: dict[str, Any]) -> Settings:
@@ -165,23 +217,11 @@ def _resolve_weights(
 
 
 def _find_row(settings: Settings) -> tuple[int | None, bool]:
-    """Return the row whose design a run has, and whether another model is a substitute for its own.
-
-    A local checkpoint is a substitute for the published one of the size, and the tiny model, which
-    has random weights, for the small one of row 10. The precision is no part of the design.
-    """
+    """Return the row whose design a run has, and whether its model is a substitute for its own."""
     if settings.data.demo or settings.baseline:
         return None, False
-    identity = settings.identity | {"precision": "float32"}
-    model = dict(identity)
-    if settings.model.weights not in ("pretrained", "random"):
-        model["weights"] = "pretrained"
-    if settings.model.model_size == TINY:
-        model["model_size"] = "gpt2-small (124M)"
-    defaults = default_values()
-    rows = {n: {name: (defaults | row.changes)[name] for name in model} for n, row in ROWS.items()}
-    row = next((number for number, expected in rows.items() if expected == model), None)
-    return row, row is not None and rows[row] != identity
+    row, changes = nearest_row(design_of(settings.identity))
+    return None if changes else row, is_substitute(settings.identity)
 
 
 def read_custom_values(stored: dict[str, Any]) -> CustomData:

@@ -181,6 +181,9 @@ class OutputConfig:
     """What a run writes."""
 
     output_dir: Path = option(Path("results"), "folder of the records", type=path, metavar="DIR")
+    name: str | None = option(
+        None, "name of the design in comparisons (default: the nearest row and what differs)",
+        type=values.name, metavar="TEXT")
     save_model: Path | None = option(
         None, "save the classifier as a .safetensors file for classify.py; {seed} and {row} in the "
         "name are replaced", type=path, metavar="FILE")

@@ -43,6 +43,13 @@ def model_size(text: str) -> str:
     return text
 
 
+def name(text: str) -> str:
+    """Return a name of 1 to 60 printable characters; not a number, which is that of a row."""
+    if not (text.strip() and text.isprintable() and len(text) <= 60) or text.isdecimal():
+        raise expected("1 to 60 printable characters, and no number", text)
+    return text.strip()
+
+
 def weights(text: str) -> str:
     """Return `pretrained`, `random`, or the path of a file or folder that exists."""
     if text in ("pretrained", "random"):

@@ -39,9 +39,13 @@ def begin_record(settings: Settings, corpus: "Corpus | None") -> dict[str, Any]:
     """
     data, class_names, split = DATA_SHA256, SPAM_CLASSES, None
     if corpus:
+        from experiments.data.corpus import digest_of
+
         data, class_names = corpus.digest, corpus.class_names
         split = {"of": corpus.whole, "seed": settings.custom.split_seed}
         split["custom"] = settings.custom_values
+        split["test"] = digest_of({"test": corpus.splits["test"]}, corpus.class_names)
+        split["sizes"] = {name: len(examples) for name, examples in corpus.splits.items()}
     device_type, device_name = _device_of(settings)
     subject = _subject(settings)
     network = None if settings.baseline else settings.design.config
@@ -58,6 +62,7 @@ def begin_record(settings: Settings, corpus: "Corpus | None") -> dict[str, Any]:
         "split": split,
         "prefix_reused": False,
         "seed": settings.seed,
+        "label": settings.output.name,
         "environment": list_versions()
         | {
             "platform": platform.platform(),

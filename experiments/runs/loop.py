@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from experiments.config.checks import find_training_conflict
-from experiments.config.rows import name_of_row
+from experiments.config.naming import name_of
 from experiments.config.settings import Settings
 from experiments.runs.fingerprint import begin_record
 from experiments.runs.records import is_finished, record_path, write_record
@@ -124,7 +124,7 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
             if cache.activations:
                 cache.activations.clear()  # before the next model is built
             prefix = shared_prefix(settings)
-        name = f"{name_of_row(settings.row)}, seed {settings.seed}"
+        name = f"{name_of(settings)}, seed {settings.seed}"
         if len(runs) > 1:
             print(f"\nRun {number} of {len(pending)}: {name}{_time_left(seconds, pending, number)}")
         started = time.monotonic()

@@ -16,7 +16,7 @@ from experiments.system.files import write_whole
 
 VERSION = 2
 FINISHED, FAILED = "finished", "failed"
-OPTIONAL = ("split", "best")  # fields that the first records lack
+OPTIONAL = ("split", "label", "best")  # fields that the first records lack
 TEST = ("labels", "predictions", "probabilities", "in_training")  # one entry per test example
 SLACK = 1e-4  # rounding error of probabilities
 LARGEST = 1e30  # of losses and seconds
@@ -55,6 +55,7 @@ class Run:
     environment: dict
     date: str
     split: dict | None = None  # of custom data
+    label: str | None = None  # name that a user gave the design
     best: list | None = None  # [epoch, loss]
     losses: list = field(default_factory=list)  # [batch, train, validation]
     accuracies: list = field(default_factory=list)  # [epoch, train, validation]
@@ -74,6 +75,7 @@ class Run:
     log_losses = cached_property(lambda run: _metric("log_losses", run))  # (N,)
     brier_scores = cached_property(lambda run: _metric("brier_scores", run))  # (N,)
     metrics = cached_property(lambda run: _metric("measure", run))
+    is_baseline = property(lambda run: run.weights is None)
     # With what the cached activations cost, whichever run computed them.
     train_seconds = property(lambda run: run.seconds.get("prefix", 0) + run.seconds["train"])
 
