@@ -148,9 +148,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         import_module("experiments.comparison.texts")
     with one_line_errors("compare_experiments.py", message=INTERRUPTED):
         if arguments.published:
-            from experiments.comparison.tables import published_table
+            from experiments.comparison.published import published_text
 
-            print(published_table())
+            print(published_text())
         elif arguments.rows:
             print_pair(arguments)
         else:

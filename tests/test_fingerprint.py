@@ -17,12 +17,14 @@ from experiments.config.parsing import parse_args
 from experiments.config.rows import DATA_SHA256, SPAM_CLASSES
 from experiments.config.settings import GROUPS, flags_of
 from experiments.config.values import MODEL_SIZES
-from experiments.data.corpus import Corpus
+from experiments.data.corpus import Corpus, digest_of
 from experiments.runs import fingerprint
 from experiments.runs.fingerprint import begin_record, list_versions, version_of
 from experiments.runs.records import FAILED, write_record
 
 ROOT = Path(__file__).parents[1]
+
+SPLITS = {"test": pd.DataFrame({"Label": [0], "Text": ["a"]})}
 
 
 def begin(*flags, corpus=None):
@@ -103,9 +105,9 @@ def test_another_seed_baseline_or_model_is_another_run(flags):
 
 @pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])
 def test_other_data_are_another_run(flags):
-    corpora = [Corpus({}, SPAM_CLASSES, data) for data in ("one", "two")]
+    corpora = [Corpus(SPLITS, SPAM_CLASSES, data) for data in ("one", "two")]
     assert len({digest(*flags, corpus=corpus) for corpus in (None, *corpora)}) == 3
-    assert digest(*flags, corpus=Corpus({}, SPAM_CLASSES, DATA_SHA256)) == digest(*flags)
+    assert digest(*flags, corpus=Corpus(SPLITS, SPAM_CLASSES, DATA_SHA256)) == digest(*flags)
 
 
 @pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])
@@ -144,9 +146,10 @@ def test_a_network_of_another_shape_is_another_run(monkeypatch):
 
 
 def test_a_record_of_custom_data_has_its_split_as_plain_values():
-    corpus = Corpus({}, ("a", "b"), "digest", whole="of all")
+    corpus = Corpus(SPLITS, ("a", "b"), "digest", whole="of all")
     record = begin("--data", "x.csv", "--split_seed", "5", corpus=corpus)
     expected = {"of": "of all", "seed": 5, "custom": {"data": "x.csv", "split_seed": 5}}
+    expected |= {"test": digest_of(SPLITS, ("a", "b")), "sizes": {"test": 1}}
     assert record["split"] == expected
     assert record["classes"] == ["a", "b"]
     assert begin()["split"] is None

@@ -1,19 +1,23 @@
+from dataclasses import replace
+
 import pytest
 from records import make_baseline, make_run, make_substitute, some_runs
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.comparison.groups import (
-    bases_of,
+    common_deviations,
     describe_excluded,
+    find_names,
     find_pair,
     group_runs,
     pair_up,
+    references_of,
     substitutes_of,
 )
 
 A, B = "1a2b3c4d".ljust(64, "0"), "5e6f7a8b".ljust(64, "0")
-TINY_A = "checkpoint tiny.safetensors 1a2b3c4d"
-TINY_B = "checkpoint tiny.safetensors 5e6f7a8b"
+TINY = "checkpoint tiny.safetensors"
+TINY_A, TINY_B = f"{TINY} 1a2b3c4d", f"{TINY} 5e6f7a8b"
 LATER = "2026-01-02T00:00:00+00:00"
 
 
@@ -67,7 +71,7 @@ def test_published_weights_in_another_network_are_not_a_published_model(dates):
     other = make_substitute(1, same, name="other heads", date=dates[1])
     assert names_and_seeds(make_run(date=dates[0]), other) == {
         "row 1": [123],
-        f"row 1, checkpoint other heads {same[:8]}": [123],
+        "row 1, checkpoint other heads": [123],
     }
 
 
@@ -78,25 +82,88 @@ def test_published_models_come_first_and_substitutes_are_named_once():
     groups = group_runs([*runs, make_run(10, **random), make_run(10, **tiny)])
     assert list(groups) == [
         "row 10",
-        f"row 1, {TINY_A}",
-        f"row 16, {TINY_A}",
+        f"row 1, {TINY}",
+        f"row 16, {TINY}",
         "row 10, gpt2-tiny (7M), random weights",
         "baseline majority",
     ]
-    assert substitutes_of(groups) == [TINY_A, "gpt2-tiny (7M), random weights"]
+    assert substitutes_of(groups) == [TINY, "gpt2-tiny (7M), random weights"]
+
+
+def test_what_all_groups_have_in_common_is_in_no_name():
+    runs = [make_substitute(row, A, precision="bfloat16") for row in (1, 16)]
+    groups = group_runs([*runs, make_baseline()])
+    assert list(groups) == ["row 1", "row 16", "baseline majority"]
+    assert common_deviations(groups) == [TINY, "bfloat16"]
 
 
 def test_of_two_records_of_a_seed_the_newest_counts_and_others_are_reported():
     old, new = make_run(wrong=[1, 2, 3], digest="b" * 64), make_run(digest="a" * 64, date=LATER)
     failed = make_run(status="failed", date="2026-01-03T00:00:00+00:00")
-    runs = [new, failed, old, make_run(None), make_run(None, seed=1)]
+    runs = [new, failed, old]
     assert group_runs(runs) == {"row 1": [new]}
     assert describe_excluded(runs, group_runs(runs)) == [
         "1 record of a failed run",
-        "2 records of a run whose flags match no row",
-        "1 record with a newer one of the same run and seed",
+        "1 record with a newer one of the same design and seed",
     ]
     assert describe_excluded(some_runs(), group_runs(some_runs())) == []
+
+
+# ------------------------------------------------------------------------------------------ designs
+
+
+def make_design(row=None, **settings):
+    return make_run(row, settings={"num_epochs": 5, "batch_size": 8} | settings)
+
+
+def test_a_run_whose_flags_are_of_no_row_has_the_name_of_its_design():
+    runs = [make_run(1), make_design(learning_rate=1e-3), make_design(learning_rate=2e-5)]
+    flexible = {"trainable_token_pos": "flexible", "learning_rate": 1e-3}
+    assert list(group_runs([*runs, make_design(**flexible)])) == [
+        "row 1",
+        "row 1, learning_rate 2e-05",
+        "row 1, learning_rate 0.001",
+        "row 16, learning_rate 0.001",
+    ]
+
+
+def test_a_label_names_a_design_and_two_designs_of_a_label_are_told_apart():
+    mine = make_design(keep_best=True)
+    labelled = replace(mine, seed=1, label="best epoch", date=LATER)
+    assert names_and_seeds(mine, labelled) == {"best epoch": [1, 123]}
+    other = replace(make_run(16), label="best epoch")
+    assert list(group_runs([labelled, other])) == [
+        "best epoch (row 1, keep_best)", "best epoch (row 16)"
+    ]  # fmt: skip
+
+
+def make_custom(row=1, file="questions.csv", train=412, data=A, test="t" * 64, **custom):
+    split = {"of": "o", "seed": 123, "custom": {"data": file} | custom}
+    split |= {"test": test, "sizes": {"train": train, "validation": 58, "test": 118}}
+    return make_run(row, data=data, split=split)
+
+
+def test_data_is_named_by_its_file_and_size_and_by_a_digest_only_if_two_are_alike():
+    mine = make_custom(file="folder/questions.csv")
+    assert list(group_runs([make_run(1), mine])) == [
+        "row 1",
+        "row 1, questions.csv, 412 for training",
+    ]
+    other = make_custom(file="questions.csv", data=B, test="5e6f7a8b".ljust(64, "0"))
+    assert list(group_runs([make_run(1), mine, other]))[1:] == [
+        "row 1, questions.csv, 412 for training 5e6f7a8b",
+        "row 1, questions.csv, 412 for training tttttttt",
+    ]
+
+
+def test_training_sets_can_differ_if_the_test_examples_are_the_same():
+    whole, fewer = make_custom(), make_custom(data=B, train=200, train_size=200)
+    groups = group_runs([whole, fewer])
+    assert list(groups) == ["row 1", "row 1, train_size 200"]
+    assert references_of(groups, groups["row 1, train_size 200"][0]) == [groups["row 1"]]
+    other = make_custom(16, data=B, test="u" * 64)
+    groups = group_runs([whole, other])
+    assert references_of(groups, groups[list(groups)[1]][0]) == []
 
 
 @pytest.mark.parametrize(
@@ -130,18 +197,61 @@ def test_pairs_have_the_same_seed_and_a_baseline_is_paired_with_all():
         (make_run(6, weights=CHECKPOINT_SHA256["355M"]), ["row 1"]),
         (make_run(10, weights="random"), ["row 1"]),
         (make_run(1, seed=9), []),
-        (make_substitute(16, A), [f"row 1, {TINY_A}"]),
+        (make_substitute(16, A), [f"row 1, {TINY}"]),
         (make_run(16, precision="bfloat16"), ["row 1, bfloat16"]),
         (make_substitute(16, A, precision="bfloat16"), []),
         (make_run(16, data=B), []),
-        (make_baseline(), ["row 1", "row 1, bfloat16", f"row 1, {TINY_A}"]),
+        (make_baseline(), ["row 1", "row 1, bfloat16", f"row 1, {TINY}"]),
         (make_baseline(data=B), []),
     ],
 )
 def test_a_run_is_compared_with_row_1_of_the_same_weights_data_and_precision(run, names):
     bases = [make_run(1), make_substitute(1, A), make_run(1, precision="bfloat16")]
     groups = group_runs([*bases, make_run(4)])
-    assert bases_of(groups, run) == [groups[name] for name in names]
+    assert references_of(groups, run) == [groups[name] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("reference", "names"),
+    [
+        (None, ["row 1", "row 1", "row 1, learning_rate 0.001", "row 1"]),
+        ("16", ["row 16", "row 16", "row 16", "row 16"]),
+        ("row 1, learning_rate 0.001", ["row 1, learning_rate 0.001"] * 4),
+    ],
+)
+def test_the_reference_has_the_recipe_of_a_run_or_is_the_one_named(reference, names):
+    flexible = {"trainable_token_pos": "flexible"}
+    runs = [
+        make_run(1), make_run(16), make_design(learning_rate=1e-3),
+        make_design(learning_rate=1e-3, **flexible), make_design(num_epochs=10, **flexible),
+    ]  # fmt: skip
+    groups = group_runs(runs)
+    found = {name: references_of(groups, group[0], reference) for name, group in groups.items()}
+    designs = (
+        "row 16", "row 1, learning_rate 0.001", "row 16, learning_rate 0.001",
+        "row 16, num_epochs 10",
+    )  # fmt: skip
+    for design, name in zip(designs, names, strict=True):
+        assert found[design] == ([] if design == name else [groups[name]]) or design == "row 16"
+    assert found["row 1"] == ([groups[names[0]]] if reference else [])
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("1", ["row 1"]),
+        ("row 01", ["row 1"]),
+        ("4", ["row 4, num_epochs 2"]),
+        ("row 16, l", ["row 16, learning_rate 0.0001", "row 16, learning_rate 0.001"]),
+        ("row 16, learning_rate 0.001", ["row 16, learning_rate 0.001"]),
+        ("maj", ["baseline majority"]),
+    ],
+)
+def test_a_group_is_found_by_its_name_its_row_and_an_unambiguous_beginning(word, names):
+    flexible, two = {"trainable_token_pos": "flexible"}, {"trainable_layers": "last_two_blocks"}
+    runs = [make_run(row) for row in (1, 10)] + [make_design(num_epochs=2, **two)]
+    runs += [make_design(learning_rate=x, **flexible) for x in (1e-3, 1e-4)]
+    assert find_names(group_runs([*runs, make_baseline()]), word) == names
 
 
 @pytest.fixture
@@ -156,7 +266,7 @@ def groups():
     [
         (["row 1", "16"], ["row 1", "row 16"]),
         ([f"row 16, {TINY_A}", "1"], [f"row 16, {TINY_A}", f"row 1, {TINY_A}"]),
-        (["4", "16"], [f"row {n}, {TINY_B}" for n in ("04", "16")]),
+        (["4", "16"], [f"row {n}, {TINY_B}" for n in (4, 16)]),
         (["row 1", "row 1, bfloat16"], ["row 1", "row 1, bfloat16"]),
         (["row 1", f"row 16, {TINY_A}"], ["row 1", f"row 16, {TINY_A}"]),
     ],
@@ -170,20 +280,20 @@ def test_a_number_means_the_group_that_fits_and_a_name_that_group(words, names, 
     [
         (
             ["1", "4"],
-            "1 and 4 differ in weights, data or precision; to compare two nevertheless, name both "
-            f'in full, such as compare_experiments.py "row 1" "row 4, {TINY_B}"; the groups are '
-            f"row 1; row 1, bfloat16; row 1, {TINY_A}; row 4, {TINY_B}$",
+            "1 and 4 differ in weights, test examples or precision; to compare two nevertheless, "
+            f'name both in full, such as compare_experiments.py "row 1" "row 4, {TINY_B}"; the '
+            f"groups are row 1; row 1, bfloat16; row 1, {TINY_A}; row 4, {TINY_B}$",
         ),
         (
             ["16", "row 1, bfloat16"],
             f'"row 16" "row 1, bfloat16"; the groups are row 16; row 16, {TINY_A}; row 16, '
             f"{TINY_B}; row 1, bfloat16$",
         ),
-        (["1", "row 1, bfloat16"], "differ in weights, data or precision"),
+        (["1", "row 1, bfloat16"], "differ in weights, test examples or precision"),
         (["1", "16"], '1 and 16 can mean several groups: name both .* "row 1" "row 16"; the gr'),
-        (["row 1", "row 19"], "no record of row 19; the groups are row 1, row 16"),
-        (["19", "1"], "no record of row 19; the groups are row 1, row 16"),
-        (["1", "majority"], "no record of baseline majority; the groups are row 1, row 16"),
+        (["row 1", "row 19"], "no record of row 19; the groups are row 1; row 16"),
+        (["19", "1"], "no record of row 19; the groups are row 1; row 16"),
+        (["1", "majority"], "no record of majority; the groups are row 1; row 16"),
         (["4", "04"], f"^4 and 04 are both row 4, {TINY_B}: name two"),
     ],
 )

@@ -65,9 +65,9 @@ def test_the_seeds_of_runs_with_the_same_prefix_follow_each_other():
 def test_a_failed_run_is_reported_and_does_not_end_the_others(made, capsys):
     with pytest.raises(SystemExit) as exit_, one_line_errors("script"):
         run_rows("1,4,16")
-    assert exit_.value.code == "script: error: 1 of 3 runs failed: row 04, seed 123"
+    assert exit_.value.code == "script: error: 1 of 3 runs failed: row 4, seed 123"
     assert [row for row, *_ in made] == [1, 4, 16]
-    assert "Failed: row 04, seed 123: no weights" in capsys.readouterr().err
+    assert "Failed: row 4, seed 123: no weights" in capsys.readouterr().err
 
 
 def test_a_single_run_that_fails_is_the_error(made):
@@ -106,8 +106,8 @@ def test_each_run_is_announced_with_the_time_left(made, capsys, monkeypatch):
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
     run_rows("1,3,16")
     assert [line for line in capsys.readouterr().out.splitlines() if line] == [
-        "Run 1 of 3: row 01, seed 123",
-        "Run 2 of 3: row 03, seed 123 (about 3 minutes left)",
+        "Run 1 of 3: row 1, seed 123",
+        "Run 2 of 3: row 3, seed 123 (about 3 minutes left)",
         "Run 3 of 3: row 16, seed 123 (about 100 s left)",
     ]
 
@@ -115,7 +115,7 @@ def test_each_run_is_announced_with_the_time_left(made, capsys, monkeypatch):
 def test_recorded_runs_do_not_count_in_the_time_left(monkeypatch, capsys):
     monkeypatch.setattr(loop, "_run_and_record", lambda *_: Outcome.RECORDED)
     run_rows("1,3")
-    assert capsys.readouterr().out.endswith("Run 2 of 2: row 03, seed 123\n")
+    assert capsys.readouterr().out.endswith("Run 2 of 2: row 3, seed 123\n")
 
 
 # ------------------------------------------------------------------------------------------ locks
@@ -224,4 +224,4 @@ def test_wrong_flags_of_any_row_end_before_the_first_run(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["--row", "all", "--batch_size", "4"])
     assert exit_.value.code == 2
-    assert "error: row 14: --no_padding requires" in capsys.readouterr().err
+    assert "error: row 14; row 15: --no_padding requires" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from checkpoints import write_checkpoint
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.config import checks, parsing
+from experiments.config.naming import name_of
 from experiments.config.parsing import parse_args, parse_runs, read_custom_values
 from experiments.config.rows import ROWS
 from experiments.config.settings import GROUPS, Settings, default_values, flags_of
@@ -45,8 +46,9 @@ def test_the_defaults_are_the_published_ones():
     assert parse_args([]).design.lora_scaling == 8
 
 
-def test_every_flag_but_row_is_a_field_of_the_settings_and_is_used():
-    flags = {action.dest for action in parsing.build_parser()._actions} - {"help", "row"}
+def test_every_flag_but_row_and_vary_is_a_field_of_the_settings_and_is_used():
+    flags = {action.dest for action in parsing.build_parser()._actions}
+    flags -= {"help", "row", "vary"}
     assert flags == set(default_values())
     folder = Path(__file__).parents[1]
     paths = [folder / "additional_experiments.py", *(folder / "experiments").rglob("*.py")]
@@ -93,7 +95,7 @@ def test_every_flag_but_row_is_a_field_of_the_settings_and_is_used():
          ["--split has no effect"]),
         (["--split", "80/10/20"], ["sum to 100"]),
         (["--parallel", "shard"], ["torchrun --nproc_per_node=2"]),
-        (["--row", "all", "--batch_size", "4"], ["row 14: --no_padding requires"]),
+        (["--row", "all", "--batch_size", "4"], ["row 14; row 15: --no_padding requires"]),
         (["--device", "tpu"], ["must be auto, cpu, cuda"]),
         (["--model_size", "gpt2-xl (1558M)--trainable_layers", "all"],
          ["a space is missing between 'gpt2-xl (1558M)' and '--trainable_layers'"]),
@@ -172,6 +174,72 @@ def test_there_is_one_run_for_each_row_and_seed():
     runs = parse_runs(["--row", "3,11", "--seed", "7", "--num_seeds", "2"])
     assert [(s.row, s.seed) for s in runs] == [(3, 7), (3, 8), (11, 7), (11, 8)]
     assert [s.seed for s in parse_runs([])] == [123]
+
+
+def test_vary_makes_a_run_for_each_combination_row_and_seed():
+    flags = "--row 1,16 --num_seeds 2 --vary learning_rate 5e-5 1e-4 --vary keep_best false true"
+    runs = parse_runs(flags.split())
+    found = [(r.row, r.training.learning_rate, r.training.keep_best, r.seed) for r in runs]
+    assert found[:5] == [
+        (1, 5e-5, False, 123), (1, 5e-5, False, 124), (None, 5e-5, True, 123),
+        (None, 5e-5, True, 124), (None, 1e-4, False, 123),
+    ]  # fmt: skip
+    assert len(found) == 16
+    assert [name_of(r) for r in runs[8::2]] == [
+        "row 16",
+        "row 16, keep_best",
+        "row 16, learning_rate 0.0001",
+        "row 16, learning_rate 0.0001, keep_best",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--vary lr 1 2", "--vary lr: not a flag that defines a design; did you mean --learning_r"),
+        ("--vary output_dir a b", "--vary output_dir: not a flag that defines a design"),
+        ("--vary keep_best true", "--vary keep_best needs two or more different values"),
+        ("--vary learning_rate 1e-3 0.001", "needs two or more different values"),
+        ("--vary keep_best yes true", "--vary keep_best: must be false or true, got 'yes'"),
+        ("--vary trainable_layers lora none", "--vary trainable_layers: must be all or last_block"),
+        ("--vary lora_rank 4 x", "--vary lora_rank: must be a whole number"),
+        ("--lora_rank 4 --vary lora_rank 4 8", "--vary lora_rank: the flag is given twice"),
+        ("--vary seed 1 2", "--vary seed: not a flag that defines a design"),
+        ("--vary keep_best false true --name x", "--name names one design"),
+        ("--row 1,2 --name x", "--name names one design"),
+        ("--name 12", "--name: must be 1 to 60 printable characters, and no number"),
+        ("--vary keep_best false true --save_model m.safetensors", "needs {design} in the file's"),
+    ],
+)
+def test_a_wrong_grid_or_name_is_refused_with_status_2(flags, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse_runs(flags.split())
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_all_invalid_combinations_of_a_grid_are_named(capsys):
+    grid = "--row 1,16 --vary no_padding true false --vary batch_size 1 2 9999"
+    with pytest.raises(SystemExit):
+        parse_runs(grid.split())
+    assert capsys.readouterr().err.splitlines() == [
+        "additional_experiments.py: error: row 1, no_padding, batch_size 2; row 1, no_padding, "
+        "batch_size 9999; row 16, no_padding, batch_size 2; row 16, no_padding, batch_size 9999: "
+        "--no_padding requires --batch_size 1 (use --accumulation_steps for larger steps)",
+        "row 1, no_padding False, batch_size 9999; row 16, no_padding False, batch_size 9999: "
+        "--batch_size 9999 exceeds the 1,045 training examples",
+    ]
+
+
+def test_saved_models_of_a_grid_are_named_by_their_design():
+    flags = "--vary learning_rate 1e-4 1e-3 --vary keep_best false true --save_model"
+    flags += " {design}.safetensors"
+    assert [r.output.save_model.name for r in parse_runs(flags.split())] == [
+        "learning_rate_0.0001_keep_best_False.safetensors",
+        "learning_rate_0.0001_keep_best.safetensors",
+        "learning_rate_0.001_keep_best_False.safetensors",
+        "learning_rate_0.001_keep_best.safetensors",
+    ]
 
 
 def test_saved_models_of_several_rows_have_names_of_their_own():

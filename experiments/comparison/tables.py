@@ -13,7 +13,7 @@ from experiments.comparison.evidence import INCONCLUSIVE, Difference, Evidence
 from experiments.comparison.groups import Groups
 from experiments.comparison.sentences import numbers_needed
 from experiments.comparison.summaries import Summary
-from experiments.config.rows import ROWS, SIZES, published_count
+from experiments.config.rows import SIZES, published_count
 from experiments.system.files import write_file
 
 Cells = list[list[str]]  # the first row is the heading
@@ -197,42 +197,3 @@ def _loss_cells(evidence: Evidence | None) -> list[str]:
 
 def _metric(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"  # None: not defined
-
-
-# ---------------------------------------------------------------------------- the published figures
-
-
-def published_verdicts() -> dict[int, str]:
-    """Return what the published test accuracies alone say about each row and row 1."""
-    total = SIZES["test"]
-    correct = {number: published_count(row.test_accuracy, total) for number, row in ROWS.items()}
-    base, unknown = correct.pop(1), "depends on the pairing, which was not published"
-    limits = [statistics.pairing_limits(base, count, total) for count in correct.values()]
-    at_worst, verdicts = statistics.holm([limit.high for limit in limits]), {}
-    for (number, count), limit, worst in zip(correct.items(), limits, at_worst, strict=True):
-        word = "inconclusive" if limit.low >= statistics.LEVEL else ""
-        if worst < statistics.LEVEL:
-            word = "better" if count > base else "worse"
-        verdicts[number] = f"{word}, for every pairing" if word else unknown
-    return verdicts
-
-
-def published_table() -> str:
-    """Return the published test accuracies with intervals and verdicts, as Markdown."""
-    heading = ["row", "flags", "test, %", "correct of 300", "95 % interval", "compared with row 1"]
-    verdicts = published_verdicts()
-    rows = [
-        [
-            str(number), row.flags or "(none)", f"{row.test_accuracy:.2f}",
-            str(published_count(row.test_accuracy, SIZES["test"])),
-            percent_interval(_published_interval(row.test_accuracy)), verdicts.get(number, ""),
-        ]
-        for number, row in ROWS.items()
-    ]  # fmt: skip
-    notes = [
-        f"Row {number}'s {split} accuracy, {percent} %, is not a count of {SIZES[split]} examples."
-        for number, row in ROWS.items()
-        for split, percent in zip(SIZES, row[1:4], strict=True)
-        if published_count(percent, SIZES[split]) is None
-    ]
-    return "\n".join([markdown([heading, *rows]), "", *notes])

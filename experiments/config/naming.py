@@ -64,11 +64,13 @@ def name_design(design: Mapping[str, Any]) -> str:
 
 def format_flag(name: str, value: Any) -> str:
     """Return a flag and its value as text: `learning_rate 0.001`, `keep_best`."""
-    if value is True:
-        return name
-    if isinstance(value, float) and float(f"{value:g}") == value:
-        value = f"{value:g}"
-    return f"{name} {value}"
+    return name if value is True else f"{name} {format_value(value)}"
+
+
+def format_value(value: Any) -> str:
+    """Return the value of a flag as text, a number without needless digits."""
+    is_short = isinstance(value, float) and float(f"{value:g}") == value
+    return f"{value:g}" if is_short else str(value)
 
 
 def name_of(settings: Settings) -> str:

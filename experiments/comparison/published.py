@@ -1,0 +1,189 @@
+"""What published figures alone can say, when nobody knows which examples each run misclassifies.
+
+    published_text()                    # the table of the 19 rows, and its conclusions
+    table_text(Path("figures.csv"))     # any table with the columns name, correct or accuracy, n
+
+Two counts of correct examples allow many p-values: the errors of two runs can overlap as much as
+they can, or as little. If all of these are below 5 %, a difference is supported; if none is, it is
+not; else that depends on the overlap.
+
+Source: the table and the conclusions of the additional experiments to Raschka 2024, "Build a Large
+Language Model (From Scratch)", chapter 6.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from scipy import stats
+
+from experiments.comparison.statistics import LEVEL, holm, pairing_limits, wilson_interval
+from experiments.comparison.tables import markdown, percent_interval
+from experiments.config.rows import ROWS, SIZES, published_count
+
+SUPPORTED, UNSUPPORTED, DEPENDS = "supported", "not supported", "depends on the overlap"
+ALIKE = 2.0  # points of accuracy within which a conclusion of equality has to hold
+TOTAL = SIZES["test"]
+
+
+class Conclusion(NamedTuple):
+    """A published conclusion, in the words of this project, and the rows that it compares."""
+
+    text: str
+    pairs: tuple[tuple[int, int], ...]  # worse row, better row; any order if they are alike
+    alike: bool = False
+
+
+CONCLUSIONS = (
+    Conclusion("The last token is better than the first", ((2, 1),)),
+    Conclusion("Training the last block is better than training the head only", ((3, 1),)),
+    Conclusion("Training two blocks is better than one", ((1, 4),)),
+    Conclusion("Training all layers is slightly better than the last block", ((1, 5),)),
+    Conclusion("The medium model is worse, larger ones are better", ((6, 1), (1, 7), (1, 8))),
+    Conclusion("Random weights are slightly worse than pretrained ones", ((10, 1), (10, 5))),
+    Conclusion("LoRA is as good as training all layers", ((11, 5), (12, 9)), alike=True),
+    Conclusion("Padding to the full context is worse", ((13, 1),)),
+    Conclusion("No padding is better", ((1, 14), (1, 15))),
+    Conclusion("Without the causal mask, accuracy is slightly better", ((1, 17),)),
+    Conclusion("Ignoring the padding token in the loss changes nothing", ((1, 18),), alike=True),
+    Conclusion("Averaging over all tokens is slightly better", ((1, 19),)),
+)
+
+
+def published_text() -> str:
+    """Return the published test accuracies with what they say, and each conclusion, as Markdown."""
+    heading = ["row", "flags", "test, %", "correct of 300", "95 % interval", "compared with row 1"]
+    counts = {number: _count_of(number) for number in ROWS}
+    verdicts = ["", *_verdicts(list(counts.values()), TOTAL)]
+    rows = [
+        [
+            str(number), row.flags or "(none)", f"{row.test_accuracy:.2f}", str(counts[number]),
+            percent_interval(wilson_interval(counts[number], TOTAL)), verdict,
+        ]
+        for (number, row), verdict in zip(ROWS.items(), verdicts, strict=True)
+    ]  # fmt: skip
+    notes = [
+        f"Row {number}'s {split} accuracy, {percent} %, is not a count of {SIZES[split]} examples."
+        for number, row in ROWS.items()
+        for split, percent in zip(SIZES, row[1:4], strict=True)
+        if published_count(percent, SIZES[split]) is None
+    ]
+    conclusions = [
+        [c.text, "; ".join(f"{a} and {b}" for a, b in c.pairs), "; ".join(judge(c))]
+        for c in CONCLUSIONS
+    ]
+    return "\n".join(
+        [
+            markdown([heading, *rows]), "", *notes, "",
+            markdown([["published conclusion", "rows", "from their figures"], *conclusions]), "",
+            f"Supported: p < {LEVEL} (Holm, over the pairs of this table) whichever messages each "
+            f"row misclassifies; not supported: for no such choice. Equality: within {ALIKE:g} "
+            "points (two one-sided tests). One seed each, so that no figure tells of other seeds.",
+        ]
+    )  # fmt: skip
+
+
+def judge(conclusion: Conclusion) -> list[str]:
+    """Return for each pair of a conclusion what its figures support."""
+    pairs = [pair for c in CONCLUSIONS if not c.alike for pair in c.pairs]
+    if conclusion.alike:
+        return [_judge_equality(*map(_count_of, pair)) for pair in conclusion.pairs]
+    limits = {pair: pairing_limits(*map(_count_of, pair), TOTAL) for pair in pairs}
+    low, high = (
+        dict(zip(pairs, holm([getattr(limits[pair], end) for pair in pairs]), strict=True))
+        for end in ("low", "high")
+    )
+    found = []
+    for worse, better in conclusion.pairs:
+        is_opposite = _count_of(worse) >= _count_of(better)
+        p = low[worse, better], high[worse, better]
+        found.append(UNSUPPORTED if is_opposite else _word(*p))
+    return found
+
+
+def _word(lowest: float, highest: float) -> str:
+    """Return what the p-values of all overlaps say."""
+    return SUPPORTED if highest < LEVEL else UNSUPPORTED if lowest >= LEVEL else DEPENDS
+
+
+def _judge_equality(first: int, second: int) -> str:
+    """Return whether two counts are alike for each overlap, for some, or for none.
+
+    The 90 % interval is that of Bonett & Price 2012, J. Educ. Behav. Stat. 37.
+    """
+    fewest = abs(first - second)
+    most = fewest + 2 * min(TOTAL - first, TOTAL - second, first, second)
+    inside = []
+    for discordant in (fewest, most):
+        p, q = ((discordant + sign * fewest) / 2 + 1 for sign in (1, -1))
+        p, q = p / (TOTAL + 2), q / (TOTAL + 2)
+        error = ((p + q - (p - q) ** 2) / (TOTAL + 2)) ** 0.5
+        half = float(stats.norm.ppf(1 - LEVEL)) * error
+        inside.append(100 * (p - q + half) < ALIKE)
+    return SUPPORTED if inside[1] else DEPENDS if inside[0] else UNSUPPORTED
+
+
+def _count_of(row: int) -> int:
+    return published_count(ROWS[row].test_accuracy, TOTAL)
+
+
+def _verdicts(counts: Sequence[int], total: int) -> list[str]:
+    """Return what counts of the same examples say about each but the first and the first."""
+    base, *others = counts
+    limits = [pairing_limits(base, count, total) for count in others]
+    lowest, highest = (holm([getattr(of, end) for of in limits]) for end in ("low", "high"))
+    found = []
+    for count, *p in zip(others, lowest, highest, strict=True):
+        direction = "better" if count > base else "worse"
+        words = {SUPPORTED: f"{direction}, for every overlap", UNSUPPORTED: "inconclusive"}
+        found.append(words.get(_word(*p), DEPENDS))
+    return found
+
+
+# ------------------------------------------------------------------------------------ any table
+
+
+def table_text(path: Path) -> str:
+    """Return which differences from the first line of a table can be significant, as Markdown.
+
+    Args:
+        path: a CSV file with the columns name, n, and correct (a count) or accuracy (a proportion,
+            or percent).
+
+    Raises:
+        ValueError: if it is not such a table.
+    """
+    table = pd.read_csv(io.BytesIO(path.read_bytes()), skipinitialspace=True)
+    table.columns = table.columns.str.strip().str.lower()
+    if not {"name", "n"} <= set(table) or not {"correct", "accuracy"} & set(table) or table.empty:
+        raise ValueError(f"{path} needs the columns name, n, and correct or accuracy")
+    try:
+        totals = [_whole(n) for n in table["n"]]
+        if "correct" in table:
+            counts = [_whole(count) for count in table["correct"]]
+        else:
+            shares = [float(str(a).strip().rstrip("%")) for a in table["accuracy"]]
+            scale = 100 if max(shares) > 1 else 1
+            counts = [round(a / scale * n) for a, n in zip(shares, totals, strict=True)]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if any(not 0 <= count <= n or n < 1 for count, n in zip(counts, totals, strict=True)):
+        raise ValueError(f"{path}: a count of correct examples is not between 0 and n")
+    if len(set(totals)) > 1:
+        raise ValueError(f"{path}: n differs, so that the lines are not of the same test examples")
+    verdicts = ["", *_verdicts(counts, totals[0])]
+    rows = [
+        [str(name), f"{100 * k / n:.2f}", str(k), percent_interval(wilson_interval(k, n)), verdict]
+        for name, k, n, verdict in zip(table["name"], counts, totals, verdicts, strict=True)
+    ]
+    heading = ["name", "accuracy, %", f"correct of {totals[0]:,}", "95 % interval"]
+    return markdown([[*heading, f"compared with {table['name'][0]}"], *rows])
+
+
+def _whole(value: object) -> int:
+    number = float(str(value).replace(",", ""))
+    if number != int(number):
+        raise ValueError(f"{value} is not a whole number")
+    return int(number)
