@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.comparison.evidence import Evidence, compare, correct_p_values
+from experiments.comparison.evidence import Evidence, Pairs, compare_all
 from experiments.comparison.groups import Groups, bases_of, conditions_of, pair_up
 from experiments.comparison.sentences import in_points, sentence
 from experiments.comparison.statistics import LEVEL, Interval, mean_of_splits, wilson_interval
@@ -53,16 +53,15 @@ class Summary(NamedTuple):
 
 def summarise(groups: Groups, margin: float) -> list[Summary]:
     """Return a summary of each group; p-values are corrected over all of them."""
-    found = {name: _compare_with_base(groups, group, margin) for name, group in groups.items()}
-    compared = {name: evidence for name, evidence in found.items() if evidence}
-    corrected = dict(zip(compared, correct_p_values(list(compared.values())), strict=True))
-    return [_summarise_group(name, group, corrected.get(name)) for name, group in groups.items()]
+    found = {name: _pairs_with_base(groups, group) for name, group in groups.items()}
+    pairs = {name: pairs for name, pairs in found.items() if pairs}
+    evidence = dict(zip(pairs, compare_all(list(pairs.values()), margin), strict=True))
+    return [_summarise_group(name, group, evidence.get(name)) for name, group in groups.items()]
 
 
-def _compare_with_base(groups: Groups, group: list[Run], margin: float) -> Evidence | None:
+def _pairs_with_base(groups: Groups, group: list[Run]) -> Pairs:
     bases = bases_of(groups, group[0])
-    pairs = pair_up(bases[0], group) if len(bases) == 1 else []
-    return compare(pairs, margin) if pairs else None
+    return pair_up(bases[0], group) if len(bases) == 1 else []
 
 
 def _summarise_group(name: str, group: list[Run], evidence: Evidence | None) -> Summary:
