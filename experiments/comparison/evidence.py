@@ -1,11 +1,11 @@
-"""The comparison of two groups of runs on their shared seeds and test examples.
+"""The comparison of designs with another one, on their shared seeds and test examples.
 
-    evidence = compare(pair_up(first, second), margin=0.01)
-    evidence.verdict, evidence.accuracy.crossed.interval
+    found = compare_all([pair_up(first, second), pair_up(first, third)], margin=0.02)
+    found[0].verdict, found[0].accuracy.crossed.interval
 
-From three seeds on, a verdict is about other seeds and other examples. One seed has the exact
-McNemar test on the examples that just one of the two classifies correctly; it is about this seed
-only. Two seeds say nothing about others, and have no test.
+From three seeds on, a verdict is about other seeds and other examples. One seed compares two
+models, not two designs: the exact McNemar test of accuracy, or a t test of another metric, over
+distinct texts. Two seeds have no test.
 """
 
 import math
@@ -14,12 +14,37 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.comparison import statistics
 from experiments.comparison.groups import names_of_pair
 from experiments.comparison.names import conditions_of
+from experiments.comparison.power import Outlook
+from experiments.comparison.statistics import (
+    LEVEL,
+    Crossed,
+    Prior,
+    can_cross,
+    cross,
+    holm,
+    mcnemar,
+    p_value_of_one_seed,
+    pool_seeds,
+    reach_of,
+    spread_of,
+    sum_by_text,
+    units_of,
+)
 from experiments.runs.records import Run
 
 BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
+IDENTICAL = "identical"  # every probability of every seed is the same
+MODELS_DIFFER = "these two models differ"  # of one seed, which says nothing about designs
+MODELS_INCONCLUSIVE = "inconclusive for these two models"
+METRICS = {  # and the field of `Evidence`; their values are means over examples
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced_accuracy",
+    "log_loss": "log_loss",
+    "brier": "brier_score",
+}
+LOSSES = ("log_loss", "brier")  # smaller is better
 
 Pairs = Sequence[tuple[Run, Run]]
 
@@ -28,96 +53,147 @@ class Difference(NamedTuple):
     """A mean over shared seeds and examples, second minus first."""
 
     mean: float
-    crossed: statistics.Crossed | None  # over other seeds and examples; None if there are too few
+    crossed: Crossed | None  # over other seeds and examples; None if there are too few
 
 
 class Power(NamedTuple):
-    """What so many seeds and examples can detect, and how many detect the observed difference."""
+    """What as many seeds and examples detect with 80 %, and how many detect the observed mean."""
 
-    detectable: float  # minimum detectable difference
-    seeds: int | None  # None if no number is enough, as the next
+    worse: float | None  # minimum detectable difference; None if none is possible, as the next
+    better: float | None
+    seeds: int | None
     examples: int | None
+
+    @property
+    def detectable(self) -> float:
+        """The minimum detectable difference in both directions, or in the one possible."""
+        return max(value for value in (self.worse, self.better) if value is not None)
 
 
 class Evidence(NamedTuple):
-    """The comparison of two groups, second minus first."""
+    """The comparison of two designs, second minus first."""
 
     names: tuple[str, str]
     conditions: str  # how both differ from published runs, if their names do not include it
-    margin: float
+    metric: str  # that verdict, p-values and power are about
+    margin: float  # of this metric
     seeds: list[int]  # shared ones; of a baseline those of the other
+    collapsed: tuple[list[int], list[int]]  # seeds of each whose model predicts one class only
+    accuracies: tuple[list[float], list[float]]  # of each, by shared seed
     examples: int
-    distinct: int | None  # examples; None if the records do not say which have the same text
+    distinct: int | None  # texts; None if the records do not say which are the same
     only_first: int  # examples that just one classifies correctly, at the first shared seed
     only_second: int
-    mcnemar: float  # p-value of these
+    mcnemar: float  # p-value of these, over distinct texts
+    is_identical: bool
     accuracy: Difference
+    balanced_accuracy: Difference
     log_loss: Difference
     brier_score: Difference
     power: Power | None
     p_value: float | None  # None for two seeds
     corrected_p_value: float | None
-    compared: int  # rows over which it is corrected
+    compared: int  # designs over which it is corrected
+
+    @property
+    def difference(self) -> Difference:
+        """The difference of the metric."""
+        return getattr(self, METRICS[self.metric])
 
     @property
     def verdict(self) -> str:
-        """BETTER, WORSE, EQUIVALENT or INCONCLUSIVE, of the second group."""
-        if self.corrected_p_value is not None and self.corrected_p_value < statistics.LEVEL:
-            return BETTER if self.accuracy.mean > 0 else WORSE
+        """One of the words above, of the second design, or of two models."""
+        if self.is_identical:
+            return IDENTICAL
+        corrected = self.corrected_p_value
+        is_significant = corrected is not None and corrected < LEVEL
+        if len(self.seeds) == 1:
+            return MODELS_DIFFER if is_significant else MODELS_INCONCLUSIVE
+        if is_significant:
+            return BETTER if (self.difference.mean < 0) == (self.metric in LOSSES) else WORSE
         return EQUIVALENT if self.is_within_margin else INCONCLUSIVE
 
     @property
     def is_within_margin(self) -> bool:
         """Whether two one-sided tests at 5 % are significant."""
-        crossed = self.accuracy.crossed
+        crossed = self.difference.crossed
         return crossed is not None and max(map(abs, crossed.equivalence)) < self.margin
 
 
-def compare(pairs: Pairs, margin: float) -> Evidence:
-    """Return the comparison of the groups that `pair_up` paired; the margin is of accuracy."""
-    one, other = pairs[0]
-    correct = _differences(pairs, "is_correct")  # (S, N)
-    tests = (run.test for pair in pairs for run in pair)
-    known = next((test["same_text"] for test in tests if "same_text" in test), None)  # (N,)
-    clusters = known or range(correct.shape[1])
-    units = statistics.units_of(correct, clusters)
-    crossed = statistics.cross(units) if statistics.can_cross(units) else None
-    only_first, only_second = int((correct[0] < 0).sum()), int((correct[0] > 0).sum())
-    of_first_seed = statistics.mcnemar(only_first, only_second)
-    of_many_seeds = crossed.p_value if crossed else None
-    p_value = of_first_seed if len(pairs) == 1 else of_many_seeds
-    network = other if one.weights is None else one  # a baseline has no weights
-    is_alike = conditions_of(one).allow(conditions_of(other))
-    return Evidence(
-        names=names_of_pair(one, other),
-        conditions=", ".join(conditions_of(network).deviations) if is_alike else "",
-        margin=margin,
-        seeds=[(y if x.is_baseline else x).seed for x, y in pairs],
-        examples=correct.shape[1],
-        distinct=len(set(known)) if known else None,
-        only_first=only_first,
-        only_second=only_second,
-        mcnemar=of_first_seed,
-        accuracy=Difference(float(correct.mean()), crossed),
-        log_loss=_difference_of_losses(pairs, "log_losses", clusters),
-        brier_score=_difference_of_losses(pairs, "brier_scores", clusters),
-        power=_power_of(units, correct.shape[1]),
-        p_value=p_value,
-        corrected_p_value=p_value,
-        compared=1,
-    )
+def compare(pairs: Pairs, margin: float, metric: str = "accuracy") -> Evidence:
+    """Return the comparison of one design that `pair_up` paired; the margin is of the metric."""
+    return compare_all([pairs], margin, metric)[0]
 
 
-def correct_p_values(found: Sequence[Evidence]) -> list[Evidence]:
-    """Return comparisons of several rows with p-values corrected over them by Holm's method."""
-    tested = [evidence for evidence in found if evidence.p_value is not None]
-    corrected = iter(statistics.holm([evidence.p_value for evidence in tested]))
-    return [
-        evidence
-        if evidence.p_value is None
-        else evidence._replace(corrected_p_value=next(corrected), compared=len(tested))
-        for evidence in found
+def compare_all(
+    pairs_by_design: Sequence[Pairs], margin: float, metric: str = "accuracy"
+) -> list[Evidence]:
+    """Return the comparisons of all designs of a table.
+
+    The seeds' variances of designs with the same data have a common prior, and p-values are
+    corrected over all designs by Holm's method.
+    """
+    layouts = [_layouts_of(pairs) for pairs in pairs_by_design]
+    by_data: dict[str, list[Layouts]] = {}
+    for pairs, found in zip(pairs_by_design, layouts, strict=True):
+        by_data.setdefault(pairs[0][0].data, []).extend([found] * (not _are_identical(pairs)))
+    priors = {
+        data: {name: pool_seeds([found[name].units for found in same]) for name in METRICS.values()}
+        for data, same in by_data.items()
+    }
+    evidence = [
+        _compare(pairs, found, priors[pairs[0][0].data], margin, metric)
+        for pairs, found in zip(pairs_by_design, layouts, strict=True)
     ]
+    tested = [i for i, e in enumerate(evidence) if e.p_value is not None and not e.is_identical]
+    corrected = holm([evidence[i].p_value for i in tested])
+    level = LEVEL / max(1, sum(p >= LEVEL for p in corrected))  # of Holm's next test
+    for i, p_value in zip(tested, corrected, strict=True):
+        power = _power_of(evidence[i], layouts[i][METRICS[metric]], level)
+        more = {"corrected_p_value": p_value, "compared": len(tested), "power": power}
+        evidence[i] = evidence[i]._replace(**more)
+    return evidence
+
+
+def collapsed_seeds(runs: Sequence[Run]) -> list[int]:
+    """Return the seeds of networks that predict only one of several classes."""
+    networks = [run for run in runs if run.weights is not None and np.ptp(run.labels)]
+    return [run.seed for run in networks if not np.ptp(run.predictions)]
+
+
+# -------------------------------------------------------------------------------------- one design
+
+
+class Layout(NamedTuple):
+    """The differences of one metric."""
+
+    units: np.ndarray  # (S, C) of seeds and distinct texts
+    reach: float
+
+
+Layouts = dict[str, Layout]  # by the field of `Evidence`
+
+
+def _layouts_of(pairs: Pairs) -> Layouts:
+    labels, texts = pairs[0][0].labels, _texts_of(pairs)
+    _, of_class, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    balanced = (len(labels) / (len(counts) * counts))[of_class]  # (N,), of mean 1
+    correct, found = _differences(pairs, "is_correct"), {}
+    for name, weights in (("accuracy", np.ones(len(labels))), ("balanced_accuracy", balanced)):
+        found[name] = Layout(units_of(correct * weights, texts), reach_of(weights, texts))
+    for name, values in (("log_loss", "log_losses"), ("brier_score", "brier_scores")):
+        found[name] = Layout(units_of(_differences(pairs, values), texts), 0.0)
+    return found
+
+
+def _same_text_of(pairs: Pairs) -> list[int] | None:
+    tests = (run.test for pair in pairs for run in pair)
+    return next((test["same_text"] for test in tests if "same_text" in test), None)
+
+
+def _texts_of(pairs: Pairs) -> Sequence[int]:
+    """Return (N,) numbers of texts; if the records do not say, each example has its own."""
+    return _same_text_of(pairs) or range(len(pairs[0][0].labels))
 
 
 def _differences(pairs: Pairs, values: str) -> np.ndarray:
@@ -125,22 +201,87 @@ def _differences(pairs: Pairs, values: str) -> np.ndarray:
     return np.array([getattr(y, values).astype(float) - getattr(x, values) for x, y in pairs])
 
 
-def _difference_of_losses(pairs: Pairs, losses: str, clusters: Sequence[int]) -> Difference:
-    found = _differences(pairs, losses)
-    units = statistics.units_of(found, clusters)
-    is_known = found.any() and statistics.can_cross(units)
-    return Difference(float(found.mean()), statistics.cross(units) if is_known else None)
+def _are_identical(pairs: Pairs) -> bool:
+    return all(np.array_equal(x.probabilities, y.probabilities) for x, y in pairs)
 
 
-def _power_of(units: np.ndarray, examples: int) -> Power | None:
-    """Return the power of (S, C) units of accuracy; None if their spread is not known."""
-    S, C = units.shape
-    if not units.any() or C == 1 or not (S == 1 or statistics.can_cross(units)):
+def _compare(
+    pairs: Pairs, layouts: Layouts, priors: dict[str, Prior], margin: float, metric: str
+) -> Evidence:
+    (one, other), (first, second) = pairs[0], zip(*pairs, strict=True)
+    correct, same_text = other.is_correct.astype(int) - one.is_correct, _same_text_of(pairs)
+    is_alike = conditions_of(one).allow(conditions_of(other))
+    network = other if one.weights is None else one  # a baseline has no weights
+    differences = {name: _difference(layouts[name], priors[name]) for name in layouts}
+    mcnemar = _mcnemar_of_texts(correct, _texts_of(pairs))
+    p_value = _p_value_of(layouts, differences, metric, mcnemar)
+    return Evidence(
+        names=names_of_pair(one, other),
+        conditions=", ".join(conditions_of(network).deviations) if is_alike else "",
+        metric=metric,
+        margin=margin,
+        seeds=[(y if x.weights is None else x).seed for x, y in pairs],
+        collapsed=(collapsed_seeds(first), collapsed_seeds(second)),
+        accuracies=([float(x.is_correct.mean()) for x in first],
+                    [float(y.is_correct.mean()) for y in second]),
+        examples=len(correct),
+        distinct=len(set(same_text)) if same_text else None,
+        only_first=int((correct < 0).sum()),
+        only_second=int((correct > 0).sum()),
+        mcnemar=mcnemar,
+        is_identical=_are_identical(pairs),
+        **differences,
+        power=None,
+        p_value=p_value,
+        corrected_p_value=p_value,
+        compared=1,
+    )  # fmt: skip
+
+
+def _mcnemar_of_texts(correct: np.ndarray, texts: Sequence[int]) -> float:
+    """Return McNemar's p-value of (N,) differences of correctness, which copies do not change."""
+    sums = sum_by_text(correct[None], texts)[0].round(9)
+    return mcnemar(int((sums < 0).sum()), int((sums > 0).sum()))
+
+
+def _difference(layout: Layout, prior: Prior) -> Difference:
+    units, reach = layout
+    is_known = can_cross(units) and (reach or units.any())
+    return Difference(float(units.mean()), cross(units, prior, reach) if is_known else None)
+
+
+def _p_value_of(
+    layouts: Layouts, differences: dict[str, Difference], metric: str, of_texts: float
+) -> float | None:
+    (units, reach), crossed = layouts[METRICS[metric]], differences[METRICS[metric]].crossed
+    if len(units) == 1 and metric != "accuracy":
+        return p_value_of_one_seed(units, reach) if units.shape[1] > 1 else None
+    if len(units) == 1:
+        return of_texts
+    if crossed and metric == "accuracy" and not np.ptp(units, axis=0).any():
+        return max(crossed.p_value, of_texts)  # equal seeds are no more certain than one
+    return crossed.p_value if crossed else None
+
+
+def _power_of(evidence: Evidence, layout: Layout, level: float) -> Power | None:
+    """Return the power of such runs at a level; None if their spread is not known."""
+    (units, reach), (S, C) = layout, layout.units.shape
+    if C == 1 or not (S == 1 or evidence.difference.crossed):
         return None
-    components, mean = statistics.components_of(units), float(units.mean())
-    distinct = statistics.examples_needed(components, mean, S)
+    crossed, mean = evidence.difference.crossed, evidence.difference.mean
+    means = tuple(float(np.mean(values)) for values in evidence.accuracies)
+    outlook = Outlook(
+        crossed.spread if crossed else spread_of(units, reach=reach),
+        level,
+        S,
+        C,
+        reach or 1.0,
+        means if evidence.metric == "accuracy" else None,
+    )
+    texts = outlook.examples_needed(mean)
     return Power(
-        detectable=statistics.detectable_difference(components, S, C),
-        seeds=statistics.seeds_needed(components, mean, C) if S > 1 else None,
-        examples=None if distinct is None else math.ceil(distinct * examples / C),
+        worse=outlook.detectable(-1),
+        better=outlook.detectable(1),
+        seeds=outlook.seeds_needed(mean) if S > 1 else None,
+        examples=None if texts is None else math.ceil(texts * evidence.examples / C),
     )

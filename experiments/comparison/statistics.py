@@ -1,39 +1,36 @@
-"""Statistics of paired classifiers; knows no rows and no records.
+"""Statistics of paired classifiers; knows no designs and no records.
 
-    cross(units_of(differences, clusters)).interval  # (S, N), of several seeds
+    cross(units_of(differences, clusters), reach=1.0).interval  # (S, N), of several seeds
 
-Two designs are trained with the same S seeds and tested on the same N examples. Three things follow
-from their (S, N) differences, one for each seed and example:
+Two designs are trained with the same S seeds and tested on the same N examples. Their differences
+(S, N), or any other contrast of per-example values, are a balanced two-way layout: the components
+of variance are those of seeds, of examples, and the rest, which is their interaction. The mean has
+the variance (seeds + rest / N) / S + examples / N. The two parts are treated differently:
 
-1. *Components of variance* of a balanced two-way layout: seeds, examples, and the rest, which is
-   their interaction. A mean has the variance seeds / S + examples / N + rest / (S N).
-2. *A paired multi-bootstrap*: seeds and examples are resampled together, the same for both designs.
-   A plain one counts the rest three times, once with each margin (Owen 2007, Ann. Appl. Stat. 1);
-   so each part is scaled to its own variance first.
-3. *The minimum detectable difference*: the smallest true one that is found with a power of 80 %.
-
-The wider of the t interval and the bootstrap's is taken: with few seeds the bootstrap's is too
-narrow, and few examples that differ are not normally distributed.
+1. *Seeds.* Their part is estimated from few seeds. Its uncertainty is integrated out: the error of
+   the mean is a sum of two t variables (Behrens and Fisher), because degrees of freedom that are
+   estimated jump where the seeds agree by chance. Several designs have a common prior of this part
+   (empirical Bayes), so that many comparisons do not select the smallest estimates.
+2. *Examples.* Where few examples differ, the test set lacks others by chance. So many missing ones
+   are added to the variance that the interval is as wide as the exact one if no example differs.
 
 Sources: Wilson 1927, J. Am. Stat. Assoc. 22; McNemar 1947, Psychometrika 12; Holm 1979, Scand. J.
-Stat. 6; Sellam et al. 2022, "The MultiBERTs", arXiv 2106.16163 (multi-bootstrap); Miller 2024,
-"Adding Error Bars to Evals", arXiv 2411.00640 (clusters, paired differences); Satterthwaite 1946,
-Biometrics Bulletin 2; Carpenter, Goldstein & Rasbash 2003, Appl. Stat. 52 (scaled effects).
+Stat. 6; Fisher 1935, Ann. Eugenics 6, and Robinson 1976, Ann. Stat. 4 (two t variables); Smyth
+2004, Stat. Appl. Genet. Mol. Biol. 3 (prior of variances); Bonett & Price 2012, J. Educ. Behav.
+Stat. 37 (added examples); Satterthwaite 1946, Biometrics Bulletin 2; Miller 2024, "Adding Error
+Bars to Evals", arXiv 2411.00640 (clusters, paired differences).
 """
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special, stats
 
 LEVEL = 0.05  # of a test; intervals contain 95 %
-DRAWS = 2_000  # of the bootstrap
-POWER = 0.8
 MIN_SEEDS = 3  # fewer say nothing about other seeds
-MOST = 10**7  # seeds or examples that are considered
+MISSING = 10 / 3  # examples added: 1.645 * sqrt(10 / 3) = 3.0, as 1 - 0.05^(1 / N) is 3.0 / N
 
 
 class Interval(NamedTuple):
@@ -77,6 +74,16 @@ def pairing_limits(first: int, second: int, total: int) -> Interval:
     return Interval(mcnemar(difference, 0), mcnemar(difference + most, most))
 
 
+def share_missed(seeds: int) -> float:
+    """Return the share of failing seeds that so many, all good, exclude with 95 % confidence."""
+    return 1 - LEVEL ** (1 / seeds)
+
+
+def probability_to_miss(share: float, seeds: int) -> float:
+    """Return the probability that none of so many seeds fails if this share of seeds does."""
+    return (1 - share) ** seeds
+
+
 # ------------------------------------------------------------------------------ the two-way layout
 
 
@@ -91,27 +98,6 @@ class Components(NamedTuple):
         """Return the variance of a mean over so many seeds and examples, by component."""
         return self.seeds / seeds, self.examples / examples, self.rest / (seeds * examples)
 
-    def error(self, seeds: int, examples: int) -> float:
-        """Return the standard error of that mean."""
-        return math.sqrt(sum(self.parts(seeds, examples)))
-
-    def degrees(self, seeds: int, examples: int) -> float:
-        """Return Satterthwaite's degrees of freedom of that error.
-
-        Its square is made of mean squares: those of seeds and of examples, less that of the rest,
-        which cancels that of a component of 0.
-        """
-        squares = []  # mean squares and their degrees of freedom
-        if self.seeds:
-            squares.append((self.rest + examples * self.seeds, seeds - 1))
-        if self.examples:
-            squares.append((self.rest + seeds * self.examples, examples - 1))
-        if len(squares) != 1:
-            rest = -self.rest if squares else self.rest
-            squares.append((rest, (seeds - 1) * (examples - 1)))
-        total = sum(square for square, _ in squares)
-        return total**2 / sum(square**2 / degrees for square, degrees in squares)
-
 
 def units_of(differences: np.ndarray, clusters: Sequence[int]) -> np.ndarray:
     """Return (S, C) values of (S, N) differences, whose examples with the same text are clusters.
@@ -119,29 +105,68 @@ def units_of(differences: np.ndarray, clusters: Sequence[int]) -> np.ndarray:
     Clusters of unequal size count by their size: each has the sum of the deviations of its examples
     from the mean, as in robust standard errors. `clusters` are (N,).
     """
+    mean = differences.mean()
+    return mean + sum_by_text(differences - mean, clusters)
+
+
+def sum_by_text(values: np.ndarray, clusters: Sequence[int]) -> np.ndarray:
+    """Return (S, C) sums of (S, N) values by cluster, times C / N; they have the same mean."""
     _, place = np.unique(np.asarray(clusters), return_inverse=True)  # (N,)
-    C, N, mean = place.max() + 1, len(place), differences.mean()
-    sums = np.zeros((len(differences), C))
-    np.add.at(sums, (slice(None), place), differences - mean)
-    return mean + sums * C / N
-
-
-def decompose(units: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean of (S, C) units, and effects: (S,) seeds, (C,) examples, (S, C) the rest."""
-    mean = float(units.mean())
-    seeds, examples = units.mean(axis=1) - mean, units.mean(axis=0) - mean
-    return mean, seeds, examples, units - mean - seeds[:, None] - examples
+    sums = np.array([np.bincount(place, weights=row) for row in values])
+    return sums * sums.shape[1] / len(place)
 
 
 def components_of(units: np.ndarray) -> Components:
     """Return the components of variance of (S, C) units; of one seed, those of its examples."""
     S, C = units.shape
+    of_seeds, of_examples = units.mean(axis=1), units.mean(axis=0)
     if S == 1:
-        return Components(0.0, float(units.var(ddof=1)), 0.0)
-    _, *effects = decompose(units)
-    seeds, examples, rest = (float((effect**2).sum()) for effect in effects)  # sums of squares
-    seeds, examples, rest = C * seeds / (S - 1), S * examples / (C - 1), rest / ((S - 1) * (C - 1))
-    return Components(max(0.0, (seeds - rest) / C), max(0.0, (examples - rest) / S), rest)
+        return Components(0.0, float(of_examples.var(ddof=1)), 0.0)
+    effects = units - of_seeds[:, None] - of_examples + units.mean()
+    rest = float(np.square(effects).sum()) / ((S - 1) * (C - 1))
+    seeds = float(of_seeds.var(ddof=1)) - rest / C
+    examples = float(of_examples.var(ddof=1)) - rest / S
+    return Components(max(0.0, seeds), max(0.0, examples), rest)
+
+
+class Prior(NamedTuple):
+    """What other designs say about the variance of seeds' means."""
+
+    variance: float
+    degrees: float  # that it is worth; 0 if the designs have nothing in common
+
+    def moderate(self, variance: float, degrees: float) -> float:
+        """Return the mean of the prior's variance and one of so many degrees of freedom."""
+        total = self.degrees + degrees
+        return (self.degrees * self.variance + degrees * variance) / total
+
+
+NO_PRIOR = Prior(0.0, 0.0)
+
+
+def pool_seeds(units_by_design: Sequence[np.ndarray]) -> Prior:
+    """Return the prior of the seeds' variance from the (S, C) units of K designs.
+
+    The spread of the K logarithms says how much designs have in common (Smyth 2004). All designs
+    are compared with the same one, so that their differences share its seeds: if the variances are
+    equal, their mean has 4 K / (K + 3) times the degrees of freedom of one, and never more is used.
+    """
+    found = [units.mean(axis=1) for units in units_by_design if can_cross(units)]
+    variances = np.array([of_seeds.var(ddof=1) for of_seeds in found])  # (K,)
+    degrees = np.array([len(of_seeds) - 1 for of_seeds in found])
+    K = len(found)
+    if K < 2 or not variances.any():
+        return NO_PRIOR
+    mean = float(np.average(variances, weights=degrees))
+    logs = np.log(np.maximum(variances, mean / 1000)) - special.digamma(degrees / 2)
+    logs += np.log(degrees / 2)
+    by_chance = float(special.polygamma(1, degrees / 2).mean())
+    excess = float(logs.var(ddof=1)) - by_chance  # of the logarithms' variance
+    most = (4 * K / (K + 3) - 1) * float(degrees.mean())
+    if special.polygamma(1, most / 2) >= excess:
+        return Prior(mean, most)
+    found = optimize.brentq(lambda d: special.polygamma(1, d / 2) - excess, 1e-6, most)
+    return Prior(mean, float(found))
 
 
 # --------------------------------------------------------------------- the distribution of the mean
@@ -159,79 +184,83 @@ class Student(NamedTuple):
         half = float(stats.t.ppf(1 - level / 2, self.degrees)) * self.error
         return Interval(self.mean - half, self.mean + half)
 
-    @property
-    def p_value(self) -> float:
-        """Two-sided, of a true difference of 0."""
-        return 2 * float(stats.t.sf(abs(self.mean) / self.error, self.degrees))
+
+class Error(NamedTuple):
+    """The error of a mean, which has a part of seeds and one of examples."""
+
+    seeds: float  # variance
+    degrees: float  # of freedom of this variance
+    least: float  # part of it that is certain, because the rest is well known
+    examples: float  # variance
+    examples_degrees: float
+
+    def tail(self, size: float) -> float:
+        """Return the probability of an error above `size`, which is not below 0."""
+        of_seeds = self.seeds
+        if self.seeds:
+            of_seeds = np.maximum(self.seeds * self.degrees / _chi_squares(self.degrees), self.least)
+        variance = of_seeds + self.examples
+        if not np.all(variance):
+            return 0.5 if size == 0 else 0.0
+        share = np.maximum(self.examples / variance, 1e-9)
+        below = special.stdtr(self.examples_degrees / share**2, -size / np.sqrt(variance))
+        return float(np.average(below, weights=_WEIGHTS)) if self.seeds else float(below)
+
+    def quantile(self, probability: float) -> float:
+        """Return what errors exceed with this probability, at most a half."""
+        scale = math.sqrt(self.seeds + self.examples)
+        high = scale
+        while self.tail(high) > probability:
+            high *= 2
+        return float(optimize.brentq(lambda x: self.tail(x) - probability, 0, high)) if high else 0.0
+
+    def interval(self, mean: float, level: float) -> Interval:
+        """Return the interval around a mean that excludes a share of `level`."""
+        half = self.quantile(level / 2)
+        return Interval(mean - half, mean + half)
 
 
-class Bootstrap(NamedTuple):
-    """The means of resampled seeds and examples."""
-
-    means: np.ndarray  # (DRAWS,)
-
-    def interval(self, level: float) -> Interval:
-        """Return the percentiles that exclude a share of `level`."""
-        low, high = np.quantile(self.means, [level / 2, 1 - level / 2])
-        return Interval(float(low), float(high))
-
-    @property
-    def p_value(self) -> float:
-        """Two-sided, by the share of means on the other side of 0."""
-        beyond = min(np.count_nonzero(self.means <= 0), np.count_nonzero(self.means >= 0))
-        return min(1.0, 2 * (beyond + 1) / (len(self.means) + 1))
+_NODES = (np.arange(200) + 0.5) / 200
+_PLACES, _WEIGHTS = _NODES**6, _NODES**5  # dense near 0, where a variance is large
 
 
-class Constant(NamedTuple):
-    """A mean of examples that are all alike, which a share p of other examples need not be.
+def _chi_squares(degrees: float) -> np.ndarray:
+    """Return quantiles of the chi-squared distribution at `_PLACES`."""
+    return 2 * special.gammaincinv(degrees / 2, _PLACES)
 
-    That share is absent from a sample with the probability (1 - p)^examples.
+
+class Spread(NamedTuple):
+    """What determines the error of a mean over any number of seeds and examples."""
+
+    components: Components
+    prior_degrees: float  # of the seeds' variance, in addition to those of the seeds
+    reach: float  # how much a missing example can differ
+
+    def error(self, seeds: int, examples: int) -> Error:
+        """Return the error of a mean over so many seeds and examples."""
+        of_seeds, of_examples, rest = self.components.parts(seeds, examples)
+        return Error(
+            seeds=of_seeds + rest,
+            degrees=self.prior_degrees + seeds - 1,
+            least=rest,
+            examples=of_examples + MISSING * (self.reach / examples) ** 2,
+            examples_degrees=examples - 1,
+        )
+
+
+def spread_of(units: np.ndarray, prior: Prior = NO_PRIOR, reach: float = 0.0) -> Spread:
+    """Return the spread of (S, C) units, whose missing examples are as those that differ.
+
+    If none differs, a missing one differs by `reach`.
     """
-
-    mean: float
-    examples: int
-
-    def interval(self, level: float) -> Interval:
-        """Return the mean plus or minus the share that may be different."""
-        half = 1 - (level / 2) ** (1 / self.examples)
-        return Interval(self.mean - half, self.mean + half)
-
-    @property
-    def p_value(self) -> float:
-        """Two-sided, of a true difference of 0."""
-        return min(1.0, 2 * (1 - min(1.0, abs(self.mean))) ** self.examples)
-
-
-def distribution_of(units: np.ndarray) -> Student | Bootstrap | Constant:
-    """Return the distribution of the mean of (S, C) units, the wider of two."""
-    (S, C), mean, components = units.shape, float(units.mean()), components_of(units)
-    if not (error := components.error(S, C)):
-        return Constant(mean, C)
-    student = Student(mean, error, components.degrees(S, C))
-    bootstrap = Bootstrap(bootstrap_means(units, components))
-    return max(student, bootstrap, key=lambda found: np.ptp(found.interval(LEVEL)))
-
-
-def bootstrap_means(units: np.ndarray, components: Components, seed: int = 0) -> np.ndarray:
-    """Return (DRAWS,) means of (S, C) units, resampled with effects of these variances."""
-    (S, C), (mean, *effects) = units.shape, decompose(units)
-    generator = np.random.default_rng(seed)
-    seeds, examples = resample(S, generator), resample(C, generator)
-    of_seeds, of_examples, rest = map(_scale, effects, components)
-    interaction = (examples @ rest.T * seeds).sum(axis=1) / (S * C)
-    return mean + seeds @ of_seeds / S + examples @ of_examples / C + interaction
-
-
-def resample(number: int, generator: np.random.Generator) -> np.ndarray:
-    """Return (DRAWS, number): how often each of `number` is drawn in as many draws."""
-    drawn = generator.integers(number, size=(DRAWS, number))
-    drawn += number * np.arange(DRAWS)[:, None]  # each row has its own places
-    return np.bincount(drawn.ravel(), minlength=DRAWS * number).reshape(DRAWS, number)
-
-
-def _scale(effects: np.ndarray, variance: float) -> np.ndarray:
-    square = float(np.square(effects).mean())
-    return effects * math.sqrt(variance / square) if square else effects
+    components, (S, C) = components_of(units), units.shape
+    if S > 1:
+        variance = prior.moderate(float(units.mean(axis=1).var(ddof=1)), S - 1)
+        components = components._replace(seeds=max(0.0, variance - components.rest / C))
+    squares = np.square(units.mean(axis=0) - units.mean())
+    if reach and squares.any():
+        reach = math.sqrt(float(np.square(squares).sum() / squares.sum()))
+    return Spread(components, prior.degrees, reach)
 
 
 # ------------------------------------------------------------------------------------- the results
@@ -242,9 +271,11 @@ class Crossed(NamedTuple):
 
     mean: float
     interval: Interval  # 95 %
-    equivalence: Interval  # 90 %: inside a margin if two one-sided tests at 5 % are significant
+    equivalence: Interval  # 90 %, with missing examples that differ as much as they can
     p_value: float
     components: Components
+    seeds_limit: float  # 95 % upper limit for the share of the seeds in the mean's variance
+    spread: Spread
 
 
 def can_cross(units: np.ndarray) -> bool:
@@ -252,53 +283,48 @@ def can_cross(units: np.ndarray) -> bool:
     return len(units) >= MIN_SEEDS and units.shape[1] > 1
 
 
-def cross(units: np.ndarray) -> Crossed:
-    """Return the difference over other seeds and examples; raise ValueError if they are too few."""
+def cross(units: np.ndarray, prior: Prior = NO_PRIOR, reach: float = 0.0) -> Crossed:
+    """Return the mean of a contrast over other seeds and examples.
+
+    Args:
+        units: (S, C) differences, or any contrast of per-example values.
+        prior: of the seeds' variance, from `pool_seeds` of all contrasts of one analysis.
+        reach: how much a missing example can differ: 1 for correctness, 0 for losses, which differ
+            on every example.
+
+    Raises:
+        ValueError: if there are too few seeds or examples.
+    """
+    S, C = units.shape
     if not can_cross(units):
-        S, C = units.shape
         raise ValueError(f"{S} seeds and {C} examples, expected {MIN_SEEDS} and 2 or more")
-    found = distribution_of(units)
+    spread, mean = spread_of(units, prior, reach), float(units.mean())
+    error, cautious = spread.error(S, C), spread._replace(reach=max(reach, spread.reach))
     return Crossed(
-        mean=float(units.mean()),
-        interval=found.interval(LEVEL),
-        equivalence=distribution_of(add_two_examples(units)).interval(2 * LEVEL),
-        p_value=found.p_value,
-        components=components_of(units),
+        mean=mean,
+        interval=error.interval(mean, LEVEL),
+        equivalence=cautious.error(S, C).interval(mean, 2 * LEVEL),
+        p_value=2 * error.tail(abs(mean)),
+        components=spread.components,
+        seeds_limit=_limit_of_seeds(error),
+        spread=spread,
     )
 
 
-def add_two_examples(units: np.ndarray) -> np.ndarray:
-    """Return (S, C + 2) units: two more, as far from the mean as the farthest, one on each side.
-
-    Where few examples differ, those that the test set lacks by chance make both the difference and
-    its spread too small, and two designs seem equivalent too often.
-    Source: Bonett & Price 2012, J. Educ. Behav. Stat. 37, for paired proportions of 1.
-    """
-    mean, of_seeds, of_examples, _ = decompose(units)
-    farthest = np.abs(of_examples).max()
-    return np.column_stack([units, mean + of_seeds + farthest, mean + of_seeds - farthest])
+def p_value_of_one_seed(units: np.ndarray, reach: float = 0.0) -> float:
+    """Return the p-value of (1, C) units, of the mean over other examples with this seed."""
+    return 2 * spread_of(units, reach=reach).error(*units.shape).tail(abs(float(units.mean())))
 
 
-def detectable_difference(components: Components, seeds: int, examples: int) -> float:
-    """Return the smallest true difference that a test at 5 % finds with a power of 80 %."""
-    quantiles = stats.t.ppf([1 - LEVEL / 2, POWER], components.degrees(seeds, examples))
-    return float(quantiles.sum()) * components.error(seeds, examples)
+def _limit_of_seeds(error: Error) -> float:
+    highest = error.seeds * error.degrees / float(stats.chi2.ppf(LEVEL, error.degrees))
+    total = highest + error.examples
+    return max(0.0, highest - error.least) / total if total else 0.0
 
 
-def seeds_needed(components: Components, difference: float, examples: int) -> int | None:
-    """Return how many seeds detect a difference on such examples; None if no number does."""
-    return _fewest(lambda n: detectable_difference(components, n, examples), difference, MIN_SEEDS)
-
-
-def examples_needed(components: Components, difference: float, seeds: int) -> int | None:
-    """Return how many examples detect a difference with such seeds; None if no number does."""
-    return _fewest(lambda n: detectable_difference(components, seeds, n), difference, 2)
-
-
-def _fewest(detectable: Callable[[int], float], difference: float, start: int) -> int | None:
-    numbers = range(start, MOST + 1)  # what is detectable decreases
-    found = bisect_left(numbers, True, key=lambda n: detectable(n) <= abs(difference))
-    return numbers[found] if found < len(numbers) else None
+def reach_of(weights: np.ndarray, clusters: Sequence[int]) -> float:
+    """Return how much a text of ordinary size can differ if its examples have (N,) weights."""
+    return math.sqrt(float(np.square(sum_by_text(weights[None], clusters)).mean()))
 
 
 def mean_of_splits(differences: Sequence[float], test: int, training: int) -> Student:

@@ -6,9 +6,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.comparison.evidence import Evidence, compare, correct_p_values
-from experiments.comparison.groups import Groups, pair_up, references_of
-from experiments.comparison.names import conditions_of
+def summarise(
+    groups: Groups, margin: float, reference: str | None = None, metric: str = "accuracy"
+) -> list[Summary]:
+    """Return a summary of each group; p-values are corrected over all of them.
+
+    Args:
+        groups: of `group_runs`.
+        margin: of the metric, within which two designs are equivalent.
+        reference: name of the design that the others are compared with; see `references_of`.
+        metric: that verdicts are about, one of `evidence.METRICS`.
+    """
+    found = {name: pairs_of(groups, name, reference) for name in groups}
+    pairs = {name: of_group for name, of_group in found.items() if of_group}
+    compared = compare_all(list(pairs.values()), margin, metric)
+    evidence = dict(zip(pairs, compared, strict=True))
+    return [_summarise_group(name, group, evidence.get(name)) for name, group in groups.items()]
+
+
+def pairs_of(groups: Groups, name: str, reference: str | None = None) -> Pairs:
+    """Return the pairs of runs of a group's reference and the group; none without a reference."""
+    found = references_of(groups, groups[name][0], reference)
+    return pair_up(found[0], groups[name]) if len(found) == 1 else []
 from experiments.comparison.sentences import in_points, sentence
 from experiments.comparison.statistics import LEVEL, Interval, mean_of_splits, wilson_interval
 from experiments.config.rows import DATA_SHA256, ROWS
@@ -52,6 +71,7 @@ class Summary(NamedTuple):
     sentence: str
 
 
+<<<<<<< HEAD
 def summarise(groups: Groups, margin: float, reference: str | None = None) -> list[Summary]:
     """Return a summary of each group; p-values are corrected over all of them.
 
@@ -70,6 +90,19 @@ def pairs_of(groups: Groups, name: str, reference: str | None = None) -> list[tu
     """Return the pairs of runs of a group's reference and the group; none without a reference."""
     found = references_of(groups, groups[name][0], reference)
     return pair_up(found[0], groups[name]) if len(found) == 1 else []
+=======
+def summarise(groups: Groups, margin: float) -> list[Summary]:
+    """Return a summary of each group; p-values are corrected over all of them."""
+    found = {name: _pairs_with_base(groups, group) for name, group in groups.items()}
+    pairs = {name: pairs for name, pairs in found.items() if pairs}
+    evidence = dict(zip(pairs, compare_all(list(pairs.values()), margin), strict=True))
+    return [_summarise_group(name, group, evidence.get(name)) for name, group in groups.items()]
+
+
+def _pairs_with_base(groups: Groups, group: list[Run]) -> Pairs:
+    bases = bases_of(groups, group[0])
+    return pair_up(bases[0], group) if len(bases) == 1 else []
+>>>>>>> w21
 
 
 def _summarise_group(name: str, group: list[Run], evidence: Evidence | None) -> Summary:
