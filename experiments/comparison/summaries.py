@@ -6,28 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-def summarise(
-    groups: Groups, margin: float, reference: str | None = None, metric: str = "accuracy"
-) -> list[Summary]:
-    """Return a summary of each group; p-values are corrected over all of them.
-
-    Args:
-        groups: of `group_runs`.
-        margin: of the metric, within which two designs are equivalent.
-        reference: name of the design that the others are compared with; see `references_of`.
-        metric: that verdicts are about, one of `evidence.METRICS`.
-    """
-    found = {name: pairs_of(groups, name, reference) for name in groups}
-    pairs = {name: of_group for name, of_group in found.items() if of_group}
-    compared = compare_all(list(pairs.values()), margin, metric)
-    evidence = dict(zip(pairs, compared, strict=True))
-    return [_summarise_group(name, group, evidence.get(name)) for name, group in groups.items()]
-
-
-def pairs_of(groups: Groups, name: str, reference: str | None = None) -> Pairs:
-    """Return the pairs of runs of a group's reference and the group; none without a reference."""
-    found = references_of(groups, groups[name][0], reference)
-    return pair_up(found[0], groups[name]) if len(found) == 1 else []
+from experiments.comparison.evidence import Evidence, Pairs, compare_all
+from experiments.comparison.groups import Groups, pair_up, references_of
+from experiments.comparison.names import conditions_of
 from experiments.comparison.sentences import in_points, sentence
 from experiments.comparison.statistics import LEVEL, Interval, mean_of_splits, wilson_interval
 from experiments.config.rows import DATA_SHA256, ROWS
@@ -71,38 +52,28 @@ class Summary(NamedTuple):
     sentence: str
 
 
-<<<<<<< HEAD
-def summarise(groups: Groups, margin: float, reference: str | None = None) -> list[Summary]:
+def summarise(
+    groups: Groups, margin: float, reference: str | None = None, metric: str = "accuracy"
+) -> list[Summary]:
     """Return a summary of each group; p-values are corrected over all of them.
 
     Args:
         groups: of `group_runs`.
-        margin: of accuracy, within which two designs are equivalent.
+        margin: of the metric, within which two designs are equivalent.
         reference: name of the design that the others are compared with; see `references_of`.
+        metric: that verdicts are about, one of `evidence.METRICS`.
     """
-    pairs = {name: pairs_of(groups, name, reference) for name in groups}
-    compared = {name: compare(found, margin) for name, found in pairs.items() if found}
-    corrected = dict(zip(compared, correct_p_values(list(compared.values())), strict=True))
-    return [_summarise_group(name, group, corrected.get(name)) for name, group in groups.items()]
-
-
-def pairs_of(groups: Groups, name: str, reference: str | None = None) -> list[tuple[Run, Run]]:
-    """Return the pairs of runs of a group's reference and the group; none without a reference."""
-    found = references_of(groups, groups[name][0], reference)
-    return pair_up(found[0], groups[name]) if len(found) == 1 else []
-=======
-def summarise(groups: Groups, margin: float) -> list[Summary]:
-    """Return a summary of each group; p-values are corrected over all of them."""
-    found = {name: _pairs_with_base(groups, group) for name, group in groups.items()}
-    pairs = {name: pairs for name, pairs in found.items() if pairs}
-    evidence = dict(zip(pairs, compare_all(list(pairs.values()), margin), strict=True))
+    found = {name: pairs_of(groups, name, reference) for name in groups}
+    pairs = {name: of_group for name, of_group in found.items() if of_group}
+    compared = compare_all(list(pairs.values()), margin, metric)
+    evidence = dict(zip(pairs, compared, strict=True))
     return [_summarise_group(name, group, evidence.get(name)) for name, group in groups.items()]
 
 
-def _pairs_with_base(groups: Groups, group: list[Run]) -> Pairs:
-    bases = bases_of(groups, group[0])
-    return pair_up(bases[0], group) if len(bases) == 1 else []
->>>>>>> w21
+def pairs_of(groups: Groups, name: str, reference: str | None = None) -> Pairs:
+    """Return the pairs of runs of a group's reference and the group; none without a reference."""
+    found = references_of(groups, groups[name][0], reference)
+    return pair_up(found[0], groups[name]) if len(found) == 1 else []
 
 
 def _summarise_group(name: str, group: list[Run], evidence: Evidence | None) -> Summary:
