@@ -1,15 +1,16 @@
 """Compare recorded runs: which differences between the rows are statistically significant?
 
-    python compare_experiments.py                    # the table of all rows recorded
-    python compare_experiments.py 1 16               # two rows in detail
-    python compare_experiments.py "row 01" "row 01, bfloat16"   # any two, by name
-    python compare_experiments.py --published        # what the published figures alone say
-    python compare_experiments.py --plot figures     # PNG figures
-    python compare_experiments.py --html report.html # one page with all results
+    python compare_experiments.py                        # the table of all designs
+    python compare_experiments.py 1 16                   # two rows in detail
+    python compare_experiments.py 1 "row 16, learning"   # two designs, by how their names begin
+    python compare_experiments.py --effects              # which factors of a grid matter
+    python compare_experiments.py --html report.html     # one page with all results
+    python compare_experiments.py --published            # what the published figures alone say
 
-Each row is compared with row 1 on all shared seeds: the difference, its confidence interval over
-seeds and examples, and a verdict. Only runs with the same weights, data and precision are compared,
-unless two are named. `docs/comparing.md` has the method.
+Each design is compared with row 1, or the one that --reference names, on all shared seeds: the
+difference, its confidence interval over seeds and examples, and a verdict. Only runs with the same
+weights, test examples and precision are compared, unless two are named. `docs/comparing.md` has the
+method.
 """
 
 import argparse
@@ -27,7 +28,11 @@ from experiments.system.terminal import INTERRUPTED, in_notebook, one_line_error
 if TYPE_CHECKING:
     from experiments.comparison.groups import Groups
 
-OF_TABLE = ("metrics", "plot", "html", "csv", "json")  # flags of the table of all rows
+OF_TABLE = ("metrics", "plot", "html", "csv", "json", "effects", "wide")  # flags of all designs
+METRICS = ("accuracy", "balanced_accuracy", "log_loss", "brier")
+SORTS = ("row", "difference")
+MARGIN = 0.02  # the published test set of 300 examples can show no less than 1.4 points
+MOST_EXAMPLES = 20
 ELSEWHERE = "additional_experiments.py has that flag"
 OTHER_NAMES = {  # of flags in other programs: the flag that is meant, or why there is none
     **dict.fromkeys(("output_dir", "data_dir"), "--results"),
@@ -43,29 +48,41 @@ def build_parser() -> Parser:
     """Return the parser, the one place where a default is written."""
     parser = Parser(
         prog="compare_experiments.py",
-        description="Compare recorded runs: without rows, print the table of all; with two, "
-        "compare them in detail.",
+        description="Compare recorded runs: without names, print the table of all designs; with "
+        "two, compare them in detail.",
+        usage="%(prog)s [DESIGN DESIGN] [--flag VALUE ...]",
     )
     add = parser.add_argument
     # fmt: off
-    add("rows", nargs="*", metavar="ROW", help="two rows by number, or baselines by name, with the "
-        'same weights, data and precision; or any two by their names in the table, such as '
-        '"row 01" "row 01, bfloat16"')
+    add("designs", nargs="*", metavar="DESIGN", help="two designs: rows by number, or names in the "
+        'table, such as "row 16, learning_rate 0.001"; the beginning of a name is enough')
     add("--results", type=path, default=Path("results"), metavar="DIR",
         help="folder of the records (default: results)")
-    add("--published", action="store_true", help="print what the published figures alone say")
-    add("--margin", type=positive_number, default=1.0, metavar="POINTS", help="points of test "
-        "accuracy within which two rows are equivalent (default: 1)")
+    add("--reference", metavar="NAME", help="design that the others are compared with "
+        "(default: row 1 with the same training recipe, else row 1)")
+    add("--metric", choices=tuple(METRICS), default="accuracy",
+        help="what differences and verdicts are about (default: accuracy)")
+    add("--margin", type=positive_number, metavar="X", help="difference within which two designs "
+        "are equivalent (default: 2 points, or 0.02 of a loss)")
+    add("--effects", action="store_true", help="print the effect of each factor and each "
+        "interaction in complete grids of designs")
+    add("--sort", choices=SORTS, default="row", help="order of the table (default: row)")
+    add("--wide", action="store_true", help="print all columns, and all notes")
     add("--metrics", action="store_true",
         help="print a second table: F1, AUROC, log loss, each class")
+    add("--all_examples", action="store_true",
+        help=f"of two designs, print all examples that differ, not the first {MOST_EXAMPLES}")
     add("--plot", type=path, metavar="DIR", help="draw PNG figures there")
-    add("--html", type=path, metavar="FILE", help="write a report: one page with all results, "
-        "figures, and the examples that are classified differently than by row 1")
-    add("--csv", type=path, metavar="FILE", help="write the table as CSV")
-    add("--json", type=path, metavar="FILE", help="write the table as JSON")
+    add("--html", type=path, metavar="FILE", help="write a report: one page with all results")
+    add("--texts", action="store_true", help="include texts of custom data in the report")
+    add("--csv", type=path, metavar="FILE", help="write all columns as CSV")
+    add("--json", type=path, metavar="FILE", help="write all columns as JSON")
     add("--test_csv", type=path, default=Path("sms_spam_collection/test.csv"), metavar="FILE",
-        help="the published test examples, whose texts are shown if the file exists; custom data "
-        "are read again from their files (default: sms_spam_collection/test.csv)")
+        help="the published test examples, whose texts are shown if the file exists (default: "
+        "sms_spam_collection/test.csv)")
+    add("--published", nargs="?", const=True, default=False, type=path, metavar="FILE",
+        help="print what the published figures alone say, or those of a CSV file with the columns "
+        "name, n, and correct or accuracy")
     # fmt: on
     return parser
 
@@ -74,13 +91,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the values of the flags; end the program with status 2 if they are invalid."""
     parser = build_parser()
     arguments = parser.parse_known(argv, OTHER_NAMES)
-    rows = [str(int(word)) if word.isdecimal() else word for word in arguments.rows]
-    if len(rows) not in (0, 2) or len(set(rows)) == 1:
-        parser.error("name two different rows, such as 1 16, or none for the table")
+    designs = [str(int(word)) if word.isdecimal() else word for word in arguments.designs]
+    if len(designs) not in (0, 2) or len(set(designs)) == 1:
+        parser.error("name two different designs, such as 1 16, or none for the table of all")
     given = [f"--{name}" for name in OF_TABLE if getattr(arguments, name)]
-    if given and (arguments.rows or arguments.published):
-        other = "--published" if arguments.published else "two rows"
-        parser.error(f"leave out {other}: {' and '.join(given)} needs the table of all rows")
+    if given and (designs or arguments.published):
+        other = "--published" if arguments.published else "the two designs"
+        parser.error(f"leave out {other}: {' and '.join(given)} needs the table of all designs")
+    if arguments.texts and not arguments.html:
+        parser.error("--texts requires --html FILE")
+    if arguments.margin is None:
+        arguments.margin = MARGIN
+    elif arguments.metric in ("accuracy", "balanced_accuracy"):
+        arguments.margin /= 100
     return arguments
 
 
@@ -101,23 +124,36 @@ def load_groups(folder: Path) -> "Groups":
 
 
 def print_pair(arguments: argparse.Namespace) -> None:
-    """Print the comparison of two groups in detail."""
+    """Print the comparison of two designs in detail."""
     from experiments.comparison import pairs, texts
     from experiments.comparison.groups import find_pair
 
-    first, second = find_pair(load_groups(arguments.results), arguments.rows)
+    groups = load_groups(arguments.results)
+    first, second = find_pair(groups, arguments.designs)
     found = texts.find_texts(first[:1], arguments.test_csv).get(first[0].data)
-    print(pairs.describe_pair(first, second, arguments.margin / 100, found))
+    most = None if arguments.all_examples else MOST_EXAMPLES
+    margin, metric = arguments.margin, arguments.metric
+    print(pairs.describe_pair(groups, first, second, margin, metric, found, most))
 
 
 def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
-    """Print the table of all groups with its notes, and write the files that are asked for."""
-    from experiments.comparison import notes, summaries, tables
+    """Print the table of all designs with its notes, and write the files that are asked for."""
+    from experiments.comparison import effects, notes, overview, summaries, tables
+    from experiments.comparison.groups import common_deviations
 
     groups = load_groups(arguments.results)
-    found = summaries.summarise(groups, arguments.margin / 100)
-    lines = notes.notes_on(groups, found)
-    print("\n".join([tables.markdown(tables.summary_rows(found)), "", *lines]))
+    margin, metric = arguments.margin, arguments.metric
+    found = summaries.summarise(groups, margin, arguments.reference, metric)
+    lines = notes.notes_on(groups, found, arguments.reference)
+    grids = effects.find_grids(groups)
+    if arguments.effects:
+        print(effects.describe_all(grids, margin, metric, common_deviations(groups)))
+    elif arguments.wide:
+        print("\n".join([tables.markdown(tables.summary_rows(found)), "", *lines]))
+    else:
+        color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        unicode = "utf" in (sys.stdout.encoding or "").lower()
+        print(overview.overview(groups, found, sort=arguments.sort, color=color, unicode=unicode))
     if arguments.metrics:
         of_all = "", tables.metrics_table(groups), tables.losses_table(found)
         print("\n\n".join(of_all).rstrip())
@@ -125,7 +161,7 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     if arguments.plot:
         from experiments.comparison.figures import plot
 
-        for file in plot(groups, found, arguments.plot):
+        for file in plot(groups, found, arguments.plot, grids):
             print(f"Drawn: {file}")
     if arguments.html:
         from experiments.comparison import report, texts
@@ -144,14 +180,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.environ.pop("MPLBACKEND", None)  # an unknown one is an error, and none is needed
     # Imported after the flags are checked, and before a signal raises: it takes seconds.
     import_module("experiments.comparison.notes")
-    if arguments.rows or arguments.html:
+    if arguments.designs or arguments.html:
         import_module("experiments.comparison.texts")
     with one_line_errors("compare_experiments.py", message=INTERRUPTED):
         if arguments.published:
-            from experiments.comparison.published import published_text
+            from experiments.comparison.published import published_text, table_text
 
-            print(published_text())
-        elif arguments.rows:
+            file = arguments.published
+            print(published_text() if file is True else table_text(file))
+        elif arguments.designs:
             print_pair(arguments)
         else:
             print_table(arguments, sys.argv[1:] if argv is None else argv)

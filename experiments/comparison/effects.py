@@ -2,7 +2,7 @@
 
     for grid in find_grids(groups):
         for effect in effects_of(grid, margin=0.02):
-            effect.name, effect.difference.interval
+            effect.name, effect.crossed.interval, effect.verdict
 
 A grid has a design for each combination of the levels of its factors, all under the same conditions
 and with the same seeds. The effect of a level is the mean over the other factors of the difference
@@ -20,13 +20,40 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.comparison.evidence import (
+    BETTER,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    LOSSES,
+    WORSE,
+    layout_of,
+    texts_of,
+    values_of,
+)
 from experiments.comparison.groups import Groups
 from experiments.comparison.names import Conditions, conditions_of, flags_of_design
-from experiments.comparison.statistics import MIN_SEEDS
-from experiments.config.naming import format_flag, format_value
+from experiments.comparison.sentences import (
+    FIXED,
+    METRIC_NAMES,
+    digits_of,
+    format_interval,
+    format_p,
+    in_units,
+)
+from experiments.comparison.statistics import (
+    LEVEL,
+    MIN_SEEDS,
+    Crossed,
+    cross,
+    holm,
+    pool_seeds,
+)
+from experiments.comparison.tables import markdown
+from experiments.config.naming import format_flag, format_value, nearest_row
 from experiments.runs.records import Run
 
 MOST_FACTORS = 5
+INTERACTIONS = {BETTER: "larger together", WORSE: "smaller together", EQUIVALENT: "none"}
 
 
 @dataclass(frozen=True)
@@ -41,12 +68,23 @@ class Grid:
 
 
 class Effect(NamedTuple):
-    """A contrast between designs of a grid."""
+    """A contrast between the designs of a grid."""
 
     name: str  # "learning_rate 0.001 instead of 5e-05", or that of an interaction
-    factors: tuple[str, ...]  # one, or two of an interaction
+    factors: tuple[str, ...]  # one, or the two of an interaction
     levels: tuple[Any, ...]
-    contrast: np.ndarray  # (S, N), of seeds and examples
+    metric: str
+    margin: float
+    crossed: Crossed
+    corrected_p_value: float  # by Holm's method, over the effects of the grid
+
+    @property
+    def verdict(self) -> str:
+        """BETTER, WORSE, EQUIVALENT or INCONCLUSIVE; of an interaction, more or less."""
+        if self.corrected_p_value < LEVEL:
+            return BETTER if (self.crossed.mean < 0) == (self.metric in LOSSES) else WORSE
+        is_within = max(map(abs, self.crossed.equivalence)) < self.margin
+        return EQUIVALENT if is_within else INCONCLUSIVE
 
 
 def find_grids(groups: Groups) -> list[Grid]:
@@ -104,35 +142,122 @@ def _is_part(grid: Grid, other: Grid) -> bool:
     return cells <= {id(run) for by_seed in other.runs.values() for run in by_seed.values()}
 
 
-def effects_of(grid: Grid, values: str = "is_correct") -> list[Effect]:
+def effects_of(grid: Grid, margin: float, metric: str = "accuracy") -> list[Effect]:
     """Return the effect of each level against the first, and the interaction of each two factors.
 
-    `values` is the property of a run that has a number for each example.
+    Args:
+        grid: of `find_grids`.
+        margin: of the metric, within which an effect is equivalent to none.
+        metric: one of `evidence.METRICS`.
     """
+    runs = [by_seed[seed] for by_seed in grid.runs.values() for seed in grid.seeds]
+    texts = texts_of(runs)
+    contrasts = list(_contrasts_of(grid, metric))
+    layouts = [layout_of(values, metric, runs[0].labels, texts) for *_, values in contrasts]
+    priors = {  # of effects and of interactions, whose contrasts have other variances
+        size: pool_seeds(
+            [x.units for x, c in zip(layouts, contrasts, strict=True) if len(c[1]) == size]
+        )
+        for size in (1, 2)
+    }
+    crossed = [
+        cross(layout.units, priors[len(factors)], layout.reach)
+        for layout, (_, factors, *_) in zip(layouts, contrasts, strict=True)
+    ]
+    corrected = holm([found.p_value for found in crossed])
+    return [
+        Effect(*named, metric, margin, found, p_value)
+        for (*named, _), found, p_value in zip(contrasts, crossed, corrected, strict=True)
+    ]
+
+
+def _contrasts_of(grid: Grid, metric: str) -> Iterator[tuple[Any, ...]]:
+    """Yield name, factors, levels and (S, N) values of each contrast."""
     cells = {
-        levels: np.stack([getattr(by_seed[seed], values) for seed in grid.seeds]).astype(float)
+        levels: np.stack([values_of(by_seed[seed], metric) for seed in grid.seeds])
         for levels, by_seed in grid.runs.items()
     }
-    found, names = [], list(grid.factors)
-    for place, (name, levels) in enumerate(grid.factors.items()):
-        for level in levels[1:]:
-            contrast = _mean(cells, {place: level}) - _mean(cells, {place: levels[0]})
-            text = f"{name} {format_value(level)} instead of {format_value(levels[0])}"
-            found.append(Effect(text, (name,), (level,), contrast))
-    for (i, one), (j, other) in combinations(enumerate(names), 2):
-        first, second = grid.factors[one], grid.factors[other]
-        for a, b in product(first[1:], second[1:]):
-            contrast = (
-                _mean(cells, {i: a, j: b}) - _mean(cells, {i: a, j: second[0]})
-                - _mean(cells, {i: first[0], j: b}) + _mean(cells, {i: first[0], j: second[0]})
-            )  # fmt: skip
-            text = f"{format_flag(one, a)} x {format_flag(other, b)}"
-            found.append(Effect(text, (one, other), (a, b), contrast))
-    return found
+    factors = list(enumerate(grid.factors.items()))
+    for place, (name, (first, *others)) in factors:
+        for level in others:
+            values = _mean(cells, {place: level}) - _mean(cells, {place: first})
+            text = f"{name} {format_value(level)} instead of {format_value(first)}"
+            yield text, (name,), (level,), values
+    for (i, (one, (first, *others))), (j, (two, (second, *more))) in combinations(factors, 2):
+        for a, b in product(others, more):
+            with_b = _mean(cells, {i: a, j: b}) - _mean(cells, {i: first, j: b})
+            without = _mean(cells, {i: a, j: second}) - _mean(cells, {i: first, j: second})
+            text = f"{one} {format_value(a)} x {two} {format_value(b)}"
+            yield text, (one, two), (a, b), with_b - without
 
 
 def _mean(cells: Mapping[tuple[Any, ...], np.ndarray], levels: Mapping[int, Any]) -> np.ndarray:
     """Return (S, N): the mean over the designs with these levels, by the place of their factor."""
-    return np.mean(
-        [cell for key, cell in cells.items() if all(key[i] == v for i, v in levels.items())], axis=0
+    chosen = [x for key, x in cells.items() if all(key[i] == v for i, v in levels.items())]
+    return np.mean(chosen, axis=0)
+
+
+# ----------------------------------------------------------------------------------- as text
+
+
+def describe_all(grids: Sequence[Grid], margin: float, metric: str, common: Sequence[str]) -> str:
+    """Return the effects in all grids as text.
+
+    Args:
+        grids: of `find_grids`.
+        margin: see `effects_of`, as for the next.
+        metric: what the effects are about.
+        common: deviations from published runs that need no mention.
+    """
+    if not grids:
+        return (
+            f"No complete grid of designs with {MIN_SEEDS} shared seeds: run one, such as "
+            "additional_experiments.py --vary learning_rate 5e-5 1e-4 --num_seeds 5"
+        )
+    found = (describe_grid(grid, effects_of(grid, margin, metric), common) for grid in grids)
+    return "\n\n".join([*found, FIXED])
+
+
+def describe_grid(grid: Grid, effects: Sequence[Effect], common: Sequence[str]) -> str:
+    """Return a table of the effects in a grid, and a sentence on each factor."""
+    metric, margin = effects[0].metric, effects[0].margin
+    digits, scale = digits_of(metric)
+    levels = [f"{k} ({', '.join(map(format_value, v))})" for k, v in grid.factors.items()]
+    row, changes = nearest_row(grid.fixed | {k: v[0] for k, v in grid.factors.items()})
+    fixed = [
+        f"row {row}",
+        *(format_flag(k, v) for k, v in changes.items() if k not in grid.factors),
+    ]
+    fixed += [name for name in grid.conditions.deviations if name not in common]
+    unit = ", points" if scale > 1 else ""
+    rows = [["effect", f"{METRIC_NAMES[metric]}{unit} (95 % interval)", "p (Holm)", "verdict"]]
+    for e in effects:
+        interval = format_interval(e.crossed.interval, digits, scale)
+        mean = f"{scale * e.crossed.mean:+.{digits}f} ({interval})"
+        verdict = INTERACTIONS.get(e.verdict, e.verdict) if len(e.factors) > 1 else e.verdict
+        rows.append([e.name, mean, format_p(e.corrected_p_value), verdict])
+    return "\n".join(
+        [
+            f"Grid of {len(grid.runs)} designs, {len(grid.seeds)} seeds: {' x '.join(levels)}; "
+            f"otherwise {', '.join(fixed)}",
+            "",
+            markdown(rows),
+            "",
+            *(_sentence(name, effects, margin, metric) for name in grid.factors),
+        ]
     )
+
+
+def _sentence(factor: str, effects: Sequence[Effect], margin: float, metric: str) -> str:
+    """Return whether a factor matters, with its largest effect."""
+    own = [e for e in effects if e.factors == (factor,)]
+    real = [e for e in own if e.verdict in (BETTER, WORSE)]
+    if real:
+        e = max(real, key=lambda e: abs(e.crossed.mean))
+        digits, scale = digits_of(metric)
+        mean = f"{scale * e.crossed.mean:+.{digits}f}{' points' if scale > 1 else ''}"
+        interval = format_interval(e.crossed.interval, digits, scale)
+        return f"{factor} matters: {mean} (95 % interval {interval}) for {e.name}."
+    if all(e.verdict == EQUIVALENT for e in own):
+        return f"{factor} does not matter: equivalent within {in_units(margin, metric)}."
+    return f"{factor}: inconclusive."

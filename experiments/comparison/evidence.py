@@ -9,7 +9,8 @@ distinct texts. Two seeds have no test.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,12 @@ METRICS = {  # and the field of `Evidence`; their values are means over examples
     "balanced_accuracy": "balanced_accuracy",
     "log_loss": "log_loss",
     "brier": "brier_score",
+}
+VALUES = {  # of a run, one for each example
+    "accuracy": "is_correct",
+    "balanced_accuracy": "is_correct",
+    "log_loss": "log_losses",
+    "brier": "brier_scores",
 }
 LOSSES = ("log_loss", "brier")  # smaller is better
 
@@ -174,31 +181,47 @@ class Layout(NamedTuple):
 Layouts = dict[str, Layout]  # by the field of `Evidence`
 
 
-def _layouts_of(pairs: Pairs) -> Layouts:
-    labels, texts = pairs[0][0].labels, _texts_of(pairs)
+def values_of(run: Run, metric: str) -> np.ndarray:
+    """Return (N,) values of the test examples, whose mean is the metric."""
+    values = getattr(run, VALUES[metric]).astype(float)
+    return values * weights_of(run.labels) if metric == "balanced_accuracy" else values
+
+
+def weights_of(labels: np.ndarray) -> np.ndarray:
+    """Return (N,) weights of mean 1, with which all classes count the same."""
     _, of_class, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    balanced = (len(labels) / (len(counts) * counts))[of_class]  # (N,), of mean 1
-    correct, found = _differences(pairs, "is_correct"), {}
-    for name, weights in (("accuracy", np.ones(len(labels))), ("balanced_accuracy", balanced)):
-        found[name] = Layout(units_of(correct * weights, texts), reach_of(weights, texts))
-    for name, values in (("log_loss", "log_losses"), ("brier_score", "brier_scores")):
-        found[name] = Layout(units_of(_differences(pairs, values), texts), 0.0)
-    return found
+    return (len(labels) / (len(counts) * counts))[of_class]
 
 
-def _same_text_of(pairs: Pairs) -> list[int] | None:
-    tests = (run.test for pair in pairs for run in pair)
-    return next((test["same_text"] for test in tests if "same_text" in test), None)
+def layout_of(
+    contrast: np.ndarray, metric: str, labels: np.ndarray, texts: Sequence[int]
+) -> Layout:
+    """Return the layout of (S, N) values of a contrast of a metric."""
+    weights = weights_of(labels) if metric == "balanced_accuracy" else np.ones(len(labels))
+    reach = 0.0 if metric in LOSSES else reach_of(weights, texts)
+    return Layout(units_of(contrast, texts), reach)
 
 
-def _texts_of(pairs: Pairs) -> Sequence[int]:
+def _layouts_of(pairs: Pairs) -> Layouts:
+    labels, texts = pairs[0][0].labels, texts_of(list(chain(*pairs)))
+    return {
+        name: layout_of(_differences(pairs, metric), metric, labels, texts)
+        for metric, name in METRICS.items()
+    }
+
+
+def _same_text_of(runs: Iterable[Run]) -> list[int] | None:
+    return next((run.test["same_text"] for run in runs if "same_text" in run.test), None)
+
+
+def texts_of(runs: Sequence[Run]) -> Sequence[int]:
     """Return (N,) numbers of texts; if the records do not say, each example has its own."""
-    return _same_text_of(pairs) or range(len(pairs[0][0].labels))
+    return _same_text_of(runs) or range(len(runs[0].labels))
 
 
-def _differences(pairs: Pairs, values: str) -> np.ndarray:
+def _differences(pairs: Pairs, metric: str) -> np.ndarray:
     """Return (S, N): what the second run of each pair has on each example, minus the first's."""
-    return np.array([getattr(y, values).astype(float) - getattr(x, values) for x, y in pairs])
+    return np.array([values_of(y, metric) - values_of(x, metric) for x, y in pairs])
 
 
 def _are_identical(pairs: Pairs) -> bool:
@@ -209,11 +232,11 @@ def _compare(
     pairs: Pairs, layouts: Layouts, priors: dict[str, Prior], margin: float, metric: str
 ) -> Evidence:
     (one, other), (first, second) = pairs[0], zip(*pairs, strict=True)
-    correct, same_text = other.is_correct.astype(int) - one.is_correct, _same_text_of(pairs)
+    correct, same_text = other.is_correct.astype(int) - one.is_correct, _same_text_of(chain(*pairs))
     is_alike = conditions_of(one).allow(conditions_of(other))
     network = other if one.weights is None else one  # a baseline has no weights
     differences = {name: _difference(layouts[name], priors[name]) for name in layouts}
-    mcnemar = _mcnemar_of_texts(correct, _texts_of(pairs))
+    mcnemar = _mcnemar_of_texts(correct, texts_of(list(chain(*pairs))))
     p_value = _p_value_of(layouts, differences, metric, mcnemar)
     return Evidence(
         names=names_of_pair(one, other),

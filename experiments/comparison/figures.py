@@ -1,4 +1,4 @@
-"""Figures of runs, as PNG or SVG: accuracies, costs, calibration and learning curves.
+"""Figures of runs, as PNG or SVG: differences, effects, costs, calibration and learning curves.
 
     plot(groups, summaries, Path("figures"))  # PNG files
     draw_all(groups, summaries)["curves"]     # a figure; `as_svg` makes it part of a page
@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import cycle, zip_longest
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -22,10 +23,14 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
+from experiments.comparison.effects import Effect, Grid, effects_of
+from experiments.comparison.evidence import BETTER, EQUIVALENT, IDENTICAL, WORSE, values_of
 from experiments.comparison.groups import Groups, substitutes_of
 from experiments.comparison.names import PUBLISHED, conditions_of, design_name
+from experiments.comparison.sentences import METRIC_NAMES, digits_of
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.summaries import Summary
+from experiments.config.naming import format_value
 from experiments.config.rows import SIZES, published_count
 from experiments.runs.records import Run
 from experiments.system.files import write_whole
@@ -35,15 +40,21 @@ COLUMNS = 4  # of panels
 LEAST = 0.01  # seconds and MiB on a logarithmic axis
 POINTS = 72  # per inch
 CLEAR = 2.0  # points around a name
+MARKS = {  # of a verdict: colour that is readable on white and on black, and mark
+    BETTER: ("#2a8a4a", "^"), WORSE: ("#c8452f", "v"), EQUIVALENT: ("#3478c6", "s"),
+    IDENTICAL: ("#3478c6", "D"),
+}  # fmt: skip
 RING = 7.0  # points between two distances of a name
 DIRECTIONS = 16
 ENTRY, HEADING = 40, 75  # characters per line of a legend's entries and its heading
 
 
-def plot(groups: Groups, summaries: Sequence[Summary], folder: Path) -> list[Path]:
+def plot(
+    groups: Groups, summaries: Sequence[Summary], folder: Path, grids: Sequence[Grid] = ()
+) -> list[Path]:
     """Draw all figures; return the PNG files."""
     paths = []
-    for name, figure in draw_all(groups, summaries).items():
+    for name, figure in draw_all(groups, summaries, grids).items():
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=150)
         paths.append(folder / f"{name}.png")
@@ -51,7 +62,9 @@ def plot(groups: Groups, summaries: Sequence[Summary], folder: Path) -> list[Pat
     return paths
 
 
-def draw_all(groups: Groups, summaries: Sequence[Summary]) -> dict[str, Figure]:
+def draw_all(
+    groups: Groups, summaries: Sequence[Summary], grids: Sequence[Grid] = ()
+) -> dict[str, Figure]:
     """Return the figures by name; their legends name substitutes for the published models."""
     heading = ""
     if substitutes := substitutes_of(groups):
@@ -63,7 +76,16 @@ def draw_all(groups: Groups, summaries: Sequence[Summary]) -> dict[str, Figure]:
         for name, group in groups.items()
     }
     memory = {name: float(np.median(of_seeds)) for name, of_seeds in peaks.items() if of_seeds}
-    figures = {"test_accuracy": _draw_accuracies(groups, summaries, heading)}
+    figures = {}
+    if compared := [s for s in summaries if s.evidence]:
+        figures["differences"] = draw_differences(compared)
+        metric, margin = compared[0].evidence.metric, compared[0].evidence.margin
+        for number, grid in enumerate(grids, start=1):
+            effects = effects_of(grid, margin, metric)
+            figures[f"effects_{number}"] = _draw_effects(effects)
+            if curves := _draw_levels(grid, metric):
+                figures[f"levels_{number}"] = curves
+    figures |= {"test_accuracy": _draw_accuracies(groups, summaries, heading)}
     for name, costs, label in (
         ("time_and_accuracy", seconds, "training time, s"),
         ("memory_and_accuracy", memory, "peak memory, MiB"),
@@ -91,6 +113,91 @@ def as_svg(figure: Figure, name: str) -> str:
     text = re.sub(r'( id="| xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace("#000000", "currentColor").replace("#ffffff", "none")
     return text.replace("<svg ", '<svg fill="currentColor" ')
+
+
+def draw_differences(summaries: Sequence[Summary]) -> Figure:
+    """Return the differences of designs from their reference, with intervals and the margin."""
+    first = summaries[0].evidence
+    references = " or ".join(dict.fromkeys(s.evidence.names[0] for s in summaries))
+    rows = [
+        (s.name, s.evidence.difference.mean, s.evidence.difference.crossed, s.verdict)
+        for s in summaries
+    ]
+    return _draw_forest(rows, first.metric, first.margin, f"difference from {references}")
+
+
+def _draw_effects(effects: Sequence[Effect]) -> Figure:
+    rows = [(e.name, e.crossed.mean, e.crossed, e.verdict) for e in effects]
+    return _draw_forest(rows, effects[0].metric, effects[0].margin, "effect")
+
+
+def _draw_forest(
+    rows: Sequence[tuple[str, float, Any, str]], metric: str, margin: float, what: str
+) -> Figure:
+    """Return a forest plot; a row has a name, a mean, its `Crossed` or None, and a verdict."""
+    labels = [_wrapped(name, LABEL) for name, *_ in rows]
+    step = 0.28 + 0.14 * max(label.count("\n") for label in labels)  # inches
+    figure = Figure(figsize=(7.5, 1.4 + step * len(rows)), layout="constrained")
+    axes, (_, scale) = figure.subplots(), digits_of(metric)
+    axes.axvspan(-scale * margin, scale * margin, color="0.5", alpha=0.15, label="margin")
+    axes.axvline(0, color="0.5", linewidth=1)
+    for i, (_, mean, crossed, verdict) in enumerate(rows):
+        color, mark = MARKS.get(verdict, ("0.5", "o"))
+        low, high = crossed.interval if crossed else (mean, mean)
+        error = [[scale * (mean - low)], [scale * (high - mean)]]
+        axes.errorbar(
+            scale * mean, i, xerr=error, fmt=mark, color=color, capsize=3, markersize=6,
+            label=verdict,
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), labels, fontsize=9)
+    unit = ", points" if scale > 1 else ""
+    axes.set(ylim=(len(rows) - 0.4, -0.6))
+    axes.set_xlabel(f"{METRIC_NAMES[metric]}: {what}{unit}, 95 % interval", fontsize=9)
+    axes.tick_params(axis="x", labelsize=9)
+    axes.grid(axis="x", color="0.5", alpha=0.25)
+    _add_legend(figure, axes, "lower center", 5, "")
+    return figure
+
+
+def _draw_levels(grid: Grid, metric: str) -> Figure | None:
+    """Return the metric by the values of a numeric factor, a line for each level of the others."""
+    numeric = [
+        name
+        for name, levels in grid.factors.items()
+        if len(levels) > 1 and all(type(level) in (int, float) for level in levels)
+    ]
+    if not numeric:
+        return None
+    name = max(numeric, key=lambda k: len(grid.factors[k]))
+    scale = digits_of(metric)[1]
+    place = list(grid.factors).index(name)
+    lines: dict[str, list[tuple[float, list[float]]]] = {}
+    for levels, by_seed in grid.runs.items():
+        others = [
+            f"{factor} {format_value(level)}"
+            for factor, level in zip(grid.factors, levels, strict=True)
+            if factor != name
+        ]
+        of_seeds = [scale * float(values_of(by_seed[s], metric).mean()) for s in grid.seeds]
+        lines.setdefault(", ".join(others), []).append((levels[place], of_seeds))
+    figure = Figure(figsize=(7, 4.2 + 0.17 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    styles = zip(lines.items(), cycle("os^Dv<>*"), cycle(("-", "--", ":", "-.")), strict=False)
+    for (label, points), mark, dash in styles:
+        x, y = zip(*sorted(points), strict=True)
+        (line,) = axes.plot(x, [np.mean(v) for v in y], mark + dash, label=label or "mean of seeds")
+        for at, of_seeds in zip(x, y, strict=True):
+            axes.plot([at] * len(of_seeds), of_seeds, "_", color=line.get_color(), alpha=0.5)
+    values = grid.factors[name]
+    if min(values) > 0 and max(values) / min(values) > 4:
+        axes.set_xscale("log")
+    axes.set_xticks(values, [format_value(v) for v in values])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    unit = ", %" if scale > 1 else ""
+    axes.set(xlabel=name, ylabel=f"{METRIC_NAMES[metric]}{unit} (mean and seeds)")
+    axes.grid(color="0.5", alpha=0.25)
+    _add_legend(figure, axes, "lower center", 2, "")
+    return figure
 
 
 def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str) -> Figure:

@@ -5,17 +5,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.comparison.evidence import Evidence, compare
+from experiments.comparison.evidence import METRICS, Evidence, Pairs, compare_all, values_of
 from experiments.comparison.groups import (
     BASE,
+    Groups,
     have_same_test_examples,
     names_of_pair,
     pair_up,
 )
 from experiments.comparison.names import conditions_of, design_name
-from experiments.comparison.sentences import FIXED, sentence
-from experiments.comparison.statistics import wilson_interval
-from experiments.comparison.tables import percent_interval, with_interval
+from experiments.comparison.sentences import (
+    FIXED,
+    METRIC_NAMES,
+    describe_collapsed,
+    digits_of,
+    sentence,
+    what_seeds_miss,
+)
+from experiments.comparison.tables import markdown, with_interval
 from experiments.config.rows import ROWS
 from experiments.runs.records import Run
 
@@ -46,11 +53,27 @@ QUESTIONS_OF_BASELINES = {
 
 
 def describe_pair(
-    first: list[Run], second: list[Run], margin: float, texts: Sequence[str] | None = None
+    groups: Groups,
+    first: list[Run],
+    second: list[Run],
+    margin: float,
+    metric: str = "accuracy",
+    texts: Sequence[str] | None = None,
+    most: int | None = None,
 ) -> str:
-    """Return two groups compared: the question, the tests, and the examples that differ.
+    """Return two groups compared: the question, the metrics, and the examples that differ.
 
-    The margin is of accuracy. Raises ValueError if the two share no seed, or no test examples.
+    Args:
+        groups: all of the folder, over whose designs p-values are adjusted.
+        first: the group that the second is compared with.
+        second: another group.
+        margin: of the metric.
+        metric: that the verdict is about.
+        texts: of the test examples.
+        most: how many examples are listed; None for all.
+
+    Raises:
+        ValueError: if the two share no seed, or no test examples.
     """
     names = names_of_pair(first[0], second[0])
     both = " and ".join(names)
@@ -62,25 +85,28 @@ def describe_pair(
             f"{both} were tested on different examples ({len(one.labels)} and "
             f"{len(other.labels)}): a pair needs the same examples in the same order"
         )
-    evidence = compare(pairs, margin)
+    evidence = _compare_in_folder(groups, first, pairs, margin, metric)
     return "\n".join(
         [
-            question_of(one, other),
-            "",
-            sentence(evidence),
-            FIXED,
-            *_warnings_of(first, second),
-            "",
-            *map(_describe, (one, other)),
-            f"Only {names[0]} correct: {evidence.only_first}; only {names[1]} correct: "
-            f"{evidence.only_second}; exact McNemar p = {evidence.mcnemar:.3g}, of this seed only",
-            "",
-            *_describe_differences(evidence),
-            "",
-            "Test examples on which they differ, at the first seed:",
-            *_list_examples(one, other, texts),
+            question_of(one, other), "", sentence(evidence), FIXED,
+            *_warnings_of(first, second, evidence), "",
+            markdown(_metric_rows(pairs, evidence)), *_describe_variance(evidence), "",
+            *_list_examples(one, other, texts, most),
         ]
-    )
+    )  # fmt: skip
+
+
+def _compare_in_folder(
+    groups: Groups, first: list[Run], pairs: Pairs, margin: float, metric: str
+) -> Evidence:
+    """Return the comparison of a pair, corrected over all groups that allow one with the first."""
+    own, conditions = pairs[0][1], conditions_of(first[0])
+    others = [
+        pair_up(first, group)
+        for group in groups.values()
+        if group is not first and own not in group and conditions.allow(conditions_of(group[0]))
+    ]
+    return compare_all([pairs, *filter(None, others)], margin, metric)[0]
 
 
 def question_of(one: Run, other: Run) -> str:
@@ -88,22 +114,13 @@ def question_of(one: Run, other: Run) -> str:
     question = QUESTIONS.get(other.row) or QUESTIONS_OF_BASELINES.get(other.name)
     if question and design_name(one) == BASE and conditions_of(one).allow(conditions_of(other)):
         return question
-    flags = [ROWS[run.row].flags or "no flags" if run.row else run.model for run in (one, other)]
     names = names_of_pair(one, other)
-    return f"{names[0]} ({flags[0]}) or {names[1]} ({flags[1]})?"
+    if one.row and other.row:
+        names = [f"{n} ({ROWS[r.row].flags or 'no flags'})" for n, r in zip(names, (one, other))]
+    return f"{names[0]} or {names[1]}?"
 
 
-def _describe(run: Run) -> str:
-    conditions = conditions_of(run)
-    model = ", ".join([*([] if conditions.substitute else [run.model]), *conditions.deviations])
-    count, total = int(run.is_correct.sum()), len(run.labels)
-    return (
-        f"{design_name(run)} ({model}), seed {run.seed}: {count} of {total}, {count / total:.2%} "
-        f"({percent_interval(wilson_interval(count, total))})"
-    )
-
-
-def _warnings_of(first: list[Run], second: list[Run]) -> list[str]:
+def _warnings_of(first: list[Run], second: list[Run], evidence: Evidence) -> list[str]:
     one, other = conditions_of(first[0]), conditions_of(second[0])
     found = []
     if not one.allow(other):
@@ -114,24 +131,42 @@ def _warnings_of(first: list[Run], second: list[Run]) -> list[str]:
     )
     if len(devices) > 1:
         found.append(f"They were run on {' and '.join(devices)}, which round differently.")
-    return found
+    total = len(evidence.seeds)
+    for name, seeds in zip(evidence.names, evidence.collapsed, strict=True):
+        found += [describe_collapsed(name, seeds, total)] if seeds else []
+    return [*found, what_seeds_miss(total)] if any(evidence.collapsed) else found
 
 
-def _describe_differences(evidence: Evidence) -> list[str]:
-    first, second = evidence.names
-    count = len(evidence.seeds)
-    lines = [
-        f"{second} minus {first}, mean over {count} seed{'s' if count > 1 else ''}:",
-        f"  test accuracy, points {with_interval(evidence.accuracy, 100)}",
-        f"  log loss              {with_interval(evidence.log_loss, 1)}",
-        f"  Brier score           {with_interval(evidence.brier_score, 1)}",
+def _metric_rows(pairs: Pairs, evidence: Evidence) -> list[list[str]]:
+    """Return the means over the shared seeds of each metric, and the difference."""
+    count = len(pairs)
+    rows = [[f"mean of {count} seed{'s' if count > 1 else ''}", *evidence.names,
+             "difference (95 % interval)"]]  # fmt: skip
+    for metric, field in METRICS.items():
+        digits, scale = digits_of(metric)
+        values = [
+            float(np.mean([values_of(run, metric).mean() for run in runs]))
+            for runs in zip(*pairs, strict=True)
+        ]
+        means = [f"{scale * value:.{digits}f}" for value in values]
+        unit = ", %" if scale > 1 else ""
+        difference = with_interval(getattr(evidence, field), scale)
+        rows.append([METRIC_NAMES[metric] + unit, *means, difference])
+    return rows
+
+
+def _describe_variance(evidence: Evidence) -> list[str]:
+    """Return how much of the variance of the difference comes from seeds and from examples."""
+    if not (crossed := evidence.difference.crossed):
+        return []
+    parts = crossed.components.parts(len(evidence.seeds), evidence.distinct or evidence.examples)
+    words = zip(("seeds", "examples", "both together"), parts, strict=True)
+    shares = ", ".join(f"{word} {100 * part / (sum(parts) or 1):.0f} %" for word, part in words)
+    return [
+        "",
+        f"Variance of the mean difference: {shares}; seeds at most {crossed.seeds_limit:.0%} "
+        "(95 % limit).",
     ]
-    if crossed := evidence.accuracy.crossed:
-        parts = crossed.components.parts(count, evidence.distinct or evidence.examples)
-        words = zip(("seeds", "examples", "both together"), parts, strict=True)
-        shares = ", ".join(f"{word} {100 * part / (sum(parts) or 1):.0f} %" for word, part in words)
-        lines.append(f"  variance of the mean difference in accuracy: {shares}")
-    return lines
 
 
 class Example(NamedTuple):
@@ -158,11 +193,23 @@ def differing_examples(one: Run, other: Run, texts: Sequence[str] | None) -> lis
     return found
 
 
-def _list_examples(one: Run, other: Run, texts: Sequence[str] | None) -> list[str]:
+def _list_examples(
+    one: Run, other: Run, texts: Sequence[str] | None, most: int | None
+) -> list[str]:
+    found = differing_examples(one, other, texts)
     width = max(map(len, one.classes))
-    return [
+    shown = found[:most]
+    rest = (
+        f"; the first {len(shown)} (--all_examples prints all)" if len(shown) < len(found) else ""
+    )
+    heading = (
+        f"{len(found)} test example{'s' if len(found) != 1 else ''} that just one classifies "
+        f"correctly, with seed {one.seed if not one.is_baseline else other.seed}{rest}"
+    )
+    lines = [
         f"  {e.number:3} {e.label:{width}} P({e.shown}) {e.first:.3f} and {e.second:.3f}"
         f"{'  in training' if e.in_training else ''}"
         f"{'' if e.text is None else '  ' + ' '.join(e.text.split())}"
-        for e in differing_examples(one, other, texts)
+        for e in shown
     ]
+    return [f"{heading}{':' if lines else '.'}", *lines]

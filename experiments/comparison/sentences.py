@@ -1,72 +1,123 @@
 """The result of a comparison in a sentence that can be quoted."""
 
-from experiments.comparison.evidence import BETTER, EQUIVALENT, WORSE, Evidence, Power
-from experiments.comparison.statistics import MIN_SEEDS, Interval
+from experiments.comparison.evidence import (
+    BETTER,
+    EQUIVALENT,
+    IDENTICAL,
+    LOSSES,
+    MODELS_DIFFER,
+    WORSE,
+    Evidence,
+    Power,
+)
+from experiments.comparison.statistics import (
+    MIN_SEEDS,
+    Interval,
+    probability_to_miss,
+    share_missed,
+)
 
 FIXED = "All results are conditional on this train/test split."  # printed once
+METRIC_NAMES = {
+    "accuracy": "test accuracy",
+    "balanced_accuracy": "balanced test accuracy",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+}
+RARE_FAILURE = 0.1  # share of seeds
 
 
 def sentence(evidence: Evidence) -> str:
-    """Return the result for the second of two groups, compared with the first."""
-    describe = _of_many_seeds if evidence.accuracy.crossed else _of_too_few
+    """Return the result for the second of two designs, compared with the first."""
+    describe = _of_many_seeds if evidence.difference.crossed else _of_too_few
     text = _of_one_seed(evidence) if len(evidence.seeds) == 1 else describe(evidence)
     return f"{text[0].upper()}{text[1:]}"
 
 
 def _finding(evidence: Evidence) -> str:
     first, second = evidence.names
+    margin = in_units(evidence.margin, evidence.metric)
     found = {
         BETTER: f"{second} is better than {first}",
         WORSE: f"{second} is worse than {first}",
-        EQUIVALENT: f"{second} is equivalent to {first} within {_points(evidence.margin)}",
+        EQUIVALENT: f"{second} is equivalent to {first} within {margin}",
+        IDENTICAL: f"{second} and {first} are identical: all probabilities are the same",
+        MODELS_DIFFER: f"the models of {second} and {first} differ",
     }.get(evidence.verdict, f"the comparison of {second} with {first} is inconclusive")
     return f"{found} ({evidence.conditions})" if evidence.conditions else found
 
 
 def _of_one_seed(evidence: Evidence) -> str:
     first, second = evidence.names
+    test = "exact McNemar over distinct texts" if evidence.metric == "accuracy" else "t test"
     text = (
-        f"with seed {evidence.seeds[0]} only, {_finding(evidence)}: of {_examples_of(evidence)}, "
+        f"with seed {evidence.seeds[0]} only, {_finding(evidence)}. Of {_examples_of(evidence)}, "
         f"{evidence.only_second} are classified correctly by {second} only and "
-        f"{evidence.only_first} by {first} only, exact McNemar p = {_p_value_of(evidence)}. This "
-        "says nothing about other seeds."
+        f"{evidence.only_first} by {first} only; {test}, p {_p_value_of(evidence)}. One seed "
+        "supports no claim about the designs."
     )
-    return text if evidence.verdict in (BETTER, WORSE) else text + _describe_power(evidence)
+    return text if evidence.verdict in (MODELS_DIFFER, IDENTICAL) else text + _power_of(evidence)
 
 
 def _of_too_few(evidence: Evidence) -> str:
     few = f"{len(evidence.seeds)} seeds say nothing about other seeds, {MIN_SEEDS} are needed"
     if len(evidence.seeds) >= MIN_SEEDS:
         few = "test examples that all have the same text say nothing about others"
-    mean = 100 * evidence.accuracy.mean
-    return f"{_finding(evidence)}: {few}. The mean difference is {mean:+.2f} points."
+    return f"{_finding(evidence)}: {few}. The mean difference is {_mean_of(evidence)}."
 
 
 def _of_many_seeds(evidence: Evidence) -> str:
-    crossed = evidence.accuracy.crossed
+    crossed = evidence.difference.crossed
+    digits, scale = digits_of(evidence.metric)
     text = (
-        f"{_finding(evidence)}: {100 * crossed.mean:+.2f} points of test accuracy, 95 % confidence "
-        f"interval {in_points(crossed.interval)} over seeds and examples, "
-        f"p = {_p_value_of(evidence)}, from {len(evidence.seeds)} seeds and "
+        f"{_finding(evidence)}: {_mean_of(evidence)} of {METRIC_NAMES[evidence.metric]}, 95 % "
+        f"confidence interval {format_interval(crossed.interval, digits, scale)}, "
+        f"p {_p_value_of(evidence)}, from {len(evidence.seeds)} seeds and "
         f"{_examples_of(evidence)}."
     )
     if evidence.verdict == EQUIVALENT:
-        inside = f"{in_points(crossed.equivalence)}, is within the margin."
-        return f"{text} The 90 % confidence interval, {inside}"
+        inside = format_interval(crossed.equivalence, digits, scale)
+        return f"{text} The 90 % confidence interval, {inside}, is within the margin."
     if evidence.verdict in (BETTER, WORSE):
-        small = f" The difference is below {_points(evidence.margin)}, the margin."
+        small = (
+            f" The difference is within {in_units(evidence.margin, evidence.metric)}, the margin."
+        )
         return text + small * evidence.is_within_margin
-    return text + _describe_power(evidence)
+    return text if evidence.verdict == IDENTICAL else text + _power_of(evidence)
 
 
-def _describe_power(evidence: Evidence) -> str:
+def describe_collapsed(name: str, seeds: list[int], total: int) -> str:
+    """Return which seeds of a design predict one class only, and what so many seeds can miss."""
+    numbers = ", ".join(map(str, seeds))
+    return f"{name}: {len(seeds)} of {total} seeds predict one class only ({numbers})."
+
+
+def what_seeds_miss(total: int) -> str:
+    """Return which failures of single seeds so many seeds can miss."""
+    missed = probability_to_miss(RARE_FAILURE, total)
+    return (
+        f"{total} good seeds miss a failure of 1 seed in 10 with a probability of {missed:.0%}; "
+        f"they exclude failures of more than {share_missed(total):.0%} of the seeds."
+    )
+
+
+def _power_of(evidence: Evidence) -> str:
     if not (power := evidence.power):
         return ""
-    observed = "; the observed one is too small for any number of seeds or examples alone"
-    if needed := numbers_needed(power):
-        observed = f"; the observed one takes about {' or '.join(needed)} in total"
-    text = f" Such runs detect a difference of {_points(power.detectable)} with a power of 80 %"
-    return f"{text}{observed if evidence.accuracy.mean else ''}."
+    loss = evidence.metric in LOSSES
+    sides = [(power.better, "better"), (power.worse, "worse")]
+    if loss:
+        sides = [(power.worse, "better"), (power.better, "worse")]
+    found = [f"{in_units(x, evidence.metric)} {side}" for x, side in sides if x is not None]
+    text = (
+        f" Minimum detectable difference at 80 % power, estimated from {len(evidence.seeds)} "
+        f"seed{'s' if len(evidence.seeds) > 1 else ''}: {' or '.join(found)}"
+    )
+    needed = numbers_needed(power)
+    observed = f"; the observed one takes about {' or '.join(needed)} in total"
+    if not needed:
+        observed = "; the observed one is too small for any number of seeds or examples alone"
+    return f"{text if found else ''}{observed if found and evidence.difference.mean else ''}."
 
 
 def numbers_needed(power: Power) -> list[str]:
@@ -82,15 +133,38 @@ def _examples_of(evidence: Evidence) -> str:
 
 
 def _p_value_of(evidence: Evidence) -> str:
-    corrected = f" ({evidence.corrected_p_value:.3g} by Holm over {evidence.compared} rows)"
-    return f"{evidence.p_value:.3g}{corrected if evidence.compared > 1 else ''}"
+    several = f" ({format_p(evidence.corrected_p_value)} Holm-adjusted over {evidence.compared} "
+    p_value = f"= {format_p(evidence.p_value)}".replace("= <", "<")
+    return f"{p_value}{f'{several}designs)' if evidence.compared > 1 else ''}"
 
 
-def _points(share: float) -> str:
-    number = f"{100 * share:.2g}"
+def _mean_of(evidence: Evidence) -> str:
+    digits, scale = digits_of(evidence.metric)
+    unit = " points" if scale > 1 else ""
+    return f"{scale * evidence.difference.mean:+.{digits}f}{unit}"
+
+
+# ------------------------------------------------------------------------------------- numbers
+
+
+def digits_of(metric: str) -> tuple[int, int]:
+    """Return the digits after the point and the factor with which a metric is shown."""
+    return (3, 1) if metric in LOSSES else (2, 100)
+
+
+def in_units(size: float, metric: str) -> str:
+    """Return the size of a difference with its unit: `2 points`, `0.02`."""
+    if metric in LOSSES:
+        return f"{size:.3g}"
+    number = f"{100 * size:.1f}".removesuffix(".0")
     return f"{number} point{'' if number == '1' else 's'}"
 
 
-def in_points(interval: Interval) -> str:
-    """Return an interval of differences of accuracy in points."""
-    return f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
+def format_p(p_value: float) -> str:
+    """Return a p-value, `< 0.0001` for a smaller one."""
+    return f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001"
+
+
+def format_interval(interval: Interval, digits: int = 2, scale: int = 100) -> str:
+    """Return an interval of differences, of accuracies in points."""
+    return f"{scale * interval.low:+.{digits}f} to {scale * interval.high:+.{digits}f}"

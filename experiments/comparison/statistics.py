@@ -198,7 +198,9 @@ class Error(NamedTuple):
         """Return the probability of an error above `size`, which is not below 0."""
         of_seeds = self.seeds
         if self.seeds:
-            of_seeds = np.maximum(self.seeds * self.degrees / _chi_squares(self.degrees), self.least)
+            of_seeds = np.maximum(
+                self.seeds * self.degrees / _chi_squares(self.degrees), self.least
+            )
         variance = of_seeds + self.examples
         if not np.all(variance):
             return 0.5 if size == 0 else 0.0
@@ -212,7 +214,9 @@ class Error(NamedTuple):
         high = scale
         while self.tail(high) > probability:
             high *= 2
-        return float(optimize.brentq(lambda x: self.tail(x) - probability, 0, high)) if high else 0.0
+        return (
+            float(optimize.brentq(lambda x: self.tail(x) - probability, 0, high)) if high else 0.0
+        )
 
     def interval(self, mean: float, level: float) -> Interval:
         """Return the interval around a mean that excludes a share of `level`."""

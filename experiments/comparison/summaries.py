@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.comparison.evidence import Evidence, Pairs, compare_all
+from experiments.comparison.evidence import Evidence, Pairs, compare_all, values_of
 from experiments.comparison.groups import Groups, pair_up, references_of
 from experiments.comparison.names import conditions_of
-from experiments.comparison.sentences import in_points, sentence
+from experiments.comparison.sentences import format_interval, sentence
 from experiments.comparison.statistics import LEVEL, Interval, mean_of_splits, wilson_interval
 from experiments.config.rows import DATA_SHA256, ROWS
 from experiments.runs.records import Run
@@ -36,6 +36,8 @@ class Summary(NamedTuple):
     interval: Interval
     accuracy_without_duplicates: float  # of training examples
     seeds: int
+    value: float  # mean of the metric over the seeds that are compared
+    largest_class: float  # its share of the test examples
     mean: float
     deviation: float  # standard, over seeds
     lowest: float
@@ -67,7 +69,9 @@ def summarise(
     pairs = {name: of_group for name, of_group in found.items() if of_group}
     compared = compare_all(list(pairs.values()), margin, metric)
     evidence = dict(zip(pairs, compared, strict=True))
-    return [_summarise_group(name, group, evidence.get(name)) for name, group in groups.items()]
+    return [
+        _summarise_group(name, group, evidence.get(name), metric) for name, group in groups.items()
+    ]
 
 
 def pairs_of(groups: Groups, name: str, reference: str | None = None) -> Pairs:
@@ -76,12 +80,16 @@ def pairs_of(groups: Groups, name: str, reference: str | None = None) -> Pairs:
     return pair_up(found[0], groups[name]) if len(found) == 1 else []
 
 
-def _summarise_group(name: str, group: list[Run], evidence: Evidence | None) -> Summary:
+def _summarise_group(
+    name: str, group: list[Run], evidence: Evidence | None, metric: str
+) -> Summary:
     first, shares = group[0], [float(run.is_correct.mean()) for run in group]
     right, total = int(first.is_correct.sum()), len(first.labels)
     metrics = [run.metrics for run in group]
     is_published = first.row is not None and first.data == DATA_SHA256
     distinct = first.is_correct[~first.in_training]
+    shared = evidence.seeds if evidence else ()
+    compared = [run for run in group if run.seed in shared] or group
     return Summary(
         name=name,
         **{field: getattr(first, field) for field in OF_FIRST},
@@ -92,6 +100,8 @@ def _summarise_group(name: str, group: list[Run], evidence: Evidence | None) -> 
         interval=wilson_interval(right, total),
         accuracy_without_duplicates=float(distinct.mean()) if len(distinct) else math.nan,
         seeds=len(group),
+        value=float(np.mean([values_of(run, metric).mean() for run in compared])),
+        largest_class=float(np.bincount(first.labels).max() / total),
         mean=float(np.mean(shares)),
         deviation=float(np.std(shares, ddof=1)) if len(group) > 1 else math.nan,
         lowest=min(shares),
@@ -125,7 +135,7 @@ def _describe_splits(by_seed: dict[int, Summary], groups: Groups) -> str:
     differences = [summary.evidence.accuracy.mean for summary in summaries]
     student = mean_of_splits(differences, len(run.labels), run.correct["train"][1])
     seeds = ", ".join(map(str, sorted(by_seed)))
-    interval = f", 95 % confidence interval {in_points(student.interval(LEVEL))}"
+    interval = f", 95 % confidence interval {format_interval(student.interval(LEVEL))}"
     return (
         f"Over {len(by_seed)} splits of the same examples (--split_seed {seeds}), {second} minus "
         f"{first}: {100 * student.mean:+.2f} points of test "

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparison import statistics
-from experiments.comparison.evidence import INCONCLUSIVE, Difference, Evidence
+from experiments.comparison.evidence import INCONCLUSIVE, MODELS_INCONCLUSIVE, Difference, Evidence
 from experiments.comparison.groups import Groups
-from experiments.comparison.sentences import numbers_needed
+from experiments.comparison.sentences import digits_of, format_p, in_units, numbers_needed
 from experiments.comparison.summaries import Summary
 from experiments.config.rows import SIZES, published_count
 from experiments.system.files import write_file
@@ -53,8 +53,8 @@ def summary_rows(summaries: Sequence[Summary]) -> Cells:
         [
             "run", "published, %", "first seed, %", "correct", "95 % interval",
             "without duplicates of training examples, %", "seeds", "mean ± sd, %", "range, %",
-            "only row 1 correct", "only this correct", "difference, points", "p", "p (Holm)",
-            "compared with row 1", "minimum detectable difference, points",
+            "only the reference correct", "only this correct", "difference", "p", "p (Holm)",
+            "verdict", "minimum detectable difference",
             "seeds or examples needed", "training, s", "device",
         ]
     ]  # fmt: skip
@@ -85,15 +85,15 @@ def summary_rows(summaries: Sequence[Summary]) -> Cells:
 def _cells_of(evidence: Evidence | None) -> list[str]:
     if evidence is None:
         return [""] * 8
-    power = evidence.power if evidence.verdict == INCONCLUSIVE else None
+    power = evidence.power if evidence.verdict in (INCONCLUSIVE, MODELS_INCONCLUSIVE) else None
     p_values = (evidence.p_value, evidence.corrected_p_value)
     return [
         str(evidence.only_first),
         str(evidence.only_second),
-        with_interval(evidence.accuracy, 100),
-        *("" if p is None else f"{p:.3g}" for p in p_values),
+        with_interval(evidence.difference, digits_of(evidence.metric)[1]),
+        *("" if p is None else format_p(p) for p in p_values),
         evidence.verdict,
-        f"{100 * power.detectable:.1f}" if power else "",
+        in_units(power.detectable, evidence.metric) if power else "",
         " or ".join(numbers_needed(power)) if power else "",
     ]
 
@@ -153,7 +153,7 @@ def _columns_of(name: str, difference: Difference | None) -> dict[str, float | N
 # -------------------------------------------------------------------------------------- the metrics
 
 METRICS = ["run", "accuracy, %", "macro F1", "AUROC", "log loss", "Brier", "calibration error"]
-LOSSES = ["log loss compared with row 1", "Brier score compared with row 1"]
+LOSSES = ["log loss difference", "Brier score difference"]
 
 
 def metrics_table(groups: Groups) -> str:
@@ -178,7 +178,7 @@ def metrics_of_summaries(summaries: Sequence[Summary]) -> Cells:
 
 
 def losses_table(summaries: Sequence[Summary]) -> str:
-    """Return the losses of each group compared with row 1's, as Markdown; empty if none is."""
+    """Return the losses of each group difference's, as Markdown; empty if none is."""
     compared = [s for s in summaries if s.evidence]
     rows = [[s.name, str(len(s.evidence.seeds)), *_loss_cells(s.evidence)] for s in compared]
     return markdown([["run", "seeds", *LOSSES], *rows]) if rows else ""
