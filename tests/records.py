@@ -16,7 +16,7 @@ def make_record(row=1, seed=123, wrong=(), total=12, test=None, **more):
     return {
         "version": VERSION,
         "status": FINISHED,
-        "digest": f"{row}{seed}".ljust(64, "0"),
+        "digest": f"{row}-{seed}-".ljust(64, "0"),
         "name": f"row {row:02d}" if row else "run",
         "row": row,
         "stands_in": False,

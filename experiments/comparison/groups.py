@@ -8,8 +8,10 @@ same. The published models of all sizes, and the random weights of row 10, count
 weights, because their differences are what the rows are about.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,20 +73,19 @@ def _group_name(run: Run) -> str:
 def group_runs(runs: Sequence[Run]) -> Groups:
     """Return the newest finished run of each row or baseline and seed, by group and seed.
 
-    A checkpoint that was renamed has its last name. Raises ValueError if runs with the same data
-    have different test examples.
+    A checkpoint that was renamed has its last name. Inconsistent runs are left out.
     """
+    inconsistent = {id(run) for run, _ in inconsistent_runs(runs)}
     finished = [run for run in runs if run.status == FINISHED and run.name != "run"]
-    named = sorted(finished, key=lambda run: run.date)
+    named = [run for run in finished if id(run) not in inconsistent]
+    named.sort(key=lambda run: datetime.fromisoformat(run.date).astimezone())
     models = {run.weights: run.model for run in named if _is_checkpoint(run)}
     newest: dict[tuple[str, int], Run] = {}
     for run in named:
         renamed = replace(run, model=models[run.weights]) if _is_checkpoint(run) else run
         newest[_group_name(renamed), run.seed] = renamed
     groups: Groups = {}
-    first: dict[str, Run] = {}  # by data
     for run in sorted(newest.values(), key=_sort_key):
-        _check_test_examples(first.setdefault(run.data, run), run)
         groups.setdefault(_group_name(run), []).append(run)
     return groups
 
@@ -99,14 +100,40 @@ def _sort_key(run: Run) -> tuple[Any, ...]:
     return run.row is None, *family, run.name, run.seed  # published, substitutes, baselines
 
 
-def _check_test_examples(one: Run, other: Run) -> None:
-    if not have_same_test_examples(one, other):
-        files = [record_path(Path(), vars(run)) for run in (one, other)]
-        raise ValueError(
-            f"{files[0]} and {files[1]} have the same data, but different test examples "
-            f"({len(one.labels)} and {len(other.labels)}) or another order: remove the wrong one "
-            "from the folder"
-        )
+def inconsistent_runs(runs: Sequence[Run]) -> list[tuple[Run, str]]:
+    """Return the finished runs that contradict others, and why.
+
+    Of the runs with the same data, those whose test examples most runs share are right.
+    """
+    finished = [run for run in runs if run.status == FINISHED]
+    seeds: dict[str, set[int]] = {}
+    by_data: dict[str, list[Run]] = {}
+    for run in finished:
+        seeds.setdefault(run.digest, set()).add(run.seed)
+        by_data.setdefault(run.data, []).append(run)
+    found = [
+        (run, f"has the digest of the seeds {', '.join(map(str, sorted(seeds[run.digest])))}")
+        for run in finished
+        if len(seeds[run.digest]) > 1
+    ]
+    for same in by_data.values():
+        for fields in (("classes",), ("labels", "in_training"), ("same_text",)):
+            found += _deviating(same, fields)
+    return found
+
+
+def _deviating(runs: Sequence[Run], fields: tuple[str, ...]) -> list[tuple[Run, str]]:
+    """Return the runs that differ in these fields from most; all of them if none is in most."""
+    values = {id(run): [run.test.get(f, getattr(run, f, None)) for f in fields] for run in runs}
+    known = [run for run in runs if None not in values[id(run)]]
+    keys = {id(run): repr(values[id(run)]) for run in known}
+    counts = Counter(keys.values()).most_common(2)
+    if len(counts) < 2:
+        return []
+    right = counts[0][0] if counts[0][1] > counts[1][1] else None
+    names = " or ".join(fields)
+    why = f"has other {names} of test examples than {counts[0][1]} records with the same data"
+    return [(run, why) for run in known if keys[id(run)] != right]
 
 
 def have_same_test_examples(one: Run, other: Run) -> bool:
@@ -122,16 +149,23 @@ def substitutes_of(groups: Groups) -> list[str]:
 
 
 def describe_excluded(runs: Sequence[Run], groups: Groups) -> list[str]:
-    """Return how many valid records are in no group, and why."""
-    finished = [run for run in runs if run.status == FINISHED]
+    """Return which valid records are in no group, and why."""
+    reasons: dict[int, tuple[Run, list[str]]] = {}
+    for run, why in inconsistent_runs(runs):
+        reasons.setdefault(id(run), (run, []))[1].append(why)
+    finished = [run for run in runs if run.status == FINISHED and id(run) not in reasons]
+    failed = sum(run.status != FINISHED for run in runs)
     unnamed = sum(run.name == "run" for run in finished)
     grouped = sum(map(len, groups.values()))
     counts = {
-        "of a failed run": len(runs) - len(finished),
+        "of a failed run": failed,
         "of a run whose flags match no row": unnamed,
         "with a newer one of the same run and seed": len(finished) - unnamed - grouped,
     }
-    return [f"{n} record{'s' if n > 1 else ''} {why}" for why, n in counts.items() if n]
+    return [
+        *(f"{record_path(Path(), vars(r))} {'; '.join(why)}" for r, why in reasons.values()),
+        *(f"{n} record{'s' if n > 1 else ''} {why}" for why, n in counts.items() if n),
+    ]
 
 
 # ---------------------------------------------------------------------------------- pairs of groups

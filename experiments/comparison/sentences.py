@@ -1,6 +1,14 @@
 """The result of a comparison in a sentence that can be quoted."""
 
-from experiments.comparison.evidence import BETTER, EQUIVALENT, WORSE, Evidence, Power
+from experiments.comparison.evidence import (
+    BETTER,
+    EQUIVALENT,
+    IDENTICAL,
+    MODELS_DIFFER,
+    WORSE,
+    Evidence,
+    Power,
+)
 from experiments.comparison.statistics import MIN_SEEDS, Interval
 
 FIXED = "All results are conditional on this train/test split."  # printed once
@@ -8,6 +16,9 @@ FIXED = "All results are conditional on this train/test split."  # printed once
 
 def sentence(evidence: Evidence) -> str:
     """Return the result for the second of two groups, compared with the first."""
+    if evidence.verdict == IDENTICAL:
+        text = _finding(evidence)
+        return f"{text[0].upper()}{text[1:]}: all probabilities of all seeds are the same."
     describe = _of_many_seeds if evidence.accuracy.crossed else _of_too_few
     text = _of_one_seed(evidence) if len(evidence.seeds) == 1 else describe(evidence)
     return f"{text[0].upper()}{text[1:]}"
@@ -18,6 +29,8 @@ def _finding(evidence: Evidence) -> str:
     found = {
         BETTER: f"{second} is better than {first}",
         WORSE: f"{second} is worse than {first}",
+        IDENTICAL: f"{second} is identical to {first}",
+        MODELS_DIFFER: f"the models of {second} and {first} differ",
         EQUIVALENT: f"{second} is equivalent to {first} within {_points(evidence.margin)}",
     }.get(evidence.verdict, f"the comparison of {second} with {first} is inconclusive")
     return f"{found} ({evidence.conditions})" if evidence.conditions else found
@@ -31,7 +44,7 @@ def _of_one_seed(evidence: Evidence) -> str:
         f"{evidence.only_first} by {first} only, exact McNemar p = {_p_value_of(evidence)}. This "
         "says nothing about other seeds."
     )
-    return text if evidence.verdict in (BETTER, WORSE) else text + _describe_power(evidence)
+    return text if evidence.verdict == MODELS_DIFFER else text + _describe_power(evidence)
 
 
 def _of_too_few(evidence: Evidence) -> str:

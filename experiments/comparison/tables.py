@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparison import statistics
-from experiments.comparison.evidence import INCONCLUSIVE, Difference, Evidence
+from experiments.comparison.evidence import (
+    INCONCLUSIVE,
+    MODELS_INCONCLUSIVE,
+    Difference,
+    Evidence,
+)
 from experiments.comparison.groups import BASE, Groups
 from experiments.comparison.sentences import numbers_needed
 from experiments.comparison.summaries import Summary
@@ -85,7 +90,8 @@ def summary_rows(summaries: Sequence[Summary]) -> Cells:
 def _cells_of(evidence: Evidence | None) -> list[str]:
     if evidence is None:
         return [""] * 8
-    power = evidence.power if evidence.verdict == INCONCLUSIVE else None
+    is_inconclusive = evidence.verdict in (INCONCLUSIVE, MODELS_INCONCLUSIVE)
+    power = evidence.power if is_inconclusive else None
     p_values = (evidence.p_value, evidence.corrected_p_value)
     return [
         str(evidence.only_first),
