@@ -55,7 +55,7 @@ def build_parser() -> Parser:
         help="folder of the records (default: results)")
     add("--published", action="store_true", help="print what the published figures alone say")
     add("--margin", type=positive_number, default=2.0, metavar="POINTS", help="points of test "
-        "accuracy within which two rows are equivalent (default: 1)")
+        "accuracy within which two rows are equivalent (default: 2)")
     add("--metrics", action="store_true",
         help="print a second table: F1, AUROC, log loss, each class")
     add("--plot", type=path, metavar="DIR", help="draw PNG figures there")

@@ -165,7 +165,9 @@ def family_wise_error(
 ) -> float:
     """Return how often Holm's method rejects any of so many equal designs."""
     generator = np.random.default_rng([designs, seeds, examples])
-    draws = (simulate(world, [0.0] * designs, seeds, examples, generator, value) for _ in range(runs))
+    draws = (
+        simulate(world, [0.0] * designs, seeds, examples, generator, value) for _ in range(runs)
+    )
     return float(np.mean([draw.p_values.min() < LEVEL / designs for draw in draws]))
 
 

@@ -45,11 +45,15 @@ class Outlook(NamedTuple):
 
     def seeds_needed(self, difference: float) -> int | None:
         """Return how many seeds, not fewer than now, detect a difference; None if no number does."""
-        return _fewest(lambda n: self._found_at(difference, n, self.examples), difference, self.seeds)
+        return _fewest(
+            lambda n: self._found_at(difference, n, self.examples), difference, self.seeds
+        )
 
     def examples_needed(self, difference: float) -> int | None:
         """Return how many examples, not fewer than now, detect a difference, or None."""
-        return _fewest(lambda n: self._found_at(difference, self.seeds, n), difference, self.examples)
+        return _fewest(
+            lambda n: self._found_at(difference, self.seeds, n), difference, self.examples
+        )
 
     def _found_at(self, difference: float, seeds: int, examples: int) -> float:
         """Return what is found with a power of 80 % if the spread is that of a difference.

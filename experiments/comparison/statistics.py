@@ -198,7 +198,9 @@ class Error(NamedTuple):
         """Return the probability of an error above `size`, which is not below 0."""
         of_seeds = self.seeds
         if self.seeds:
-            of_seeds = np.maximum(self.seeds * self.degrees / _chi_squares(self.degrees), self.least)
+            of_seeds = np.maximum(
+                self.seeds * self.degrees / _chi_squares(self.degrees), self.least
+            )
         variance = of_seeds + self.examples
         if not np.all(variance):
             return 0.5 if size == 0 else 0.0
