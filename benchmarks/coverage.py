@@ -30,6 +30,7 @@ from experiments.comparison.statistics import (
     pool_seeds,
     reach_of,
     spread_of,
+    sum_by_text,
     units_of,
 )
 
@@ -78,7 +79,7 @@ def log_loss(logits: np.ndarray) -> np.ndarray:
 
 def brier_score(logits: np.ndarray) -> np.ndarray:
     """Return the Brier score of each example."""
-    return 2 * special.expit(-logits) ** 2
+    return special.expit(-logits) ** 2
 
 
 def true_difference(world: World, difference: float, value: Value) -> float:
@@ -95,6 +96,7 @@ class Sample(NamedTuple):
 
     units: list[np.ndarray]  # (S, C) of each design
     reach: float
+    sums: list[np.ndarray]  # (C,) by text, at the first seed
 
     @property
     def crossed(self) -> list[Crossed]:
@@ -106,8 +108,8 @@ class Sample(NamedTuple):
     def p_values(self) -> np.ndarray:
         """The p-value of each design, (K,)."""
         if len(self.units[0]) == 1:
-            signs = [np.sign(units[0].round(9)) for units in self.units]
-            return np.array([mcnemar(int((s < 0).sum()), int((s > 0).sum())) for s in signs])
+            counts = [(int((s < 0).sum()), int((s > 0).sum())) for s in self.sums]
+            return np.array([mcnemar(*both) for both in counts])
         prior, found = pool_seeds(self.units), []
         for units in self.units:
             error = spread_of(units, prior, self.reach).error(*units.shape)
@@ -117,18 +119,18 @@ class Sample(NamedTuple):
 
 def simulate(
     world: World,
-    differences: Sequence[float],
+    levels: Sequence[float],
     seeds: int,
     examples: int,
     generator: np.random.Generator,
     value: Value = is_correct,
 ) -> Sample:
-    """Return designs with these differences of accuracies and the first one."""
+    """Return designs whose accuracies differ by so much from the first one's."""
     texts = generator.integers(max(1, round(examples / world.copies)), size=examples)
     if world.copies == 1:
         texts = np.arange(examples)
-    D, C = 1 + len(differences), texts.max() + 1
-    accuracies = world.accuracy + np.array([0.0, *differences])[:, None, None]
+    D, C = 1 + len(levels), texts.max() + 1
+    accuracies = world.accuracy + np.array([0.0, *levels])[:, None, None]
     logits = stats.norm.ppf(accuracies) * math.hypot(1, world.easy, world.design, world.seed)
     logits = logits + generator.normal(0, world.easy, C)
     logits = logits + generator.normal(0, world.design, (D, 1, C))
@@ -137,8 +139,11 @@ def simulate(
     values = value(logits)
     is_collapsed = generator.random((D, seeds, 1)) < world.collapsing
     values = np.where(is_collapsed, generator.random(C) < 0.5, values)[:, :, texts]  # (D, S, N)
-    units = [units_of(values[k] - values[0], texts) for k in range(1, D)]
-    return Sample(units, reach_of(np.ones(examples), texts) if value is is_correct else 0.0)
+    differences = values[1:] - values[0]
+    units = [units_of(one, texts) for one in differences]
+    sums = [sum_by_text(one[:1], texts)[0].round(9) for one in differences]
+    reach = reach_of(np.ones(examples), texts) if value is is_correct else 0.0
+    return Sample(units, reach, sums)
 
 
 # ------------------------------------------------------------------------------------------- rates

@@ -2,19 +2,19 @@ import numpy as np
 import pytest
 from records import make_baseline, make_run, make_seeds, make_substitute
 
-from experiments.comparison.evidence import compare, correct_p_values
-from experiments.comparison.groups import pair_up
-from experiments.comparison.statistics import (
-    cross,
-    detectable_difference,
-    holm,
-    seeds_needed,
-    units_of,
+from experiments.comparison.evidence import (
+    MODELS_DIFFER,
+    MODELS_INCONCLUSIVE,
+    compare,
+    compare_all,
 )
+from experiments.comparison.groups import pair_up
+from experiments.comparison.power import Outlook
+from experiments.comparison.statistics import cross, holm, mcnemar, units_of
 
 
-def compared(first, second, margin=0.01):
-    return compare(pair_up(first, second), margin)
+def compared(first, second, margin=0.02, metric="accuracy"):
+    return compare(pair_up(first, second), margin, metric)
 
 
 def with_texts(texts, *args, **more):
@@ -23,7 +23,7 @@ def with_texts(texts, *args, **more):
 
 def test_a_verdict_is_over_all_seeds_not_of_the_first():
     first, second = [range(10), *[range(3)] * 4], [[], *[range(15)] * 4]
-    assert compared(make_seeds(1, first[:1]), make_seeds(4, second[:1])).verdict == "better"
+    assert compared(make_seeds(1, first[:1]), make_seeds(4, second[:1])).verdict == MODELS_DIFFER
     evidence = compared(make_seeds(1, first), make_seeds(4, second))
     assert evidence.mcnemar == 2 / 2**10
     assert evidence.accuracy.mean == pytest.approx(-(4 * 12 - 10) / 1500)
@@ -34,12 +34,13 @@ def test_a_verdict_is_over_all_seeds_not_of_the_first():
     ("wrong", "verdict"),
     [
         ([range(30), range(31), range(29)], "worse"),
-        ([[0], [1], [0]], "better"),
+        ([[], [], []], "better"),
         ([range(11), range(1, 11), range(10)], "equivalent"),
-        ([range(8), range(12), range(7)], "inconclusive"),
+        ([range(10), range(10), range(11)], "identical"),
+        ([range(5), range(15), range(5)], "inconclusive"),
     ],
 )
-def test_three_seeds_have_one_of_four_verdicts(wrong, verdict):
+def test_three_seeds_have_one_of_five_verdicts(wrong, verdict):
     base = make_seeds(1, [range(10), range(10), range(11)])
     assert compared(base, make_seeds(4, wrong)).verdict == verdict
 
@@ -59,7 +60,7 @@ def test_the_interval_is_that_of_the_paired_differences():
     differences[1, [3, 7]] = -1
     differences[2, 5] = 1
     evidence = compared(first, second)
-    assert evidence.accuracy.crossed == cross(units_of(differences, range(12)))
+    assert evidence.accuracy.crossed == cross(units_of(differences, range(12)), reach=1.0)
     assert (evidence.only_first, evidence.only_second) == (1, 2)
 
 
@@ -79,14 +80,14 @@ def test_two_seeds_say_nothing_about_others():
 def test_three_seeds_and_two_examples_say_something_about_others():
     evidence = compared(make_seeds(1, [[0], [1], []], 2), make_seeds(4, [[]] * 3, 2))
     assert evidence.accuracy.crossed is not None
-    assert evidence.power is not None
+    assert evidence.power is None  # nothing is large enough
 
 
 def test_one_seed_has_the_exact_test_of_its_examples():
     evidence = compared(make_seeds(1, [range(10)]), make_seeds(4, [[20]]))
     assert (evidence.only_first, evidence.only_second) == (1, 10)
     assert evidence.p_value == evidence.mcnemar == pytest.approx(2 * (1 + 11) / 2**11)
-    assert (evidence.verdict, evidence.accuracy.crossed) == ("better", None)
+    assert (evidence.verdict, evidence.accuracy.crossed) == (MODELS_DIFFER, None)
     assert evidence.power.seeds is None
     assert compared(make_seeds(1, [range(40)]), make_seeds(4, [[]])).power.seeds is None
 
@@ -123,19 +124,83 @@ def test_losses_have_the_means_of_the_metrics():
         assert difference.crossed.interval.low < difference.mean < difference.crossed.interval.high
 
 
-def test_losses_of_which_none_differs_have_no_interval():
-    evidence = compared(make_seeds(1, [[1]] * 3), make_seeds(18, [[1]] * 3))
-    assert (evidence.log_loss.mean, evidence.log_loss.crossed) == (0, None)
-    assert evidence.verdict == "equivalent"
-    assert evidence.power is None
+def test_identical_probabilities_are_identical_and_not_tested():
+    first = make_seeds(1, [[1]] * 3)
+    found = compare_all([pair_up(first, make_seeds(row, w)) for row, w in
+                         ((18, [[1]] * 3), (4, [[], [2], [3]]))], 0.02)  # fmt: skip
+    assert [e.verdict for e in found] == ["identical", "equivalent"]
+    assert (found[0].log_loss.crossed, found[0].accuracy.mean, found[0].p_value) == (None, 0, 1)
+    assert found[1].compared == 1
+
+
+def test_equal_predictions_with_other_probabilities_are_equivalent():
+    second = make_seeds(4, [[]] * 3, test={"probabilities": [[0.8, 0.2], [0.2, 0.8]] * 150})
+    evidence = compared(make_seeds(1, [[]] * 3), second)
+    assert (evidence.verdict, evidence.p_value) == ("equivalent", 1)
+    assert evidence._replace(margin=0.01).verdict == "inconclusive"  # 1.0 point on each side
+
+
+def test_copies_of_a_text_are_one_example_for_one_seed():
+    texts = [0] * 6 + list(range(6, 300))
+    evidence = compared(with_texts(texts, 1, [[*range(6), 20, 30]]), make_seeds(4, [[]]))
+    assert (evidence.only_second, evidence.mcnemar) == (8, mcnemar(0, 3))
+    assert evidence.verdict == MODELS_INCONCLUSIVE
+
+
+def test_equal_seeds_are_no_more_certain_than_one():
+    for count in (1, 2, 3, 4, 8):
+        wrong = [range(count)]
+        one, five = (compared(make_seeds(1, wrong * S), make_seeds(4, [[]] * S)) for S in (1, 5))
+        assert five.p_value >= one.p_value
+
+
+@pytest.mark.parametrize(
+    ("metric", "field"),
+    [("log_loss",) * 2, ("brier", "brier_score"), ("balanced_accuracy",) * 2],
+)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_verdict_is_that_of_the_metric(metric, field, seeds):
+    first, second = make_seeds(1, [range(60)] * seeds), make_seeds(4, [[]] * seeds)
+    evidence = compared(first, second, metric=metric)
+    assert evidence.difference == getattr(evidence, field)
+    assert evidence.verdict == ("better" if seeds > 1 else MODELS_DIFFER)
+    assert compared(second, first, metric=metric).verdict in ("worse", MODELS_DIFFER)
+
+
+def test_balanced_accuracy_is_the_mean_of_the_recalls():
+    labels = [0] * 9 + [1] * 3
+    predictions = [0] * 8 + [1] + [1, 0, 0]
+    test = {"labels": labels, "predictions": predictions,
+            "probabilities": [[0.1, 0.9] if k else [0.9, 0.1] for k in predictions]}  # fmt: skip
+    counts = {"train": [9, 10], "validation": [4, 5], "test": [9, 12]}
+    certain = [[0.1, 0.9] if k else [0.9, 0.1] for k in labels]
+    perfect = test | {"predictions": labels, "probabilities": certain}
+    evidence = compare([(make_run(1, test=test, correct=counts), make_run(4, test=perfect))], 0.02)
+    assert evidence.balanced_accuracy.mean == pytest.approx(1 - (8 / 9 + 1 / 3) / 2)
+
+
+def test_seeds_that_predict_one_class_are_named():
+    odd = range(1, 300, 2)
+    evidence = compared(make_seeds(1, [[1], [2], odd]), make_seeds(4, [odd, [], odd]))
+    assert evidence.collapsed == ([2], [0, 2])
+    majority = make_baseline(wrong=odd, total=300)
+    assert compared(make_seeds(1, [[1]] * 3), [majority]).collapsed == ([], [])
+
+
+def test_accuracies_are_those_of_the_shared_seeds():
+    first, second = make_seeds(1, [range(30), [], []]), make_seeds(4, [[], range(60)])
+    assert compared(first, second).accuracies == ([0.9, 1.0], [1.0, 0.8])
 
 
 def test_the_power_is_that_of_as_many_seeds_and_examples():
     first = make_seeds(1, [range(10), *[range(3)] * 4])
     evidence = compared(first, make_seeds(4, [[], *[range(15)] * 4]))
-    components = evidence.accuracy.crossed.components
-    assert evidence.power.detectable == detectable_difference(components, 5, 300)
-    assert evidence.power.seeds == seeds_needed(components, evidence.accuracy.mean, 300)
+    means = tuple(np.mean(values) for values in evidence.accuracies)
+    outlook = Outlook(evidence.accuracy.crossed.spread, 0.05, 5, 300, 1.0, means)
+    power = evidence.power
+    assert (power.worse, power.better) == (outlook.detectable(-1), outlook.detectable(1))
+    assert power.detectable == max(p for p in (power.worse, power.better) if p is not None)
+    assert power.seeds == outlook.seeds_needed(evidence.accuracy.mean) >= 5
 
 
 def test_the_examples_needed_include_those_with_one_text():
@@ -150,7 +215,8 @@ def test_the_examples_needed_include_those_with_one_text():
 def test_examples_that_all_have_one_text_say_nothing_about_others(seeds):
     first = with_texts([0] * 300, 1, [[1], [1], []][:seeds])
     evidence = compared(first, make_seeds(4, [[]] * seeds))
-    assert (evidence.verdict, evidence.power) == ("inconclusive", None)
+    assert evidence.verdict == ("inconclusive" if seeds == 3 else MODELS_INCONCLUSIVE)
+    assert evidence.power is None
     assert (evidence.p_value is None) == (seeds == 3)
 
 
@@ -167,15 +233,24 @@ def test_shared_conditions_are_stored_once():
     assert other.conditions == ""
 
 
-def test_p_values_are_corrected_over_the_rows_that_have_one():
+def test_p_values_are_corrected_over_the_designs_that_have_one():
     first = make_seeds(1, [range(10)] * 3)
-    found = correct_p_values([
-        compared(first, make_seeds(4, [range(10, 30), range(11, 31), range(12, 32)])),
-        compared(first, make_seeds(16, [[]] * 2)),
-        compared(first, make_seeds(2, [range(10, 12)])),
-    ])  # fmt: skip
+    found = compare_all([pair_up(first, second) for second in (
+        make_seeds(4, [range(10, 30), range(11, 31), range(12, 32)]),
+        make_seeds(16, [[]] * 2),
+        make_seeds(2, [range(10, 12)]),
+    )], 0.02)  # fmt: skip
     assert [evidence.compared for evidence in found] == [2, 1, 2]
     one, two, three = found
     assert two.corrected_p_value is None
     corrected = [one.corrected_p_value, three.corrected_p_value]
     assert corrected == holm([one.p_value, three.p_value]) != [one.p_value, three.p_value]
+
+
+def test_designs_with_the_same_data_share_the_seeds_variance():
+    first, wrong = make_seeds(1, [[0], [1], [2]]), [range(8), range(12), range(7)]
+    pairs = [pair_up(first, make_seeds(row, wrong)) for row in (4, 16)]
+    alone, together = compare(pairs[0], 0.02), compare_all(pairs, 0.02)[0]
+    degrees = [e.accuracy.crossed.spread.prior_degrees for e in (alone, together)]
+    assert degrees == [0, pytest.approx((8 / 5 - 1) * 2)]
+    assert together.p_value != alone.p_value

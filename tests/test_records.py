@@ -13,6 +13,7 @@ from experiments.runs.records import (
     OPTIONAL,
     TEST,
     Run,
+    checksum_of,
     is_finished,
     read_run,
     read_runs,
@@ -29,10 +30,11 @@ NAN, INFINITY = float("nan"), float("inf")
 def test_a_run_is_what_was_written(tmp_path):
     record = make_record()
     path = write_record(tmp_path, record)
-    assert path == record_path(tmp_path, record) == tmp_path / "row_01_seed_123_112300000000.json"
-    assert json.loads(path.read_bytes()) == record
-    assert read_run(path) == run_of(record) == make_run()
-    assert read_runs(tmp_path) == ([make_run()], [])
+    assert path == record_path(tmp_path, record) == tmp_path / "row_01_seed_123_1-123-000000.json"
+    written = record | {"test_sha256": checksum_of(record["test"])}
+    assert json.loads(path.read_bytes()) == written
+    assert read_run(path) == run_of(written)
+    assert read_runs(tmp_path) == ([run_of(written)], [])
 
 
 def test_a_run_has_arrays_of_its_test_examples():
@@ -111,6 +113,14 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ({"settings": {}}, "settings lack the batch_size"),
         ({"settings": {"batch_size": 0}}, "settings lack the batch_size"),
         ({"settings": {"batch_size": "8"}}, "settings lack the batch_size"),
+        ({"correct": {"train": [9.5, 10]}}, "invalid counts of correct train examples"),
+        ({"seed": 10**400}, "invalid seed"),
+        ({"date": "yesterday"}, "date is 'yesterday'"),
+        ({"classes": ["ham", "ham"]}, "two classes have the same name"),
+        ({"best": [1]}, "invalid best: [1]"),
+        ({"parameters": 10**400}, "invalid parameters"),
+        ({"trainable_parameters": -1}, "invalid trainable_parameters"),
+        ({"seconds": {"train": NAN}}, "invalid seconds"),
         ({"losses": [[0, NAN, 1.0]]}, "invalid losses: [0, nan, 1.0]"),
         ({"losses": [[0, INFINITY, 1.0]]}, "invalid losses: [0, inf, 1.0]"),
     ],
@@ -162,8 +172,47 @@ def test_invalid_test_examples_are_named(lists, problem):
 
 def test_a_prediction_may_have_as_much_probability_as_another_class_and_sums_are_rounded():
     make_run(test={"probabilities": [[0.5, 0.5]] * 12, "same_text": [0] * 11 + [11]})
-    make_run(test={"probabilities": [[0.50004, 0.5]] * 12})
+    make_run(test={"probabilities": [[0.1, 0.89995], [0.9, 0.10005]] * 6}, wrong=range(12))
+    with pytest.raises(ValueError, match="contradict"):
+        make_run(test={"probabilities": [[0.50001, 0.49999]] * 12})
     make_run(total=1)
+
+
+def edited(change):
+    """A record with its checksum and metrics, of which `change` replaces fields."""
+    record = make_record(wrong=[1, 4])
+    measured = measure(*(np.array(record["test"][name]) for name in ("probabilities", "labels")))
+    metrics = measured._asdict() | {"bins": None} | change.pop("metrics", {})
+    record = record | {"metrics": metrics, "test_sha256": checksum_of(record["test"])}
+    return record | change
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"correct": {"train": [9, 10], "validation": [4, 5], "test": [11, 12]}},
+         r"\[11, 12\] correct test examples, expected \[10, 12\]"),
+        ({"metrics": {"accuracy": 0.9}}, "accuracy 0.9, expected 0.833333"),
+        ({"metrics": {"log_loss": NAN}}, "log_loss nan, expected 0.4"),
+        ({"metrics": {"log_loss": 0.5}}, "log_loss 0.5, expected 0.4"),
+        ({"metrics": {"brier_score": 0.2}}, "brier_score 0.2, expected 0.1"),
+        ({"metrics": {"confusion": [[5, 1], [0, 6]]}}, "the confusion matrix"),
+        ({"metrics": []}, "metrics is not an object"),
+        ({"test_sha256": "0" * 64}, "the test part was changed"),
+    ],
+)  # fmt: skip
+def test_a_record_whose_parts_contradict_each_other_is_invalid(change, problem):
+    run_of(edited({}))
+    record = edited({}) | change if change == {"metrics": []} else edited(dict(change))
+    with pytest.raises(ValueError, match=f"^{problem}"):
+        run_of(record)
+
+
+def test_an_edited_probability_is_noticed():
+    record = edited({})
+    record["test"]["probabilities"][3] = [0.2, 0.8]
+    with pytest.raises(ValueError, match="the test part was changed"):
+        run_of(record)
 
 
 @pytest.mark.parametrize("missing", TEST)
@@ -210,7 +259,7 @@ def test_files_that_are_not_records_are_left_out_by_name(tmp_path):
     (tmp_path / "c_list.json").write_text("[]")
     (tmp_path / "d_nested.json").write_text("[" * 200_000)
     runs, problems = read_runs(tmp_path)
-    assert runs == [make_run()]
+    assert runs == [read_run(good)]
     names = ["a_folder", "b_half", "c_list", "d_nested"]
     assert all(f"{n}.json" in problem for n, problem in zip(names, problems, strict=True))
     assert "list instead of an object" in problems[2]

@@ -5,30 +5,31 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.formula.api import ols
 from statsmodels.stats import contingency_tables, multitest, proportion
 from statsmodels.stats.power import TTestPower
 
+from experiments.comparison.power import Outlook
 from experiments.comparison.statistics import (
-    Bootstrap,
+    MISSING,
+    NO_PRIOR,
     Components,
-    Constant,
-    Student,
-    add_two_examples,
-    bootstrap_means,
+    Error,
+    Prior,
+    Spread,
     components_of,
     cross,
-    decompose,
-    detectable_difference,
-    distribution_of,
-    examples_needed,
     holm,
     mcnemar,
     mean_of_splits,
+    p_value_of_one_seed,
     pairing_limits,
-    resample,
-    seeds_needed,
+    pool_seeds,
+    probability_to_miss,
+    reach_of,
+    share_missed,
+    spread_of,
     units_of,
     wilson_interval,
 )
@@ -101,6 +102,28 @@ def test_components_are_those_of_statsmodels_analysis_of_variance(seeds, example
     assert found.examples == pytest.approx((of_examples - rest) / seeds)
 
 
+def restricted_likelihood(logs, units):
+    """Minus twice the restricted log-likelihood of (S, N) units, from their dense covariance."""
+    S, N = units.shape
+    seeds, examples, rest = np.exp(logs)
+    V = seeds * np.kron(np.eye(S), np.ones((N, N))) + examples * np.kron(np.ones((S, S)), np.eye(N))
+    V += rest * np.eye(S * N)
+    ones, y = np.ones(S * N), units.ravel()
+    inverse, information = np.linalg.solve(V, np.column_stack([ones, y])).T, None
+    information = ones @ inverse[0]
+    residual = y - (inverse[0] @ y) / information
+    return np.linalg.slogdet(V)[1] + math.log(information) + residual @ np.linalg.solve(V, residual)
+
+
+def test_components_are_those_of_restricted_maximum_likelihood():
+    units = made_up(4, 12, of_seeds=0.8)
+    fit = optimize.minimize(
+        restricted_likelihood, np.zeros(3), units, method="Nelder-Mead",
+        options={"xatol": 1e-7, "fatol": 1e-9, "maxiter": 2000},
+    )  # fmt: skip
+    assert components_of(units) == pytest.approx(tuple(np.exp(fit.x)), rel=1e-4)
+
+
 def test_no_component_is_below_0():
     found = [components_of(made_up(3, 20, 0, 0, seed=seed)) for seed in range(20)]
     assert all(part >= 0 for components in found for part in components)
@@ -108,26 +131,19 @@ def test_no_component_is_below_0():
     assert {bool(components.examples) for components in found} == {True, False}
 
 
-def test_effects_add_up_to_the_layout_and_have_the_mean_0():
-    mean, seeds, examples, rest = decompose(units := made_up(4, 30))
-    assert mean + seeds[:, None] + examples + rest == pytest.approx(units)
-    for means in (seeds.mean(), examples.mean(), rest.mean(axis=0), rest.mean(axis=1)):
-        assert means == pytest.approx(0)
-
-
 def test_examples_with_one_text_are_one_unit():
     once = made_up(4, 30)
     twice, clusters = np.repeat(once, 2, axis=1), np.repeat(range(30), 2)
     assert units_of(twice, clusters) == pytest.approx(once)
     alone = units_of(twice, range(60))
-    assert distribution_of(alone).interval(0.05) != pytest.approx(cross(once).interval, rel=0.1)
+    assert cross(alone).interval != pytest.approx(cross(once).interval, rel=0.1)
 
 
 def test_clusters_of_unequal_size_have_the_robust_error_of_statsmodels():
     values = made_up(1, 12)
     units = units_of(values, CLUSTERS)
     fit = sm.OLS(values[0], np.ones(12)).fit(cov_type="cluster", cov_kwds={"groups": CLUSTERS})
-    assert components_of(units).error(1, 6) == pytest.approx(fit.bse[0])
+    assert math.sqrt(components_of(units).examples / 6) == pytest.approx(fit.bse[0])
 
 
 def test_units_have_the_mean_of_the_examples_for_every_seed():
@@ -135,32 +151,13 @@ def test_units_have_the_mean_of_the_examples_for_every_seed():
     assert units_of(values, CLUSTERS).mean(axis=1) == pytest.approx(values.mean(axis=1))
 
 
-@pytest.mark.parametrize(
-    ("components", "degrees"),
-    [
-        (Components(1.0, 0.0, 0.0), 4),
-        (Components(0.0, 1.0, 0.5), 29),
-        (Components(0.0, 0.0, 1.0), 4 * 29),
-    ],
-)
-def test_degrees_of_freedom_are_those_of_the_only_component(components, degrees):
-    assert components.degrees(5, 30) == pytest.approx(degrees)
-
-
-def test_degrees_of_freedom_of_several_components_are_satterthwaites():
-    components = components_of(made_up(5, 30))
-    rest = components.rest
-    seeds, examples = rest + 30 * components.seeds, rest + 5 * components.examples  # mean squares
-    expected = (seeds + examples - rest) ** 2 / (
-        seeds**2 / 4 + examples**2 / 29 + rest**2 / (4 * 29)
-    )
-    assert components.degrees(5, 30) == pytest.approx(expected)
-
-
 def test_the_variance_of_a_mean_is_the_sum_of_its_parts():
     components = Components(seeds=2e-4, examples=0.02, rest=0.03)
     assert components.parts(5, 300) == (2e-4 / 5, 0.02 / 300, 0.03 / 1500)
-    assert components.error(5, 300) == pytest.approx(math.sqrt(sum(components.parts(5, 300))))
+    error = Spread(components, 0.0, 0.5).error(5, 300)
+    assert error.seeds == pytest.approx(2e-4 / 5 + 0.03 / 1500)
+    assert (error.degrees, error.least) == (4, 0.03 / 1500)
+    assert error.examples == pytest.approx(0.02 / 300 + MISSING * 0.25 / 300**2)
 
 
 # --------------------------------------------------------------------------------------- intervals
@@ -169,74 +166,50 @@ def test_the_variance_of_a_mean_is_the_sum_of_its_parts():
 def test_if_only_seeds_matter_the_interval_is_students_over_seeds():
     units = np.repeat(made_up(5, 1), 40, axis=1)
     found, expected = cross(units), stats.ttest_1samp(units[:, 0], 0)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-3)
+    assert found.interval == pytest.approx(tuple(expected.confidence_interval()), rel=1e-3)
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_if_only_examples_matter_the_interval_is_students_over_examples(seeds):
+    units = np.repeat(made_up(1, 40), seeds, axis=0)
+    expected = stats.ttest_1samp(units[0], 0)
+    if seeds == 1:
+        assert p_value_of_one_seed(units) == pytest.approx(expected.pvalue)
+        return
+    found = cross(units)
     assert found.p_value == pytest.approx(expected.pvalue)
     assert found.interval == pytest.approx(tuple(expected.confidence_interval()))
 
 
-def test_if_only_examples_matter_student_is_that_over_examples():
-    units = np.repeat(made_up(1, 40), 5, axis=0)
-    components = components_of(units)
-    student = Student(units.mean(), components.error(5, 40), components.degrees(5, 40))
-    expected = stats.ttest_1samp(units[0], 0)
-    assert student.p_value == pytest.approx(expected.pvalue)
-    assert student.interval(0.05) == pytest.approx(tuple(expected.confidence_interval()))
+def test_the_error_is_the_sum_of_two_t_variables():
+    error, generator = Error(1.0, 3.0, 0.0, 2.0, 1e6), np.random.default_rng(0)
+    drawn = generator.standard_t(3, 10**6) + math.sqrt(2) * generator.normal(size=10**6)
+    for share in (0.2, 0.025, 0.001):
+        assert error.tail(np.quantile(drawn, 1 - share)) == pytest.approx(share, rel=0.08)
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_the_bootstrap_of_seeds_or_of_examples_alone_is_scipys(axis):
-    values = made_up(1, 50)[0]
-    units = np.repeat(np.expand_dims(values, axis), 4, axis=axis)
-    means = bootstrap_means(units, components_of(units))
-    expected = stats.bootstrap(
-        (values,), np.mean, method="percentile", n_resamples=5000, rng=np.random.default_rng(0)
-    )
-    assert means.std() == pytest.approx(expected.standard_error * math.sqrt(50 / 49), rel=0.05)
-    low, high = expected.confidence_interval
-    assert Bootstrap(means).interval(0.05) == pytest.approx((low, high), abs=0.02)
+def test_the_seeds_variance_is_at_least_that_of_the_rest():
+    error, generator = Error(1.0, 2.0, 0.5, 0.0, 1e6), np.random.default_rng(0)
+    variances = np.maximum(2 / generator.chisquare(2, 10**6), 0.5)
+    drawn = np.sqrt(variances) * generator.normal(size=10**6)
+    assert error.tail(1.0) == pytest.approx((drawn > 1).mean(), rel=0.01)
 
 
-def test_the_bootstrap_has_the_standard_error_of_the_components():
-    units = made_up(4, 60)
-    components = components_of(units)
-    means = bootstrap_means(units, components)
-    assert means.mean() == pytest.approx(units.mean(), abs=0.02)
-    assert means.std() == pytest.approx(components.error(4, 60), rel=0.06)
-    assert np.array_equal(means, bootstrap_means(units, components))
+@pytest.mark.parametrize("degrees", [2, 4.5, 30])
+def test_p_values_have_no_floor_and_quantiles_invert_them(degrees):
+    error = Error(1.0, degrees, 0.0, 0.0, 99)
+    size = float(stats.t.isf(1e-9, degrees))
+    assert error.tail(size) == pytest.approx(1e-9, rel=0.02)
+    assert error.tail(error.quantile(0.01)) == pytest.approx(0.01)
+    assert error.tail(0) == pytest.approx(0.5)
 
 
-def test_effects_that_are_not_scaled_are_resampled_as_the_layout():
-    units = made_up(4, 30) ** 3
-    _, *effects = decompose(units)
-    means = bootstrap_means(units, Components(*(float(np.square(e).mean()) for e in effects)))
-    generator = np.random.default_rng(0)
-    seeds, examples = resample(4, generator), resample(30, generator)
-    assert means == pytest.approx(((seeds @ units) * examples).sum(axis=1) / (4 * 30))
-
-
-@pytest.mark.parametrize(
-    ("means", "p_value"),
-    [
-        ([1, 2, 3, -1], 4 / 5),
-        ([1] * 9, 2 / 10),
-        ([0], 1),
-        ([0, *[1] * 8], 0.4),
-        ([0, *[-1] * 8], 0.4),
-    ],
-)
-def test_the_p_value_of_the_bootstrap_counts_means_on_the_other_side_of_0(means, p_value):
-    assert Bootstrap(np.array(means)).p_value == pytest.approx(p_value)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_the_wider_interval_is_taken(seed):
-    units = made_up(3 + seed, 12, seed=seed) ** 3
-    components = components_of(units)
-    error, degrees = components.error(*units.shape), components.degrees(*units.shape)
-    student = Student(units.mean(), error, degrees).interval(0.05)
-    drawn = np.quantile(bootstrap_means(units, components), [0.025, 0.975])
-    found = cross(units).interval
-    expected = max(student.high - student.low, drawn[1] - drawn[0])
-    assert found.high - found.low == pytest.approx(expected)
+def test_a_larger_difference_has_a_smaller_p_value():
+    units = made_up(5, 80, 0.1, 1.0, 1.0)
+    p_values = [cross(units - units.mean() + shift).p_value for shift in (0, 0.2, 0.5, 2.0, 5.0)]
+    assert p_values == sorted(p_values, reverse=True)
+    assert p_values[0] == pytest.approx(1)
 
 
 def test_a_p_value_is_below_5_percent_if_the_interval_lacks_0():
@@ -245,31 +218,43 @@ def test_a_p_value_is_below_5_percent_if_the_interval_lacks_0():
         assert (found.p_value < 0.05) == (not found.interval.low <= 0 <= found.interval.high)
 
 
-def test_examples_of_which_none_differs_allow_for_others_that_do():
-    found = cross(np.zeros((3, 300)))
+@pytest.mark.parametrize("examples", [100, 293])
+def test_if_no_example_differs_the_interval_is_about_the_exact_one(examples):
+    found = cross(np.zeros((3, examples)), reach=1.0)
     assert (found.mean, found.p_value) == (0, 1)
-    share = 1 - 0.025 ** (1 / 300)
-    assert found.interval == pytest.approx((-share, share))
-    high = stats.binomtest(0, 300).proportion_ci(0.95).high  # Clopper and Pearson's
-    assert found.interval.high == pytest.approx(high)
-    assert [Constant(mean, 3).p_value for mean in (-0.5, 0.1, 2)] == [0.25, 1, 0]
-    (low, high), p_value = Constant(0.5, 4).interval(0.05), Constant(0.5, 4).p_value
-    assert (low > 0) == (p_value < 0.05)
-    assert high - low == pytest.approx(2 * (1 - 0.025**0.25))
+    exact = stats.binomtest(0, examples).proportion_ci(0.9).high
+    assert found.equivalence.high == -found.equivalence.low == pytest.approx(exact, rel=0.03)
 
 
-def test_the_interval_of_equivalence_holds_90_percent_with_two_more_examples():
-    units = made_up(4, 50)
-    assert cross(units).equivalence == distribution_of(add_two_examples(units)).interval(0.1)
+def test_more_disagreement_never_narrows_the_interval():
+    for column in (1.0, [1, 0, 0, 0, 0]):
+        widths, units = [], np.zeros((5, 293))
+        for number in range(12):
+            widths.append(np.ptp(cross(units, reach=1.0).equivalence))
+            units[:, number] = np.multiply(column, (-1) ** number)
+        assert widths == sorted(widths)
 
 
-def test_two_more_examples_change_no_mean_and_are_as_far_as_the_farthest():
-    units = made_up(3, 20)
-    more = add_two_examples(units)
-    assert more.mean(axis=1) == pytest.approx(units.mean(axis=1))
-    far = np.abs(more.mean(axis=0) - more.mean())
-    assert far[-2:] == pytest.approx([far[:-2].max()] * 2)
-    assert (decompose(more)[3] ** 2).sum() == pytest.approx((decompose(units)[3] ** 2).sum())
+def test_equal_seeds_at_4_to_0_are_not_more_certain_than_one():
+    units = np.zeros((5, 300))
+    units[:, :4] = 1
+    assert cross(units, reach=1.0).p_value >= mcnemar(4, 0) == 0.125
+
+
+def test_a_missing_example_is_as_those_that_differ():
+    units = np.zeros((4, 100))
+    assert spread_of(units, reach=0.9).reach == 0.9
+    units[:2, 0], units[:2, 1] = 1, -1
+    assert spread_of(units, reach=1.0).reach == pytest.approx(0.5)
+    assert spread_of(units).reach == 0
+    found = cross(units, reach=1.0)
+    assert np.ptp(found.equivalence) > np.ptp(cross(units).equivalence)
+
+
+def test_the_reach_is_that_of_a_text_of_ordinary_size():
+    assert reach_of(np.ones(300), range(300)) == 1
+    assert reach_of(np.ones(6), [0, 0, 1, 1, 2, 2]) == 1
+    assert reach_of(np.ones(4), [0, 0, 0, 1]) == pytest.approx(math.sqrt((1.5**2 + 0.5**2) / 2))
 
 
 @pytest.mark.parametrize("shape", [(2, 30), (1, 30), (3, 1)])
@@ -279,6 +264,50 @@ def test_too_few_seeds_or_examples_say_nothing_about_others(shape):
     ):
         cross(np.ones(shape))
     cross(made_up(3, 2))
+
+
+def test_the_share_of_the_seeds_has_an_upper_limit():
+    assert cross(made_up(5, 200, 0.0, 1.0, 1.0)).seeds_limit < 0.5
+    assert cross(np.zeros((3, 30))).seeds_limit == 0
+    limits = [cross(made_up(5, 100, 1.0, 1, 0.5, seed=i)).seeds_limit for i in range(200)]
+    share = 1 / 5 / (1 / 5 + 1 / 100 + 0.25 / 500)
+    assert np.mean(np.array(limits) >= share) == pytest.approx(0.95, abs=0.04)
+
+
+def test_few_seeds_miss_a_failure():
+    assert probability_to_miss(0.1, 3) == pytest.approx(0.729)
+    assert probability_to_miss(0.1, 10) == pytest.approx(0.349, abs=1e-3)
+    assert probability_to_miss(share_missed(5), 5) == pytest.approx(0.05)
+
+
+# ----------------------------------------------------------------------------------------- priors
+
+
+def test_equal_variances_are_pooled_and_unequal_ones_are_not():
+    alike = [made_up(5, 20, 1.0, 0.0, 0.0, seed=seed) for seed in range(17)]
+    variances = [units.mean(axis=1).var(ddof=1) for units in alike]
+    prior = pool_seeds(alike)
+    assert prior.variance == pytest.approx(np.mean(variances))
+    assert prior.degrees == pytest.approx((4 * 17 / 20 - 1) * 4)
+    unequal = pool_seeds([units * 8.0**k for k, units in enumerate(alike)])
+    assert unequal.degrees < 1
+
+
+def test_a_prior_moderates_the_seeds_variance_and_adds_its_degrees():
+    units = made_up(5, 30)
+    own, prior = units.mean(axis=1).var(ddof=1), Prior(0.7, 6.0)
+    spread = spread_of(units, prior)
+    rest = spread.components.rest
+    assert spread.components.seeds == pytest.approx((6 * 0.7 + 4 * own) / 10 - rest / 30)
+    assert spread.error(5, 30).degrees == 10
+    assert cross(units, prior).components == spread.components
+
+
+def test_there_is_no_prior_of_one_design_or_of_none_that_differs():
+    units = made_up(5, 30)
+    for designs in ([], [units], [units, made_up(2, 30)], [np.zeros((3, 30))] * 4):
+        assert pool_seeds(designs) == NO_PRIOR
+    assert pool_seeds([units, np.zeros((5, 30))]).variance > 0
 
 
 def test_overlapping_training_sets_widen_the_interval_over_splits():
@@ -293,33 +322,49 @@ def test_overlapping_training_sets_widen_the_interval_over_splits():
 # ------------------------------------------------------------------------------------------- power
 
 
+def outlook(components, seeds=5, examples=300, level=0.05, accuracies=None):
+    spread = Spread(Components(*components), 0.0, 0.0)
+    return Outlook(spread, level, seeds, examples, 1.0, accuracies)
+
+
 @pytest.mark.parametrize("seeds", [4, 8, 30])
 def test_the_minimum_detectable_difference_has_the_power_of_statsmodels(seeds):
-    smallest = detectable_difference(Components(seeds=1.0, examples=0.0, rest=0.0), seeds, 300)
+    smallest = outlook((1.0, 0.0, 0.0), seeds).detectable(1)
     power = TTestPower().power(smallest, seeds, 0.05, alternative="two-sided")
-    assert power == pytest.approx(0.8, abs=0.03)
+    assert power == pytest.approx(0.8, abs=0.06)
+
+
+def test_a_corrected_level_detects_less():
+    components = (2e-4, 0.02, 0.03)
+    one, several = (outlook(components, level=0.05 / K).detectable(1) for K in (1, 17))
+    assert several > 1.2 * one
+
+
+def test_a_worse_design_has_the_larger_spread_and_a_better_one_is_bounded():
+    found = outlook((1e-4, 0.01, 0.02), accuracies=(0.9, 0.9))
+    assert found.detectable(-1) > found.detectable(1) > 0
+    assert outlook((1e-4, 0.01, 0.02), accuracies=(0.99, 0.99)).detectable(1) is None
+    constant = outlook((1e-4, 0.01, 0.02))
+    assert constant.detectable(-1) == constant.detectable(1)
 
 
 def test_the_seeds_and_examples_needed_are_the_smallest_numbers_that_suffice():
-    components = Components(seeds=2e-4, examples=0.02, rest=0.03)
-    n = seeds_needed(components, -0.03, 300)
-    of_seeds = [detectable_difference(components, seeds, 300) for seeds in (n - 1, n)]
-    n = examples_needed(components, 0.03, 5)
-    of_examples = [detectable_difference(components, 5, examples) for examples in (n - 1, n)]
+    found = outlook((2e-4, 0.02, 0.03))
+    n = found.seeds_needed(-0.03)
+    of_seeds = [found._found_at(-0.03, seeds, 300) for seeds in (n - 1, n)]
+    n = found.examples_needed(0.03)
+    of_examples = [found._found_at(0.03, 5, examples) for examples in (n - 1, n)]
     for too_few, enough in (of_seeds, of_examples):
         assert enough <= 0.03 < too_few
 
 
-def test_at_least_as_many_are_needed_as_say_something_about_others():
-    components = Components(seeds=1e-9, examples=1e-9, rest=1e-9)
-    assert seeds_needed(components, 1.0, 300) == 3
-    assert examples_needed(components, 1.0, 5) == 2
+def test_never_fewer_are_needed_than_there_are():
+    found = outlook((1e-9, 1e-9, 1e-9))
+    assert (found.seeds_needed(1.0), found.examples_needed(1.0)) == (5, 300)
 
 
 def test_if_no_number_of_seeds_or_of_examples_suffices_it_is_none():
-    components = Components(seeds=2e-4, examples=0.02, rest=0.03)
-    assert seeds_needed(components, 0.01, 300) is None  # the examples' part stays
-    assert examples_needed(components, 0.01, 5) is None  # the seeds' part stays
-    assert seeds_needed(components, 0.0, 300) is None
-    smallest = detectable_difference(components, 5, 10**7)
-    assert examples_needed(components, smallest, 5) is not None
+    found = outlook((2e-4, 0.02, 0.03))
+    assert found.seeds_needed(0.01) is None  # the examples' part stays
+    assert found.examples_needed(0.01) is None  # the seeds' part stays
+    assert found.seeds_needed(0.0) is None

@@ -301,10 +301,13 @@ def _power_of(evidence: Evidence, layout: Layout, level: float) -> Power | None:
         reach or 1.0,
         means if evidence.metric == "accuracy" else None,
     )
+    worse, better = outlook.detectable(-1), outlook.detectable(1)
+    if worse is None and better is None:
+        return None
     texts = outlook.examples_needed(mean)
     return Power(
-        worse=outlook.detectable(-1),
-        better=outlook.detectable(1),
+        worse=worse,
+        better=better,
         seeds=outlook.seeds_needed(mean) if S > 1 else None,
         examples=None if texts is None else math.ceil(texts * evidence.examples / C),
     )

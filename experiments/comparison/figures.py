@@ -118,12 +118,13 @@ def as_svg(figure: Figure, name: str) -> str:
 def draw_differences(summaries: Sequence[Summary]) -> Figure:
     """Return the differences of designs from their reference, with intervals and the margin."""
     first = summaries[0].evidence
-    references = " or ".join(dict.fromkeys(s.evidence.names[0] for s in summaries))
+    references = {s.evidence.names[0] for s in summaries}
+    name = references.pop() if len(references) == 1 else "row 1 of the same recipe"
     rows = [
         (s.name, s.evidence.difference.mean, s.evidence.difference.crossed, s.verdict)
         for s in summaries
     ]
-    return _draw_forest(rows, first.metric, first.margin, f"difference from {references}")
+    return _draw_forest(rows, first.metric, first.margin, f"difference from {name}")
 
 
 def _draw_effects(effects: Sequence[Effect]) -> Figure:

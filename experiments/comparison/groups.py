@@ -1,17 +1,21 @@
 """Groups of runs: the seeds of a design, which groups are compared, and with which one.
 
-groups = group_runs(runs)
-reference, *_ = references_of(groups, groups["row 16"][0])
-first, second = find_pair(groups, ["1", "16"])
+    groups = group_runs(runs)
+    reference, *_ = references_of(groups, groups["row 16"][0])
+    first, second = find_pair(groups, ["1", "16"])
+
+Runs that contradict others, or that are not the newest of their design and seed, are left out.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from experiments.comparison.consistency import inconsistent_runs
 from experiments.comparison.names import (
     Conditions,
     conditions_of,
@@ -31,14 +35,14 @@ Groups = dict[str, list[Run]]  # the seeds of a design, by its name
 def group_runs(runs: Sequence[Run]) -> Groups:
     """Return the newest finished run of each design and seed, by group and seed.
 
-    A group is named by its design, and by those of its conditions that not all groups share. Raises
-    ValueError if runs with the same data have different test examples.
+    A group is named by its design, and by those of its conditions that not all groups share.
+    Inconsistent runs are left out.
     """
-    finished = sorted((run for run in runs if run.status == FINISHED), key=lambda run: run.date)
+    wrong = {id(run) for run, _ in inconsistent_runs(runs)}
+    finished = [run for run in runs if run.status == FINISHED and id(run) not in wrong]
+    finished.sort(key=lambda run: datetime.fromisoformat(run.date).astimezone())
     newest: dict[tuple[str, Conditions], dict[int, Run]] = {}
-    first: dict[str, Run] = {}  # by data
     for run in with_unique_names(finished):
-        _check_test_examples(first.setdefault(run.data, run), run)
         newest.setdefault((design_name(run), conditions_of(run)), {})[run.seed] = run
     by_design = sorted(newest.items(), key=lambda item: _sort_key(next(iter(item[1].values()))))
     common = _common_deviations(conditions for (_, conditions), _ in by_design)
@@ -74,16 +78,6 @@ def _sort_key(run: Run) -> tuple[Any, ...]:
     return False, *family, row, len(changes), str([k for k, *_ in values]), values
 
 
-def _check_test_examples(one: Run, other: Run) -> None:
-    if not have_same_test_examples(one, other):
-        files = [record_path(Path(), vars(run)) for run in (one, other)]
-        raise ValueError(
-            f"{files[0]} and {files[1]} have the same data, but different test examples "
-            f"({len(one.labels)} and {len(other.labels)}) or another order: remove the wrong one "
-            "from the folder"
-        )
-
-
 def have_same_test_examples(one: Run, other: Run) -> bool:
     """Return whether two runs have the same labels in the same order, and as many classes."""
     same_labels = one.test["labels"] == other.test["labels"]
@@ -98,12 +92,20 @@ def substitutes_of(groups: Groups) -> list[str]:
 
 def describe_excluded(runs: Sequence[Run], groups: Groups) -> list[str]:
     """Return how many valid records are in no group, and why."""
+    reasons: dict[int, tuple[Run, list[str]]] = {}
+    for run, why in inconsistent_runs(runs):
+        reasons.setdefault(id(run), (run, []))[1].append(why)
     finished = sum(run.status == FINISHED for run in runs)
     counts = {
         "of a failed run": len(runs) - finished,
-        "with a newer one of the same design and seed": finished - sum(map(len, groups.values())),
+        "with a newer one of the same design and seed": (
+            finished - len(reasons) - sum(map(len, groups.values()))
+        ),
     }
-    return [f"{n} record{'s' if n > 1 else ''} {why}" for why, n in counts.items() if n]
+    return [
+        *(f"{record_path(Path(), vars(r))} {'; '.join(why)}" for r, why in reasons.values()),
+        *(f"{n} record{'s' if n > 1 else ''} {why}" for why, n in counts.items() if n),
+    ]
 
 
 # ------------------------------------------------------------------------------ pairs of groups

@@ -116,7 +116,10 @@ def question_of(one: Run, other: Run) -> str:
         return question
     names = names_of_pair(one, other)
     if one.row and other.row:
-        names = [f"{n} ({ROWS[r.row].flags or 'no flags'})" for n, r in zip(names, (one, other))]
+        names = [
+            f"{name} ({ROWS[run.row].flags or 'no flags'})"
+            for name, run in zip(names, (one, other), strict=True)
+        ]
     return f"{names[0]} or {names[1]}?"
 
 

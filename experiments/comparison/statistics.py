@@ -210,13 +210,12 @@ class Error(NamedTuple):
 
     def quantile(self, probability: float) -> float:
         """Return what errors exceed with this probability, at most a half."""
-        scale = math.sqrt(self.seeds + self.examples)
-        high = scale
+        high = math.sqrt(self.seeds + self.examples)
+        if not high:
+            return 0.0
         while self.tail(high) > probability:
             high *= 2
-        return (
-            float(optimize.brentq(lambda x: self.tail(x) - probability, 0, high)) if high else 0.0
-        )
+        return float(optimize.brentq(lambda x: self.tail(x) - probability, 0, high))
 
     def interval(self, mean: float, level: float) -> Interval:
         """Return the interval around a mean that excludes a share of `level`."""
@@ -261,10 +260,13 @@ def spread_of(units: np.ndarray, prior: Prior = NO_PRIOR, reach: float = 0.0) ->
     if S > 1:
         variance = prior.moderate(float(units.mean(axis=1).var(ddof=1)), S - 1)
         components = components._replace(seeds=max(0.0, variance - components.rest / C))
+    return Spread(components, prior.degrees, reach and (_typical(units) or reach))
+
+
+def _typical(units: np.ndarray) -> float:
+    """Return by how much the examples that differ do so; 0 if none does."""
     squares = np.square(units.mean(axis=0) - units.mean())
-    if reach and squares.any():
-        reach = math.sqrt(float(np.square(squares).sum() / squares.sum()))
-    return Spread(components, prior.degrees, reach)
+    return math.sqrt(float(np.square(squares).sum() / squares.sum())) if squares.any() else 0.0
 
 
 # ------------------------------------------------------------------------------------- the results
@@ -303,7 +305,7 @@ def cross(units: np.ndarray, prior: Prior = NO_PRIOR, reach: float = 0.0) -> Cro
     if not can_cross(units):
         raise ValueError(f"{S} seeds and {C} examples, expected {MIN_SEEDS} and 2 or more")
     spread, mean = spread_of(units, prior, reach), float(units.mean())
-    error, cautious = spread.error(S, C), spread._replace(reach=max(reach, spread.reach))
+    error, cautious = spread.error(S, C), spread._replace(reach=max(reach, _typical(units)))
     return Crossed(
         mean=mean,
         interval=error.interval(mean, LEVEL),

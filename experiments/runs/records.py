@@ -1,13 +1,20 @@
 """Records of runs: one JSON file for each, written whole or not at all.
 
-Every field is checked when it is read, and nothing that takes a `Run` checks it again.
+Every field is checked when it is read, and nothing that takes a `Run` checks it again. What follows
+from the probabilities must agree with them, and the test part with its checksum.
 `docs/reference.md` describes the fields.
 """
 
+import hashlib
 import json
+import math
+import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +23,10 @@ from experiments.system.files import write_whole
 
 VERSION = 2
 FINISHED, FAILED = "finished", "failed"
-OPTIONAL = ("split", "label", "best")  # fields that the first records lack
+OPTIONAL = ("split", "label", "best", "test_sha256")  # fields that the first records lack
 TEST = ("labels", "predictions", "probabilities", "in_training")  # one entry per test example
-SLACK = 1e-4  # rounding error of probabilities
+SLACK = 1e-4  # rounding error of the sum of an example's probabilities
+ROUNDING = 1e-6  # of a recorded probability, and of metrics
 LARGEST = 1e30  # of losses and seconds
 
 
@@ -57,6 +65,7 @@ class Run:
     split: dict | None = None  # of custom data
     label: str | None = None  # name that a user gave the design
     best: list | None = None  # [epoch, loss]
+    test_sha256: str | None = None  # of `test`
     losses: list = field(default_factory=list)  # [batch, train, validation]
     accuracies: list = field(default_factory=list)  # [epoch, train, validation]
     correct: dict = field(default_factory=dict)  # split: [correct, total]
@@ -88,10 +97,17 @@ def record_path(folder: Path, record: dict[str, Any]) -> Path:
 
 def write_record(folder: Path, record: dict[str, Any]) -> Path:
     """Write a record whole and return its path; raise ValueError if it is invalid."""
+    if "test" in record:
+        record = record | {"test_sha256": checksum_of(record["test"])}
     run_of(record)
     path = record_path(folder, record)
     write_whole(path, (json.dumps(record, allow_nan=False) + "\n").encode())
     return path
+
+
+def checksum_of(test: dict[str, Any]) -> str:
+    """Return the SHA-256 of the test part of a record."""
+    return hashlib.sha256(json.dumps(test, sort_keys=True).encode()).hexdigest()
 
 
 def run_of(record: Any) -> Run:
@@ -100,6 +116,7 @@ def run_of(record: Any) -> Run:
     if record["status"] == FINISHED:
         _check_test(record["test"], len(record["classes"]))
         _check_training(record)
+        _check_results(record)
     return Run(**{f.name: record[f.name] for f in fields(Run) if f.name in record})
 
 
@@ -148,7 +165,14 @@ def _check_fields(record: Any) -> None:
     is_baseline = row is None and name.startswith("baseline ")
     _require(is_baseline or name == name_of_row(row), f"row {row} has the name {name!r}")
     _require(row is None or record["weights"] is not None, "weights is NoneType")
-    _require(_is_list(record["classes"], _is_text) and len(record["classes"]) > 1, "no classes")
+    classes = record["classes"]
+    _require(_is_list(classes, _is_text) and len(classes) > 1, "no classes")
+    _require(len(set(classes)) == len(classes), "two classes have the same name")
+    _require(_is_number(record["seed"], kind=int), "invalid seed")
+    try:
+        datetime.fromisoformat(record["date"])
+    except ValueError as error:
+        raise ValueError(f"date is {record['date']!r}") from error
     for key in ("device", "device_type"):
         _require(_is_text(record["environment"].get(key)), f"the environment lacks the {key}")
     if split is not None:
@@ -161,39 +185,87 @@ def _check_test(test: dict[str, Any], num_classes: int) -> None:
     is_valid = set(test) - {"same_text"} == set(TEST)
     _require(is_valid, f"test has {', '.join(test)}, expected {', '.join(TEST)}")
     total = len(test["labels"]) if isinstance(test["labels"], list) else 0
-    is_class = partial(_is_number, high=num_classes - 1, kind=int)
-
-    def are_probabilities(p: Any) -> bool:
-        return _is_list(p, lambda v: _is_number(v, 1), num_classes) and abs(sum(p) - 1) <= SLACK
-
-    checks = {
-        "labels": is_class,
-        "predictions": is_class,
-        "probabilities": are_probabilities,
-        "in_training": lambda value: isinstance(value, bool),
-        "same_text": partial(_is_number, high=total - 1, kind=int),
-    }
     _require(total > 0, "no test examples")
+    highest = {"labels": num_classes - 1, "predictions": num_classes - 1, "same_text": total - 1}
     for name, values in test.items():
-        _require(_is_list(values, checks[name], total), f"invalid {name} of test examples")
+        is_valid = isinstance(values, list) and len(values) == total
+        if is_valid and name == "probabilities":
+            is_valid = _are_probabilities(values, num_classes)
+        elif is_valid:  # types first, so that they can be compared
+            is_valid = set(map(type, values)) == {int if name in highest else bool}
+            is_valid = is_valid and 0 <= min(values) <= max(values) <= highest.get(name, 1)
+        _require(is_valid, f"invalid {name} of test examples")
     for k, p in zip(test["predictions"], test["probabilities"], strict=True):
-        _require(p[k] >= max(p) - SLACK, "predictions contradict the probabilities")
+        _require(p[k] >= max(p) - ROUNDING, "predictions contradict the probabilities")
+
+
+def _are_probabilities(rows: list[Any], num_classes: int) -> bool:
+    """Return whether each row is a distribution; a sum is not within limits if NaN is in it."""
+    if not all(isinstance(row, list) and len(row) == num_classes for row in rows):
+        return False
+    values = [*chain.from_iterable(rows)]
+    is_valid = set(map(type, values)) <= {int, float} and 0 <= min(values) <= max(values) <= 1
+    return is_valid and all(abs(sum(row) - 1) <= SLACK for row in rows)
 
 
 def _check_training(record: dict[str, Any]) -> None:
     seconds, peak = record["seconds"], record["peak_memory_mib"]
     _require("train" in seconds and all(map(_is_number, seconds.values())), "invalid seconds")
     _require(peak is None or _is_number(peak), "invalid peak_memory_mib")
+    for name in ("trainable_parameters", "parameters"):
+        _require(_is_number(record[name]), f"invalid {name}")
+    best = record.get("best")
+    _require(best is None or _is_list(best, _is_number, 2), f"invalid best: {best}")
     for name, most in (("losses", LARGEST), ("accuracies", 1)):
         for row in record[name]:
             is_valid = _is_list(row, _is_number, 3) and max(row[1:]) <= most
             _require(is_valid, f"invalid {name}: {row}")
     for name in ("train", "validation", "test"):
         counts = record["correct"].get(name)
-        is_valid = _is_list(counts, _is_number, 2) and counts[0] <= counts[1] > 0
+        is_count = partial(_is_number, kind=int)
+        is_valid = _is_list(counts, is_count, 2) and counts[0] <= counts[1] > 0
         _require(is_valid, f"invalid counts of correct {name} examples")
     is_valid = not record["losses"] or _is_number(record["settings"].get("batch_size"), low=1)
     _require(is_valid, "settings lack the batch_size")
+
+
+def _check_results(record: dict[str, Any]) -> None:
+    """Compare what was computed from the test part with what follows from it."""
+    test, known = record["test"], record.get("test_sha256")
+    _require(known in (None, checksum_of(test)), "the test part was changed: wrong test_sha256")
+    labels, predictions = test["labels"], test["predictions"]
+    count, total = sum(map(int.__eq__, labels, predictions)), len(labels)
+    expected = f"{record['correct']['test']} correct test examples, expected {[count, total]}"
+    _require(record["correct"]["test"] == [count, total], expected)
+    if (metrics := record.get("metrics")) is None:  # of the first records
+        return
+    _require(isinstance(metrics, dict), "metrics is not an object")
+    for name, (low, high) in _limits_of_metrics(test, count / total).items():
+        value = metrics.get(name, low)
+        is_valid = _is_number(value, high + ROUNDING, low - ROUNDING)
+        _require(is_valid, f"{name} {value}, expected {low:.6g} from the probabilities")
+    if "confusion" in metrics:
+        classes = range(len(record["classes"]))
+        pairs = Counter(zip(labels, predictions, strict=True))
+        confusion = [[pairs[label, k] for k in classes] for label in classes]
+        _require(metrics["confusion"] == confusion, "the confusion matrix is that of other results")
+
+
+def _limits_of_metrics(test: dict[str, Any], accuracy: float) -> dict[str, tuple[float, float]]:
+    """Return the limits of metrics whose probabilities were rounded after they were computed."""
+    smallest, total = sys.float_info.epsilon, len(test["labels"])
+    of_label = [p[k] for p, k in zip(test["probabilities"], test["labels"], strict=True)]
+    least, most = (
+        -sum(math.log(max(p + error, smallest)) for p in of_label) / total
+        for error in (ROUNDING, -ROUNDING)
+    )
+    squares = (sum(q * q for q in p) for p in test["probabilities"])
+    brier = sum(s - 2 * p + 1 for s, p in zip(squares, of_label, strict=True)) / (2 * total)
+    return {
+        "accuracy": (accuracy, accuracy),
+        "log_loss": (least, most),
+        "brier_score": (brier - SLACK, brier + SLACK),
+    }
 
 
 def _require(is_valid: bool, problem: str) -> None:
