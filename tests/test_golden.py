@@ -15,7 +15,6 @@ from experiments.config.values import TINY
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_trajectories.json").read_text())
 QUICK = ("1", "16")  # with shortcuts, to the end
-SLOW = ("4", "11", "15")
 REFERENCE = ("1", "5", "11", "14")  # one epoch of the reference; all other runs are made by hand
 ROW_11_STEADY = 350  # batches; after them row 11 amplifies rounding, by a LoRA scaled by 16
 
@@ -67,7 +66,7 @@ def test_an_epoch_of_the_reference_follows_the_published_trajectory(row, miniatu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", [row for row in GOLDEN if row not in QUICK + SLOW])
+@pytest.mark.parametrize("row", [row for row in GOLDEN if row not in QUICK])
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_an_epoch_with_shortcuts_follows_the_published_trajectory(row, miniature, real_data_dir):
     result = run(row, miniature, real_data_dir, "--num_epochs", "1")
@@ -82,11 +81,10 @@ def test_the_reference_follows_the_published_trajectory(row, miniature, real_dat
     assert_same_trajectory(row, result, tolerance=1e-5)
 
 
-def mark_of(row):
-    return () if row in QUICK else pytest.mark.slow if row in SLOW else pytest.mark.by_hand
-
-
-@pytest.mark.parametrize("row", [pytest.param(row, marks=mark_of(row)) for row in GOLDEN])
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=() if row in QUICK else pytest.mark.by_hand) for row in GOLDEN],
+)
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_shortcuts_follow_the_published_trajectory(row, miniature, real_data_dir):
     assert_same_trajectory(row, run(row, miniature, real_data_dir), tolerance=1e-4)

@@ -106,6 +106,8 @@ def expected(what: str, text: str) -> argparse.ArgumentTypeError:
 
 def path(text: str) -> Path:
     """Return a path; `~` is the home folder, also in `--flag=~/x`, which shells do not expand."""
+    if not text.startswith("~"):  # ./~x is a file in this folder
+        return Path(text)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:  # no such user
