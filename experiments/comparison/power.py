@@ -44,7 +44,7 @@ class Outlook(NamedTuple):
         return found
 
     def seeds_needed(self, difference: float) -> int | None:
-        """Return how many seeds, not fewer than now, detect a difference; None if no number does."""
+        """Return how many seeds, not fewer than now, detect a difference, or None."""
         return _fewest(
             lambda n: self._found_at(difference, n, self.examples), difference, self.seeds
         )
