@@ -199,6 +199,13 @@ def test_one_digest_under_several_seeds_is_left_out():
     assert [why for _, why in found] == ["has the digest of the seeds 1, 2"] * 2
 
 
+def test_the_newest_record_is_that_of_the_last_moment_in_any_time_zone():
+    dates = ["2026-01-02T00:30:00+02:00", "2026-01-01T23:00:00+00:00", "2026-01-01T22:59:59+00:00"]
+    runs = [make_run(1, date=date, digest=str(i) * 64) for i, date in enumerate(dates)]
+    (found,) = group_runs(runs)["row 01"]
+    assert found.date == dates[1]
+
+
 # ---------------------------------------------------------------------------------- pairs of groups
 
 

@@ -1,7 +1,7 @@
 import pytest
 from records import make_run, make_seeds, make_substitute
 
-from experiments.comparison.evidence import compare, correct_p_values
+from experiments.comparison.evidence import compare, compare_all
 from experiments.comparison.groups import pair_up
 from experiments.comparison.sentences import sentence
 
@@ -101,7 +101,7 @@ def test_one_seed_that_is_worse_needs_no_power():
 
 def test_corrected_p_values_and_substitutes_are_named():
     pair = make_run(1, wrong=range(10), total=300), make_run(4, total=300)
-    corrected = correct_p_values([compare([pair], 0.01)] * 2)[0]
+    corrected = compare_all([[pair]] * 2, 0.01)[0]
     assert "p = 0.00195 (0.00391 by Holm over 2 rows)." in sentence(corrected)
     pair = [make_substitute(row, "a" * 64, wrong=w, total=300) for row, w in ((1, ONE), (4, []))]
     text = sentence(compare([pair], 0.01))
