@@ -46,6 +46,7 @@ def test_a_name_of_another_program_or_a_misspelt_flag_leads_to_the_one_that_is_m
         ("--eval_steps", "every 50 batches"),
         ("--num_gpus", "torchrun --nproc_per_node"),
         ("--nproc_per_node=2", "torchrun --nproc_per_node"),
+        ("--local-rank=1", "torchrun --nproc_per_node"),
         ("--plot", "compare_experiments.py has that flag"),
     ],
 )
@@ -57,7 +58,7 @@ def test_for_what_has_no_flag_the_hint_says_so(flag, words):
 @pytest.mark.parametrize(
     "flag",
     ["--sale", "--raw", "--now", "--bed", "--min_steps", "--num_beams", "--num_heads", "--log_file",
-     "--top_k", "--temperature", "--wandb", "--beta1", "--eps", "-x", "--", "-"],
+     "--top_k", "--temperature", "--beta1", "--eps", "-x", "--", "-"],
 )  # fmt: skip
 def test_no_flag_is_guessed_from_a_few_common_letters(flag):
     assert hint_for(flag) == "--help lists the flags"

@@ -165,7 +165,11 @@ def test_empty_texts_are_counted():
 
 def test_similar_labels_are_noted():
     (note,) = notes_with(*[("A ", f"one{'!' * i}") for i in range(5, 15)])
-    assert note == "classes that differ only in case or blanks: 'A ' and 'a'"
+    assert note == "classes whose names look alike: 'A ' and 'a'"
+    alike = [("1", "1.0"), ("caf\u00e9", "cafe\u0301"), ("a b", "a\u200bB")]
+    for pair in alike:
+        (note,) = notes_of(distinct(**dict.fromkeys(pair, 30)))
+        assert note.endswith(" and ".join(map(ascii, sorted(pair))))
 
 
 def test_classes_with_few_examples_are_noted():

@@ -50,7 +50,8 @@ def refused(run, capsys):
 
 def test_a_run_on_three_classes_prints_and_records_them(run, questions):
     (record,), printed = run("--data", questions["csv"])
-    assert "Classes: 0 order, 1 other, 2 return" in printed
+    assert "Classes: 0 order (154), 1 other (50), 2 return (96)" in printed
+    assert "Lengths: 99 % of the texts have up to " in printed
     assert "'question'" in printed
     assert "'category'" in printed
     assert record["classes"] == ["order", "other", "return"]

@@ -1,9 +1,11 @@
 """Files of examples: read whole or streamed, the cells are those of the file, or one error."""
 
 import csv
+import gzip
 import io
 import json
 import sys
+import tracemalloc
 from types import SimpleNamespace
 
 import pandas as pd
@@ -12,10 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from three_classes import LABEL, TEXT, three_classes, write_three_classes
 
-from experiments.data import tables
-from experiments.data.tables import FORMATS, read_table, stream_texts
+from experiments.config.settings import CustomData
+from experiments.data import formats, tables
+from experiments.data.tables import open_table, read_table
 
-EXTENSIONS = [extension[1:] for extension in FORMATS]
+EXTENSIONS = ["csv", "tsv", "jsonl", "json", "parquet"]
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ROWS = st.lists(st.tuples(ANY_TEXT, ANY_TEXT), min_size=1)
 few = settings(max_examples=30)
@@ -38,15 +41,30 @@ def write(tmp_path, monkeypatch):
     return write_
 
 
-def streamed(path, text_column=None):
-    return [text for texts in stream_texts(str(path), text_column) for text in texts]
+def custom(**how):
+    return CustomData(**{k: (v,) if k == "text_column" and isinstance(v, str) else v
+                         for k, v in how.items()})  # fmt: skip
 
 
-def pairs_of(path, **columns):
+def streamed(path, **how):
+    with open_table(str(path), custom(**how)) as table:
+        return [text for rows in table for text in rows.texts]
+
+
+def read(path, **how):
+    return read_table(str(path), custom(**how))
+
+
+def columns_of(found):
+    return (*found.table.text_columns, found.table.label_column)
+
+
+def pairs_of(path, **how):
     """Read a file in both ways; return its pairs of label and text."""
-    examples = read_table(str(path), **columns).examples
+    examples = read(path, **how).examples
     if path != "-":
-        assert streamed(path, columns.get("text_column")) == examples["Text"].tolist()
+        how.pop("label_column", None)
+        assert streamed(path, **how) == examples["Text"].tolist()
     return list(zip(examples["Label"], examples["Text"], strict=True))
 
 
@@ -62,7 +80,7 @@ def use_standard_input(content, monkeypatch):
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_every_format_gives_the_same_examples_in_order(three_files, extension, chunk, monkeypatch):
     monkeypatch.setattr(tables, "_CHUNK", chunk)
-    monkeypatch.setattr(tables, "_PIECE", 50 * chunk)
+    monkeypatch.setattr(formats, "_PIECE", max(200, 50 * chunk))
     assert pairs_of(three_files[extension]) == three_classes()
     assert pairs_of(three_files[extension], text_column=TEXT) == three_classes()
 
@@ -70,9 +88,9 @@ def test_every_format_gives_the_same_examples_in_order(three_files, extension, c
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_the_format_of_standard_input_is_detected(three_files, extension, monkeypatch):
     path = use_standard_input(three_files[extension].read_bytes(), monkeypatch)
-    table = read_table(path)
-    assert table[1:] == (TEXT, LABEL)
-    assert table.examples.equals(
+    found = read(path)
+    assert columns_of(found) == (TEXT, LABEL)
+    assert found.examples.equals(
         pd.DataFrame(three_classes(), columns=["Label", "Text"], dtype=str)
     )
 
@@ -93,8 +111,8 @@ def test_any_text_is_read_unchanged(tmp_path_factory, extension, rows, ascii_onl
     path = tmp_path_factory.mktemp("x") / f"a.{extension}"
     path.write_bytes(content.getvalue().encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "_PIECE", chunk)  # cuts characters, lines and quotes
-        assert pairs_of(path) == rows
+        patch.setattr(formats.Source, "piece", chunk)  # cuts characters, lines and quotes
+        assert pairs_of(path, quoting="double") == rows
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -286,7 +286,7 @@ def test_custom_data_is_stored_as_plain_values_and_read_back():
     settings = parse_args(flags)
     stored = settings.custom_values
     assert stored == {
-        "data": "x.csv", "text_column": "body", "split": (80, 10, 10), "balance": True,
+        "data": "x.csv", "text_column": ("body",), "split": (80, 10, 10), "balance": True,
     }  # fmt: skip
     assert read_custom_values(stored | {"split": [80, 10, 10]}) == settings.custom
     assert parse_args([]).custom_values == {}

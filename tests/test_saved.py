@@ -135,6 +135,7 @@ def test_the_metadata_are_json_in_the_format_of_version_1(base, path):
             "lora_scaling": 0.75,
         },
         "class_names": CLASSES,
+        "text_columns": [],
         "max_length": MAX_LENGTH,
         "no_padding": False,
         "tokenizer": "bytes",
