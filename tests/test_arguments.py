@@ -16,6 +16,12 @@ def hint_for(*words):
     return hint(words, FLAGS, OTHER_NAMES)
 
 
+def test_a_tilde_within_a_path_is_part_of_a_name():
+    assert arguments.path("./~t.csv") == Path("~t.csv")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"write \./~nobody-here/t\.csv"):
+        arguments.path("~nobody-here/t.csv")
+
+
 # --------------------------------------------------------------------------------------- hints
 
 
@@ -23,6 +29,7 @@ MEANT = {  # words of a command line, and the flag that is meant
     "--lr 1": "--learning_rate", "--epochs 3": "--num_epochs", "--model small": "--model_size",
     "--gpu": "--device cuda", "--no_cuda": "--device cpu", "--bf16": "--precision bfloat16",
     "--output=x": "--output_dir", "--dataset x": "--data", "--seeds 5": "--num_seeds",
+    "--fsdp x": "--parallel shard", "--sep ;": "--separator", "--wandb": "--tensorboard",
     "--max-length 9": "--context_length", "--gradient_accumulation_steps 2": "--accumulation_steps",
     # spelling
     "--batch-size 4": "--batch_size", "--Batch_Size 4": "--batch_size", "-demo": "--demo",

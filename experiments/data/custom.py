@@ -43,7 +43,7 @@ def read_custom(
     for name, path in zip(_NAMES, paths, strict=True):
         if path:
             found = read_table(str(path), custom)
-            notes += _describe(str(path), found)
+            notes += _describe(str(path), found, custom.split_column is not None)
             text_columns = text_columns or tuple(found.table.text_columns)
             if custom.split_column:
                 tables |= _split_by_column(found, custom.split_column)
@@ -52,8 +52,8 @@ def read_custom(
     return dict(_leave_out(tables, custom, notes)), notes, text_columns
 
 
-def _describe(path: str, found: Examples) -> Iterator[str]:
-    """Yield what was found in a file, and warnings with line numbers."""
+def _describe(path: str, found: Examples, is_used: bool) -> Iterator[str]:
+    """Yield what was found in a file, and warnings; `is_used`: a column of splits is named."""
     table, examples = found.table, found.examples
     unused = [repr(name) for name in table.names if name not in table.used]
     texts = " and ".join(map(repr, table.text_columns))
@@ -89,7 +89,7 @@ def _describe(path: str, found: Examples) -> Iterator[str]:
         )
     for name, cells in found.others.items():
         known = {cell.strip().casefold() for cell in cells}
-        if len(known) > 1 and known <= _SPLITS.keys():
+        if not is_used and len(known) > 1 and known <= _SPLITS.keys():
             yield (
                 f"the column {name!r} looks like a split ({', '.join(sorted(known))}): "
                 f"--split_column {name} uses it"

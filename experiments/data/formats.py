@@ -35,8 +35,8 @@ TEXT_NAMES = {
     "text", "texts", "message", "messages", "sms", "content", "body", "review", "sentence",
     "comment", "tweet", "post", "email", "question", "query", "utterance", "document",
 }  # fmt: skip
-_PIECE = 1 << 16  # bytes that are read at once, at most, and of the sample
-_MOST_FOREIGN = 0.3  # of the letters of a Western text, those that are not ASCII; of others, most
+_SAMPLE = _PIECE = 1 << 16  # bytes of the start from which a file is recognised; read at once
+_MOST_LONG_RUNS = 0.2  # of bytes that are not ASCII, in a Western text
 _COHERENT = 0.1  # of charset-normalizer: likeness to a language, from 0 to 1
 _REFUSED = {  # first bytes: what the file is, and what to do
     rb"version https://git-lfs": "a Git LFS pointer: run `git lfs pull` in its folder",
@@ -137,16 +137,16 @@ def open_source(path: str, how: CustomData, may_be_lines: bool = False) -> Itera
         raise ValueError("standard input is closed, expected texts")
     if path != STANDARD_INPUT and not Path(path).exists():
         raise FileNotFoundError(f"there is no file {path}")
-    opened = sys.stdin.buffer if path == STANDARD_INPUT else Path(path).open("rb", _PIECE)  # noqa: SIM115
+    opened = sys.stdin.buffer if path == STANDARD_INPUT else Path(path).open("rb", _SAMPLE)  # noqa: SIM115
     try:
         file = opened
         if path == STANDARD_INPUT and not may_be_lines:
             file = io.BytesIO(file.read())
-        file = file if hasattr(file, "peek") else io.BufferedReader(file, _PIECE)
+        file = file if hasattr(file, "peek") else io.BufferedReader(file, _SAMPLE)
         source = Source(name, file, Path(path.removesuffix(".gz")).suffix.lower())
         if file.peek(2)[:2] == b"\x1f\x8b":
             source.is_gzip = True
-            source.file = io.BufferedReader(gzip.GzipFile(fileobj=file), _PIECE)
+            source.file = io.BufferedReader(gzip.GzipFile(fileobj=file), _SAMPLE)
         _detect(source, how, may_be_lines)
         yield source
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -157,7 +157,7 @@ def open_source(path: str, how: CustomData, may_be_lines: bool = False) -> Itera
 
 
 def _detect(source: Source, how: CustomData, may_be_lines: bool) -> None:
-    start = source.file.peek(_PIECE)[:_PIECE]
+    start = source.file.peek(_SAMPLE)[:_SAMPLE]
     for pattern, what in _REFUSED.items():
         if re.match(pattern, start, re.IGNORECASE):
             raise ValueError(f"{source.name} is {what}")
@@ -167,7 +167,7 @@ def _detect(source: Source, how: CustomData, may_be_lines: bool) -> None:
     source.encoding = how.encoding or _detect_encoding(source, start)
     text = codecs.getincrementaldecoder(source.encoding)("replace").decode(start)
     lines = io.StringIO(text, newline="").readlines()
-    is_whole = len(start) < _PIECE and source.file.seekable()
+    is_whole = len(start) < _SAMPLE and source.file.seekable()
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
     filled = [line.strip() for line in lines if line.strip()]
     by_name = SUFFIXES.get(source.suffix)
@@ -217,15 +217,17 @@ def _detect_encoding(source: Source, start: bytes) -> str:
             source.file.seek(0)
     line += content.count(b"\n", 0, place)
     first = content.rfind(b"\n", 0, place) + 1
-    found = charset_normalizer.from_bytes(content[first:][:_PIECE])
-    guess = found.best()
-    # A Western language has few letters that are not ASCII, and its bytes are not those that
-    # Windows-1252 leaves undefined.
-    foreign, letters = (sum(byte > least for byte in following) for least in (127, 32))
-    is_western = foreign <= max(1, _MOST_FOREIGN * letters)
+    sample = content[first:][:_SAMPLE]
+    guess = charset_normalizer.from_bytes(sample).best()
+    # In a Western language, few letters that are not ASCII follow each other, and none has a byte
+    # that Windows-1252 leaves undefined.
+    runs = re.findall(rb"[\x80-\xff]+", following)
+    is_western = sum(len(run) > 2 for run in runs) <= _MOST_LONG_RUNS * len(runs)
     is_western &= not re.search(rb"[\x81\x8d\x8f\x90\x9d]", following)
-    is_other = guess and guess.coherence > _COHERENT
-    if not is_western or (is_other and "cp1252" not in [match.encoding for match in found]):
+    is_other = (
+        guess and guess.coherence > _COHERENT and str(guess) != sample.decode("cp1252", "replace")
+    )
+    if not is_western or is_other:
         raise ValueError(
             f"{source.name} is not in UTF-8 (byte 0x{content[place]:02x} in line {line}): name its "
             f"encoding{f', such as --encoding {guess.encoding}' if guess else ' with --encoding'}, "

@@ -319,7 +319,7 @@ def _check_header(source: Source, names: list[str], is_named: bool) -> None:
             str(place),
             str(place + 1),
         )
-        is_sentence = len(name) > 50 or name.count(" ") >= most_blanks
+        is_sentence = name.count(" ") >= most_blanks
         is_sentence |= name.endswith((".", "!", "?")) and " " in name
         is_value = name and any(
             row[place : place + 1] == [name] for row in source.dialect.sample[1:]
