@@ -1,7 +1,6 @@
-import json
-
 """Command lines of runs: what flags mean, alone and together, and what is refused."""
 
+import json
 import shlex
 from dataclasses import fields, replace
 from pathlib import Path

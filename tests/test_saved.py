@@ -28,6 +28,7 @@ from saved import (
 from torch import nn
 
 from experiments.checkpoints.header import checkpoint_sha256
+from experiments.model.description import parse_description
 from experiments.model.saved import (
     is_saved,
     load_classifier,

@@ -38,7 +38,7 @@ class Dialect:
         return f"separator {name}, quoting {self.quoting}"
 
 
-def parse_rows(lines: Iterable[str], dialect: Dialect, name: str) -> Iterator[_Row]:
+def _parse_rows(lines: Iterable[str], dialect: Dialect, name: str) -> Iterator[_Row]:
     """Yield the rows of a file; a blank line has no cells."""
     lines, start = iter(lines), 1
     if dialect.has_separator_line:
@@ -104,7 +104,7 @@ def detect_dialect(
         for quotes in [quoting] if quoting else ["double", "backslash"]:
             trial, fits = Dialect(each, quotes, bool(quoting), bool(found)), True
             try:
-                trial.sample += (cells for _, cells in parse_rows(lines, trial, name) if cells)
+                trial.sample += (cells for _, cells in _parse_rows(lines, trial, name) if cells)
             except ValueError as error:
                 fits = not is_whole and _NOT_CLOSED in str(error)
             fits &= len({len(cells) for cells in trial.sample}) == 1
@@ -124,7 +124,7 @@ def read_rows(
     lines: Iterable[str], dialect: Dialect, name: str, notes: list[str], no_header: bool
 ) -> tuple[list[str], Iterator[_Row]]:
     """Return the names of the columns, and the checked rows; add what they lack to the notes."""
-    rows = ((line, cells) for line, cells in parse_rows(lines, dialect, name) if cells)
+    rows = ((line, cells) for line, cells in _parse_rows(lines, dialect, name) if cells)
     first = next(rows, None)
     if first is None:
         raise ValueError(f"{name} is empty")

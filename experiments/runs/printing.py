@@ -82,12 +82,11 @@ def describe_result(result: Result, settings: Settings) -> str:
     names = ("Training", "Validation", "Test")
     counts = dict(zip(names, result.correct.values(), strict=True))
     lines = [f"{name} accuracy: {k / n:.2%}" for name, (k, n) in counts.items()]
-    counts = result.labels.bincount(minlength=result.corpus.num_classes)
-    lines[-1] += f" (the largest class has {counts.max() / counts.sum():.2%})"
-    if len(result.predictions.unique()) == 1:
-        lines.append(
-            f"All predictions are {result.corpus.class_names[int(result.predictions[0])]!r}"
-        )
+    if settings.custom.data:
+        sizes, names = result.labels.bincount(), result.corpus.class_names
+        lines[-1] += f" (the largest class has {sizes.max() / sizes.sum():.2%})"
+        if len(predicted := result.predictions.unique()) == 1:
+            lines.append(f"All predictions are {names[predicted.item()]!r}")
     lines.append(f"Peak memory: {result.peak_memory_mib:,.0f} MiB")
     is_published = not settings.is_substitute and settings.runtime.precision == "float32"
     if (row := settings.row) and is_published and result.corpus.digest == DATA_SHA256:
