@@ -487,6 +487,13 @@ def test_encoding_and_separator_are_detected_or_given(write, name, content, how,
         assert "--encoding" in note
 
 
+def test_a_short_western_text_is_read_as_windows_1252(write):
+    texts = ["It is \u00a33 each", "caf\u00e9 at noon", "Claim now \u2013 last day", "see you"]
+    content = "\r\n".join(["v1,v2,,", *(f'ham,"{text}",,' for text in texts)])
+    name = write("a.csv", content.encode("cp1252"))
+    assert [t for _, t in pairs_of(name, text_column="v2", label_column="v1")] == texts
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "shift_jis", "gb18030", "euc_kr"])
 def test_other_encodings_are_not_guessed(write, encoding):
     text = {"cp1251": "Где мой заказ", "shift_jis": "こんにちは", "euc_kr": "안녕하세요"}

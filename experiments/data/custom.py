@@ -43,7 +43,7 @@ def read_custom(
     for name, path in zip(_NAMES, paths, strict=True):
         if path:
             found = read_table(str(path), custom)
-            notes += _describe(str(path), found, custom.split_column is not None)
+            notes += _describe(str(path), found, custom)
             text_columns = text_columns or tuple(found.table.text_columns)
             if custom.split_column:
                 tables |= _split_by_column(found, custom.split_column)
@@ -52,8 +52,8 @@ def read_custom(
     return dict(_leave_out(tables, custom, notes)), notes, text_columns
 
 
-def _describe(path: str, found: Examples, is_used: bool) -> Iterator[str]:
-    """Yield what was found in a file, and warnings; `is_used`: a column of splits is named."""
+def _describe(path: str, found: Examples, custom: CustomData) -> Iterator[str]:
+    """Yield what was found in a file, and warnings with the flags that help."""
     table, examples = found.table, found.examples
     unused = [repr(name) for name in table.names if name not in table.used]
     texts = " and ".join(map(repr, table.text_columns))
@@ -71,7 +71,7 @@ def _describe(path: str, found: Examples, is_used: bool) -> Iterator[str]:
         more = ", …" if int(chosen.sum()) > _SHOWN else ""
         return f"{table.unit} {', '.join(numbers)}{more}"
 
-    missing = labels.str.strip().str.casefold().isin(_MISSING)
+    missing = labels.str.strip().str.casefold().isin(_MISSING) & ~labels.isin(custom.drop_label)
     if missing.any():
         names = _list_counts(labels[missing].value_counts())
         flag = f"--drop_label {' '.join(sorted(set(labels[missing])))}"
@@ -89,7 +89,7 @@ def _describe(path: str, found: Examples, is_used: bool) -> Iterator[str]:
         )
     for name, cells in found.others.items():
         known = {cell.strip().casefold() for cell in cells}
-        if not is_used and len(known) > 1 and known <= _SPLITS.keys():
+        if custom.split_column is None and len(known) > 1 and known <= _SPLITS.keys():
             yield (
                 f"the column {name!r} looks like a split ({', '.join(sorted(known))}): "
                 f"--split_column {name} uses it"

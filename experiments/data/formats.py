@@ -37,6 +37,10 @@ TEXT_NAMES = {
 }  # fmt: skip
 _SAMPLE = _PIECE = 1 << 16  # bytes of the start from which a file is recognised; read at once
 _MOST_LONG_RUNS = 0.2  # of bytes that are not ASCII, in a Western text
+_ENCODINGS = [  # among which one is recognised: those of common systems
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "shift_jis", "euc_jp",
+    "gb18030", "big5", "euc_kr",
+]  # fmt: skip
 _COHERENT = 0.1  # of charset-normalizer: likeness to a language, from 0 to 1
 _REFUSED = {  # first bytes: what the file is, and what to do
     rb"version https://git-lfs": "a Git LFS pointer: run `git lfs pull` in its folder",
@@ -218,7 +222,7 @@ def _detect_encoding(source: Source, start: bytes) -> str:
     line += content.count(b"\n", 0, place)
     first = content.rfind(b"\n", 0, place) + 1
     sample = content[first:][:_SAMPLE]
-    guess = charset_normalizer.from_bytes(sample).best()
+    guess = charset_normalizer.from_bytes(sample, cp_isolation=_ENCODINGS).best()
     # In a Western language, few letters that are not ASCII follow each other, and none has a byte
     # that Windows-1252 leaves undefined.
     runs = re.findall(rb"[\x80-\xff]+", following)
