@@ -63,7 +63,7 @@ class Table:
         self, source: Source, how: CustomData, *, has_labels: bool, keep: Callable[..., list[str]],
         remembered: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        self.source, self.num_examples = source, 0
+        self.source = source
         self.unit = (
             "line"
             if source.format in (formats.CSV, formats.JSON_LINES, formats.LINES)
@@ -119,7 +119,6 @@ class Table:
         num_texts, num_used = len(self.text_columns), len(self.used)
         texts = list(map("\n".join, zip(*cells[:num_texts], strict=True)))
         labels = cells[num_texts] if num_used > num_texts else []
-        self.num_examples += len(rows)
         return Rows(lines, texts, labels, cells[num_used:])
 
     def _cell(self, row: Any, name: str, place: int, line: int) -> Any:
@@ -205,8 +204,8 @@ def open_table(
 def read_table(path: str, how: CustomData) -> Examples:
     """Return the examples of a file, and the columns that they are in.
 
-    A column without a given name is detected where only one fits. Of other columns, those that
-    `is_split` accepts are read as well.
+    A column without a given name is detected where only one fits. Columns that could say the split
+    are read as well.
 
     Raises:
         OSError, ValueError: the file cannot be read, or it is unclear which columns are meant.
