@@ -109,7 +109,8 @@ def run_experiment(
         if settings.output.save_model:
             reference = gather_parameters(reference, corpus.num_classes)
             length = cache.datasets(settings).train.max_length
-            path = save_classifier(settings, reference, length, corpus.class_names, record)
+            columns = corpus.text_columns
+            path = save_classifier(settings, reference, length, corpus.class_names, record, columns)
             print(f"Saved: {path}")
         peak = world.all_reduce_max(devices.peak_memory_mib(device), device)
     result = Result(

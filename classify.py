@@ -3,6 +3,7 @@
     python additional_experiments.py --row 16 --save_model spam.safetensors
     python classify.py spam.safetensors "You won a prize" "See you at five"
     python classify.py spam.safetensors --file messages.csv --text_column body > answers.tsv
+    python classify.py spam.safetensors --file labelled.csv --label_column class --keep_columns id
     tail -f messages.txt | python classify.py spam.safetensors - --json
 
 Texts are read as in training, with the same token, mask and length; the number of texts that were
@@ -12,23 +13,41 @@ cut is printed at the end. Files are streamed: a million texts need no more memo
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import redirect_stdout
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.model.answers import Form, json_lines, tab_separated, table
-from experiments.system.arguments import Parser, device, hint, path, whole_number
-from experiments.system.terminal import INTERRUPTED, one_line_errors, setup_terminal
+from experiments.config.settings import CustomData, flags_of
+from experiments.model.answers import (
+    Form,
+    Scores,
+    json_lines,
+    predicted_class,
+    tab_separated,
+    table,
+)
+from experiments.system.arguments import (
+    Parser,
+    device,
+    hint,
+    path,
+    positive_number,
+    whole_number,
+)
+from experiments.system.progress import progress
+from experiments.system.terminal import INTERRUPTED, UsageError, one_line_errors, setup_terminal
 
 if TYPE_CHECKING:
     import torch
 
+    from experiments.data.tables import Rows
     from experiments.model.prediction import Classifier
 
-TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")  # files with columns
+READING = ("encoding", "separator", "quoting", "no_header")  # flags of custom data
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -60,9 +79,20 @@ def build_parser() -> Parser:
     # fmt: off
     add("model", type=path, metavar="MODEL", help="the .safetensors file of the classifier")
     add("texts", nargs="*", metavar="TEXT", help="texts to classify; - means --file -")
-    add("--file", metavar="FILE", help="a file with one text per line, or, if its name ends in "
-        f"{', '.join(TABLES)}, with a column of texts; - is standard input, one text per line")
-    add("--text_column", metavar="NAME", help="name of the text column (default: detected)")
+    add("--file", metavar="FILE", help="a file with a column of texts, in a format of --data of "
+        "additional_experiments.py, or with one text per line; - is standard input")
+    add("--text_column", action="append", default=[], metavar="NAME", help="name of the text "
+        "column; repeated, of several, which are joined (default: as in training, or detected)")
+    add("--label_column", metavar="NAME", help="name of the column of correct labels: prints "
+        "accuracy, F1 and confusion matrix on stderr")
+    add("--keep_columns", type=lambda text: text.split(","), default=[], metavar="NAME,NAME",
+        help="other columns to print, or all")
+    add("--threshold", type=positive_number, metavar="P", help="probability from which the second "
+        "of two classes is predicted (default: the more probable class)")
+    for f in (f for f in flags_of(CustomData) if f.name in READING):
+        action = {"action": "store_true"} if f.default is False else {}
+        add(f"--{f.name}", default=f.default, help=f.metadata["help"], **f.metadata["options"],
+            **action)
     add("--weights", type=path, metavar="PATH", help="the checkpoint that was finetuned "
         "(default: where it was in training, or downloaded if it is a published one)")
     add("--batch_size", type=whole_number(1), default=32, metavar="N",
@@ -82,14 +112,16 @@ def find_conflict(arguments: argparse.Namespace) -> str | None:
         return f"MODEL must be a file, got '{model}'"
     if arguments.weights and not arguments.weights.exists():
         return f"--weights must be the path of a checkpoint, got '{arguments.weights}'"
-    if not texts and not file:
-        return "expected a TEXT, --file FILE, or - for standard input"
-    if texts and file:
-        return f"expected TEXT or --file {file}, not both"
+    if bool(texts) == bool(file):
+        expected = f"TEXT or --file {file}, not both" if file else "a TEXT, --file FILE, or -"
+        return f"expected {expected}{'' if file else ' for standard input'}"
     if file not in (None, "-") and (Path(file).is_dir() or not Path(file).exists()):
         return f"--file must be a file, got {file!r}"
-    if arguments.text_column is not None and Path(file or "").suffix.lower() not in TABLES:
-        return f"--text_column needs a --file whose name ends in one of {', '.join(TABLES)}"
+    if len(texts) == 1 and Path(texts[0]).is_file():
+        return f"TEXT is the name of a file: to classify its texts, use --file {texts[0]}"
+    columns = ("text_column", "label_column", "keep_columns", *READING)
+    if not file and (given := [name for name in columns if getattr(arguments, name)]):
+        return f"--{given[0]} requires --file FILE"
     if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
         return "TEXT must be in the locale's encoding: put it into a file and use --file"
     if arguments.device not in ("auto", "cpu"):
@@ -117,16 +149,68 @@ def load(arguments: argparse.Namespace, device: torch.device) -> Classifier:
     return Classifier(model.eval(), description, tokenizer, device, arguments.batch_size)
 
 
-def print_predictions(classifier: Classifier, chunks: Iterable[list[str]], form: Form) -> None:
-    """Print the prediction for each text, and on stderr how many were cut."""
+def print_predictions(
+    classifier: Classifier, chunks: Iterable[Rows], form: Form, threshold: float | None = None
+) -> Scores:
+    """Print the prediction for each text, and return the counts of correct and wrong ones."""
+    scores = Scores(classifier.description.class_names)
+    is_shown = not isinstance(chunks, list) and sys.stderr.isatty() and not sys.stdout.isatty()
     if form.header:
         print(form.header)
-    for texts in filter(None, chunks):
-        for text, answer in zip(texts, classifier.classify(texts).tolist(), strict=True):
-            print(form.line(text, answer))
+    with progress("Classifying", None, "texts") if is_shown else nullcontext() as bar:
+        for rows in chunks:
+            answers = classifier.classify(rows.texts).tolist()
+            predicted = [predicted_class(answer, threshold) for answer in answers]
+            others = zip(*rows.others, strict=True) if rows.others else [()] * len(answers)
+            for columns in zip(rows.texts, answers, predicted, others, strict=True):
+                print(form.line(*columns))
+            scores.add(rows.labels, predicted)
+            if bar:
+                bar.update(len(answers))
+    return scores
+
+
+def print_answers(arguments: argparse.Namespace, classifier: Classifier) -> None:
+    """Print the predictions, and on stderr what a user should know about them."""
+    from experiments.data.tables import Rows, open_table
+
+    facts, found, notes = classifier.description, None, []
+    if arguments.threshold is not None and len(facts.class_names) != 2:
+        raise UsageError(
+            f"--threshold requires 2 classes, the classifier has {len(facts.class_names)}"
+        )
+    how = CustomData(
+        text_column=tuple(arguments.text_column), label_column=arguments.label_column,
+        **{name: getattr(arguments, name) for name in READING},
+    )  # fmt: skip
+    with ExitStack() as stack:
+        chunks = [Rows([], arguments.texts, [], [])]
+        if arguments.file:
+            opened = open_table(arguments.file, how, arguments.keep_columns, facts.text_columns)
+            chunks = found = stack.enter_context(opened)
+            notes = found.source.notes
+            if found.source.is_guessed:
+                print(f"{arguments.file}: {found}", file=sys.stderr)
+        for note in notes:
+            print(f"{arguments.file}: {note}", file=sys.stderr)
+        num_notes, others = len(notes), found.others if found else []
+        if arguments.json:
+            form = json_lines(facts.class_names, others)
+        elif sys.stdout.isatty():
+            form = table(facts.class_names, shutil.get_terminal_size().columns)
+        else:
+            form = tab_separated(facts.class_names, others)
+        scores = print_predictions(classifier, chunks, form, arguments.threshold)
+    for note in notes[num_notes:]:
+        print(f"{arguments.file}: {note}", file=sys.stderr)
     if count := classifier.num_cut:
-        length = classifier.description.max_length
+        length = facts.max_length
         print(f"Texts cut to {length} tokens, the length in training: {count:,}", file=sys.stderr)
+    if arguments.label_column is not None:
+        from experiments.comparison.statistics import wilson_interval
+
+        interval = wilson_interval(scores.correct, scores.total) if scores.total else (0, 1)
+        print(scores.describe(interval, arguments.json), file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -134,7 +218,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup_terminal(INTERRUPTED)
     arguments = parse_args(argv)
     # Imported here, so that help and wrong flags do not wait for PyTorch.
-    from experiments.data.tables import stream_texts
     from experiments.system import devices
 
     device = devices.select_device(arguments.device)
@@ -145,15 +228,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         with redirect_stdout(sys.stderr):  # messages about downloads
             classifier = load(arguments, device)
-        file, names = arguments.file, classifier.description.class_names
-        if arguments.json:
-            form = json_lines(names)
-        elif sys.stdout.isatty():
-            form = table(names, shutil.get_terminal_size().columns)
-        else:
-            form = tab_separated(names)
-        chunks = stream_texts(file, arguments.text_column) if file else [arguments.texts]
-        print_predictions(classifier, chunks, form)
+        try:
+            print_answers(arguments, classifier)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -1,27 +1,23 @@
 """How predictions are printed: readable by other programs, and harmless on a terminal."""
 
+import io
 import json
 import unicodedata
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.model.answers import json_lines, predicted_class, tab_separated, table
+from experiments.model.answers import Scores, json_lines, predicted_class, tab_separated, table
 
 NAMES = ["ham", "spam"]
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-def unescaped(text):
-    characters = iter(text)
-    names = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
-    return "".join(names[next(characters)] if c == "\\" else c for c in characters)
-
-
 @given(text=ANY_TEXT)
 def test_json_lines_have_the_text_and_every_probability(text):
-    line = json_lines(NAMES).line(text, [0.25, 0.75])
+    line = json_lines(NAMES).line(text, [0.25, 0.75], 1)
     assert "\n" not in line
     assert line.isascii()
     assert json.loads(line) == {
@@ -34,18 +30,34 @@ def test_json_lines_have_the_text_and_every_probability(text):
 def test_json_lines_have_no_header_and_nine_digits():
     form = json_lines(NAMES)
     assert form.header is None
-    assert json.loads(form.line("", [1 / 3, 2 / 3]))["probabilities"]["ham"] == 0.333333333
+    assert json.loads(form.line("", [1 / 3, 2 / 3], 1))["probabilities"]["ham"] == 0.333333333
 
 
-@given(text=ANY_TEXT)
-def test_tab_separated_values_can_be_read_again(text):
-    form = tab_separated(["a\tb", "c"])
-    line = form.line(text, [0.875, 0.125])
-    assert form.header.split("\t") == ["label", r"P(a\tb)", "P(c)", "text"]
-    *answer, found = line.split("\t")
-    assert answer == [r"a\tb", "0.875000000", "0.125000000"]
-    assert unescaped(found) == text
-    assert not {"\n", "\r"} & set(line)
+@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_tab_separated_values_are_read_again_as_they_were(text):
+    form = tab_separated(["a\tb", "c"], ["id", "label"])
+    content = f"{form.header}\n{form.line(text, [0.875, 0.125], 0, ['7', text])}\n"
+    as_text = {"dtype": str, "keep_default_na": False}
+    (row,) = pd.read_csv(io.StringIO(content, newline=""), sep="\t", **as_text).to_dict("records")
+    assert row == {
+        "label": "a\tb", "P(a\tb)": "0.875000000", "P(c)": "0.125000000", "id": "7",
+        "label (file)": text, "text": text,
+    }  # fmt: skip
+
+
+def test_scores_are_those_of_the_counts():
+    scores = Scores(NAMES)
+    scores.add(["ham", "ham", "spam", "?"], [0, 1, 1, 0])
+    assert (scores.correct, scores.total, scores.confusion) == (2, 4, [[1, 1], [0, 1]])
+    assert scores.macro_f1 == pytest.approx(2 / 3)
+    assert scores.describe((0.1, 0.9), as_json=False).splitlines() == [
+        "Accuracy: 50.00% (10.00% to 90.00%), 2 of 4; macro F1: 0.6667",
+        "Labels that are no class: '?' (1)",
+        "Labels (rows) and predictions (columns):",
+        "           ham   spam",
+        "    ham      1      1",
+        "   spam      0      1",
+    ]
 
 
 def columns(line):
@@ -58,7 +70,7 @@ def columns(line):
 @given(text=ANY_TEXT, width=st.integers(70, 200))
 def test_a_line_of_the_table_fits_into_one_line_of_the_terminal(text, width):
     form = table(["ham", "a name that is longer than a column"], width)
-    for line in (form.header, form.line(text, [0.5, 0.5])):
+    for line in (form.header, form.line(text, [0.5, 0.5], 0)):
         assert columns(line) <= width
         assert line.isprintable()
 
@@ -78,21 +90,22 @@ def test_a_line_of_the_table_fits_into_one_line_of_the_terminal(text, width):
 def test_the_columns_of_a_table_are_aligned_and_long_texts_are_cut(text, shown):
     form = table(NAMES, 50)
     assert form.header == "label  P(ham)  P(spam)  text"
-    assert form.line(text, [0.0214, 0.9786]) == f"spam    0.021    0.979  {shown}"
+    assert form.line(text, [0.0214, 0.9786], 1) == f"spam    0.021    0.979  {shown}"
 
 
 def test_of_many_classes_a_table_shows_the_predicted_one():
     form = table(["a", "b", "c", "d", "e"], 60)
     assert form.header == "label      P  text"
-    assert form.line("x", [0.1, 0.1, 0.5, 0.2, 0.1]) == "c      0.500  x"
+    assert form.line("x", [0.1, 0.1, 0.5, 0.2, 0.1], 2) == "c      0.500  x"
     assert table(["a", "perhaps"], 60).header == "label     P(a)  P(perhaps)  text"
     assert table(["a", "b", "c", "d"], 60).header == "label   P(a)   P(b)   P(c)   P(d)  text"
 
 
 def test_control_characters_are_shown_as_escapes():
-    assert table(NAMES, 80).line("a\x1b[2Jb\x00", [1, 0]).endswith(r"a\x1b[2Jb\x00")
+    assert table(NAMES, 80).line("a\x1b[2Jb\x00", [1, 0], 0).endswith(r"a\x1b[2Jb\x00")
 
 
 @pytest.mark.parametrize(("probabilities", "predicted"), [([0.5, 0.5], 0), ([0.2, 0.5, 0.3], 1)])
 def test_the_most_probable_class_is_predicted(probabilities, predicted):
     assert predicted_class(probabilities) == predicted
+    assert predicted_class([0.4, 0.6], threshold=0.7) == 0

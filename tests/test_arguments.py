@@ -16,6 +16,12 @@ def hint_for(*words):
     return hint(words, FLAGS, OTHER_NAMES)
 
 
+def test_a_tilde_within_a_path_is_part_of_a_name():
+    assert arguments.path("./~t.csv") == Path("~t.csv")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"write \./~nobody-here/t\.csv"):
+        arguments.path("~nobody-here/t.csv")
+
+
 # --------------------------------------------------------------------------------------- hints
 
 
@@ -23,6 +29,7 @@ MEANT = {  # words of a command line, and the flag that is meant
     "--lr 1": "--learning_rate", "--epochs 3": "--num_epochs", "--model small": "--model_size",
     "--gpu": "--device cuda", "--no_cuda": "--device cpu", "--bf16": "--precision bfloat16",
     "--output=x": "--output_dir", "--dataset x": "--data", "--seeds 5": "--num_seeds",
+    "--fsdp x": "--parallel shard", "--sep ;": "--separator", "--wandb": "--tensorboard",
     "--max-length 9": "--context_length", "--gradient_accumulation_steps 2": "--accumulation_steps",
     # spelling
     "--batch-size 4": "--batch_size", "--Batch_Size 4": "--batch_size", "-demo": "--demo",
@@ -46,6 +53,7 @@ def test_a_name_of_another_program_or_a_misspelt_flag_leads_to_the_one_that_is_m
         ("--eval_steps", "every 50 batches"),
         ("--num_gpus", "torchrun --nproc_per_node"),
         ("--nproc_per_node=2", "torchrun --nproc_per_node"),
+        ("--local-rank=1", "torchrun --nproc_per_node"),
         ("--plot", "compare_experiments.py has that flag"),
     ],
 )
@@ -57,7 +65,7 @@ def test_for_what_has_no_flag_the_hint_says_so(flag, words):
 @pytest.mark.parametrize(
     "flag",
     ["--sale", "--raw", "--now", "--bed", "--min_steps", "--num_beams", "--num_heads", "--log_file",
-     "--top_k", "--temperature", "--wandb", "--beta1", "--eps", "-x", "--", "-"],
+     "--top_k", "--temperature", "--beta1", "--eps", "-x", "--", "-"],
 )  # fmt: skip
 def test_no_flag_is_guessed_from_a_few_common_letters(flag):
     assert hint_for(flag) == "--help lists the flags"

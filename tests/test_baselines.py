@@ -1,6 +1,7 @@
 """Baselines, compared with their definitions and with a record."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,11 @@ def test_the_real_data_give_the_recorded_predictions(real_data_dir):
 
 def test_the_flag_has_every_baseline():
     assert tuple(BASELINES) == NAMES
+
+
+def test_the_words_of_many_texts_need_little_memory():
+    tracemalloc.start()
+    texts = [f"w{i} w{i // 2} w{i % 7}" for i in range(4000)]
+    bag_of_words(texts, np.arange(4000) % 2, 2, [texts[:5]])
+    assert tracemalloc.get_traced_memory()[1] < 50e6  # 4,000 x 4,000 numbers would be 128 MB
+    tracemalloc.stop()

@@ -224,3 +224,17 @@ def test_any_index_is_read_or_refused_in_one_sentence(content, index):
     index.write_text(json.dumps(content))
     checkpoint = read_or_refused(read_checkpoint, index, index.parent)
     assert checkpoint is None or checkpoint.sizes["n_layer"] == 1
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "tokenizer.json"])
+def test_a_tokenizer_that_is_not_gpt2s_is_refused(name, tmp_path):
+    gpt2 = {"!": 0, "Ġthe": 262, "Ġto": 284, "Hello": 15496}
+    path = write_checkpoint(tmp_path / "model.safetensors", SMALLEST)
+    for vocabulary, is_gpt2 in ((gpt2, True), ({"Ġder": 0, "Ġdie": 1}, False)):
+        content = {"model": {"vocab": vocabulary}} if name == "tokenizer.json" else vocabulary
+        (tmp_path / name).write_text(json.dumps(content))
+        if is_gpt2:
+            assert read_checkpoint(path)
+        else:
+            with pytest.raises(ValueError, match=f"{name} is not GPT-2's tokenizer"):
+                read_checkpoint(path)

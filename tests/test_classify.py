@@ -22,7 +22,8 @@ from classify import main, parse_args, print_predictions
 from experiments.config import parsing
 from experiments.config.rows import ROWS
 from experiments.data.corpus import load_corpus
-from experiments.data.tables import FORMATS
+from experiments.data.demo import demo_tokenizer
+from experiments.data.tables import Rows
 from experiments.model import saved
 from experiments.model.answers import tab_separated
 from experiments.system.terminal import INTERRUPTED
@@ -171,11 +172,96 @@ def test_each_chunk_is_printed_before_the_next_is_read(capsys):
     def chunks():
         for i in range(5):
             assert len(capsys.readouterr().out.splitlines()) == (1 if i == 0 else 20)
-            yield [f"text {j}" for j in range(20)]
-            yield []
+            yield Rows([], [f"text {j}" for j in range(20)], [], [])
 
-    classifier = SimpleNamespace(classify=lambda texts: torch.rand(len(texts), 2), num_cut=0)
-    print_predictions(classifier, chunks(), tab_separated(["ham", "spam"]))
+    names = ["ham", "spam"]
+    classifier = SimpleNamespace(
+        classify=lambda texts: torch.rand(len(texts), 2),
+        description=SimpleNamespace(class_names=names),
+    )
+    print_predictions(classifier, chunks(), tab_separated(names))
+
+
+# --------------------------------------------------------------------------------- files of texts
+
+
+def test_other_columns_are_printed_next_to_the_answers(ask, tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "id,customer,text,label\n17,ann,You won,spam\n18,bob,See you,ham\n"
+    )
+    file = ["--file", tmp_path / "a.csv"]
+    out = ask(*file, "--keep_columns", "id,customer").out
+    assert [row[3:] for row in rows_of(out)] == [
+        ["id", "customer", "text"], ["17", "ann", "You won"], ["18", "bob", "See you"]
+    ]  # fmt: skip
+    assert rows_of(ask(*file, "--keep_columns", "all").out)[0][3:] == [
+        "id", "customer", "label (file)", "text"
+    ]  # fmt: skip
+    answer = json.loads(ask(*file, "--keep_columns", "id", "--json").out.splitlines()[0])
+    assert (answer["id"], answer["text"]) == ("17", "You won")
+
+
+def test_labels_of_the_file_are_compared_with_the_predictions(ask, demo, tmp_path):
+    expected = ["ham" if ham > spam else "spam" for ham, spam in demo.probabilities]
+    wrong = [{"ham": "spam", "spam": "ham"}[label] for label in expected[:3]]
+    frame = pd.DataFrame({"text": demo.texts, "class": [*wrong, *expected[3:-1], "other"]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    file, total = ["--file", tmp_path / "a.csv", "--label_column", "class"], len(expected)
+    errors = ask(*file).err
+    assert f"Accuracy: {(total - 4) / total:.2%} (" in errors
+    assert f"{total - 4} of {total}; macro F1: 0." in errors
+    assert "Labels that are no class: 'other' (1)" in errors
+    scores = json.loads(ask(*file, "--json").err)
+    assert scores["interval"][0] < scores["accuracy"] < scores["interval"][1]
+    assert sum(map(sum, scores["confusion"])) == total - 1
+
+
+def test_the_second_class_is_predicted_from_a_threshold_on(ask, demo):
+    rows = rows_of(ask(*demo.texts[:9], "--threshold", "0.7").out)[1:]
+    assert [row[0] for row in rows] == [("ham", "spam")[float(row[2]) >= 0.7] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        (b'{"text": "You won"}\n{"text": "See you"}\n', ["You won", "See you"]),
+        (b"id,text\n1,You won\n2,See you\n", ["You won", "See you"]),
+        (b"You won, text me\nSee you\n", ["You won, text me", "See you"]),
+    ],
+)
+def test_the_format_of_standard_input_is_detected(content, texts, ask, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    captured = ask("-")
+    assert [row[3] for row in rows_of(captured.out)[1:]] == texts
+    assert ("texts 'text'" in captured.err) == (texts[0] == "You won")
+
+
+def test_the_text_columns_of_training_are_remembered(tmp_path, capsys):
+    rows = [f"{word},{word} {i},{i % 2}" for i, word in enumerate(["sun", "rain"] * 20)]
+    (tmp_path / "a.csv").write_text("\n".join(["title,story,tag", *rows]))
+    path = tmp_path / "a.safetensors"
+    flags = ["--data", tmp_path / "a.csv", "--text_column", "title", "story", "--save_model", path]
+    flags += ["--model_size", "gpt2-tiny (7M)", "--weights", "random", "--max_steps", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.data.datasets.load_gpt2_tokenizer", demo_tokenizer)
+        patch.setattr("gpt_download.load_gpt2_tokenizer", demo_tokenizer)
+        run_experiment(parsing.parse_args([*map(str, flags)]))
+        capsys.readouterr()
+        main([str(path), "--file", str(tmp_path / "a.csv"), "--json"])
+        assert json.loads(capsys.readouterr().out.splitlines()[0])["text"] == "sun\nsun 0"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(ask, monkeypatch, tmp_path):
+    class Closed(io.StringIO):
+        def write(self, _):
+            raise BrokenPipeError
+
+        def fileno(self):
+            return file.fileno()
+
+    with (tmp_path / "out").open("w") as file:
+        monkeypatch.setattr(sys, "stdout", Closed())
+        assert ask("one", "two").err == ""
 
 
 # ------------------------------------------------------------------------------------------ errors
@@ -202,8 +288,13 @@ def refusal_of(capsys, *arguments):
         ([__file__, "a", "--file", __file__], "not both"),
         ([__file__, "--file", "nowhere.txt"], "--file must be a file, got 'nowhere.txt'"),
         ([__file__, "--file", str(SCRIPT.parent)], "--file must be a file"),
-        ([__file__, "a", "--text_column", "b"], "--text_column needs a --file whose name ends"),
-        ([__file__, "-", "--text_column", "b"], "--text_column needs a --file whose name ends"),
+        ([__file__, "a", "--text_column", "b"], "--text_column requires --file FILE"),
+        ([__file__, "a", "--label_column", "b"], "--label_column requires --file FILE"),
+        ([__file__, "a", "--no_header"], "--no_header requires --file FILE"),
+        (
+            [__file__, __file__],
+            f"TEXT is the name of a file: to classify its texts, use --file {__file__}",
+        ),
         ([__file__, "a", "--weights", "nowhere"], "--weights must be the path of a checkpoint"),
         ([__file__, "a", "--batch_size", "0"], "must be a whole number from 1"),
         ([__file__, "a", "--batchsize", "2"], "did you mean --batch_size?"),
@@ -216,10 +307,6 @@ def test_a_wrong_flag_ends_with_status_2(arguments, words, capsys):
     status, message = refusal_of(capsys, *arguments)
     assert status == 2
     assert words in message
-
-
-def test_tables_are_recognised_by_the_names_that_their_reader_knows():
-    assert {*classify.TABLES} == FORMATS.keys()
 
 
 def test_other_errors_end_with_status_1(demo, capsys, tmp_path, miniature):

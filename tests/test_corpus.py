@@ -16,7 +16,7 @@ def load(files, **options):
 
 def test_each_file_is_read_and_its_columns_are_noted(files):
     paths = {"validation_data": files["jsonl"], "test_data": files["json"]}
-    corpus = load(files, **paths, text_column=TEXT, label_column=LABEL)
+    corpus = load(files, **paths, text_column=(TEXT,), label_column=LABEL)
     assert corpus.class_names == ("order", "other", "return")
     assert corpus.num_classes == 3
     for split_ in corpus.splits.values():
@@ -25,12 +25,18 @@ def test_each_file_is_read_and_its_columns_are_noted(files):
             for k, text in zip(split_["Label"], split_["Text"], strict=True)
         ]
         assert found == three_classes()
-    assert corpus.notes[:3] == [
-        f"{files[x]}: texts {TEXT!r}, labels {LABEL!r}" for x in ("csv", "jsonl", "json")
-    ]
-    assert any("also in the training data" in note for note in corpus.notes[3:])
+    assert corpus.text_columns == (TEXT,)
+    columns = f"texts {TEXT!r}, labels {LABEL!r}"
+    assert corpus.notes[1::2][:3] == [
+        f"{files['csv']}: {columns}, not used 'id'", f"{files['jsonl']}: {columns}",
+        f"{files['json']}: {columns}",
+    ]  # fmt: skip
+    assert corpus.notes[0].startswith(
+        f"{files['csv']}: CSV, UTF-8, separator comma, quoting double; 300 examples in "
+    )
+    assert any("also in the training data" in note for note in corpus.notes[6:])
     swapped = load(
-        files, text_column=LABEL, label_column="id", **dict.fromkeys(paths, files["csv"])
+        files, text_column=(LABEL,), label_column="id", **dict.fromkeys(paths, files["csv"])
     )
     assert (swapped.num_classes, len({*swapped.splits["train"]["Text"]})) == (300, 3)
 

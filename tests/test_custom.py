@@ -7,7 +7,7 @@ from three_classes import three_classes
 
 from experiments.config.settings import CustomData
 from experiments.config.values import shares
-from experiments.data.custom import split_custom
+from experiments.data.custom import read_custom, split_custom
 
 
 def table(*pairs):
@@ -165,7 +165,11 @@ def test_empty_texts_are_counted():
 
 def test_similar_labels_are_noted():
     (note,) = notes_with(*[("A ", f"one{'!' * i}") for i in range(5, 15)])
-    assert note == "classes that differ only in case or blanks: 'A ' and 'a'"
+    assert note == "classes whose names look alike: 'A ' and 'a'"
+    alike = [("1", "1.0"), ("caf\u00e9", "cafe\u0301"), ("a b", "a\u200bB")]
+    for pair in alike:
+        (note,) = notes_of(distinct(**dict.fromkeys(pair, 30)))
+        assert note.endswith(" and ".join(map(ascii, sorted(pair))))
 
 
 def test_classes_with_few_examples_are_noted():
@@ -192,3 +196,79 @@ def test_texts_of_two_given_splits_are_counted_if_they_are_equal_or_nearly_so():
         f"3 of 4 texts of the test data are also in the training data{near}",
         f"1 of 4 texts of the test data are also in the validation data{near}",
     ]
+
+
+# -------------------------------------------------------------------------------- files of examples
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read a file of lines; return the labels of each split, and the notes."""
+
+    def read_(lines, **options):
+        path = tmp_path / "a.csv"
+        path.write_text("\n".join(lines) + "\n")
+        tables, notes, _ = read_custom(CustomData(data=path, **options))
+        return {name: t["Label"].tolist() for name, t in tables.items()}, notes
+
+    return read_
+
+
+def labelled(*labels):
+    return ["text,label", *(f"text {i},{label}" for i, label in enumerate(labels))]
+
+
+def test_what_was_found_in_a_file_is_noted(read):
+    _, (first, second) = read(["id,text,label", "1,x,a", "", "2,y,b", "3,x,b"])
+    assert first.endswith(
+        "a.csv: CSV, UTF-8, separator comma, quoting double; 3 examples in 5 lines, 1 with the "
+        "text of an earlier one"
+    )
+    assert second.endswith("a.csv: texts 'text', labels 'label', not used 'id'")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["good", "nan", "bad", "None", "nan"],
+         ["missing values: 'nan' (2), 'None' (1); line 3, 5, 6; --drop_label None nan leaves"]),
+        (["a#b", "b", "a"], ["labels that look like lists", "'a#b'; line 2; write one label"]),
+        (['"[\'a\', \'b\']"', "['b']", "['b']", "['b']"], ["look like lists", "line 2, 3, 4, …"]),
+    ],
+)  # fmt: skip
+def test_strange_labels_are_noted_with_their_lines(read, labels, words):
+    note = read(labelled(*labels))[1][2]
+    assert all(each in note for each in words)
+
+
+@pytest.mark.parametrize("labels", [["c++", "c#", "a/b testing"], ["a, b", "c"], ["a-b", "a", "b"]])
+def test_ordinary_labels_have_no_notes(read, labels):
+    assert len(read(labelled(*(f'"{label}"' for label in labels)))[1]) == 2
+
+
+def test_labels_and_small_classes_can_be_left_out(read):
+    lines = labelled("a", "a", "a", "b", "b", "b", "c", "nan", "d")
+    splits, notes = read(lines, drop_label=("nan",), min_class_size=2)
+    assert splits == {"train": list("aaabbb")}
+    assert notes[-1] == "left out: 3 examples of 'c' (1), 'd' (1), 'nan' (1)"
+    with pytest.raises(ValueError, match=r"^--drop_label 'x': no example has that label$"):
+        read(lines, drop_label=("x",))
+    with pytest.raises(ValueError, match="no training examples are left"):
+        read(lines, min_class_size=9)
+
+
+def test_a_column_can_say_the_split(read):
+    cells = ["train", "Valid", "test", "train", "TEST"]
+    lines = ["text,label,split", *(f"text {i},k{i},{cell}" for i, cell in enumerate(cells))]
+    splits, notes = read(lines)
+    assert [*splits] == ["train"]
+    assert notes[2] == (
+        "the column 'split' looks like a split (test, train, valid): --split_column split uses it"
+    )
+    splits, notes = read(lines, split_column="split")
+    assert splits == {"train": ["k0", "k3"], "validation": ["k1"], "test": ["k2", "k4"]}
+    assert len(notes) == 2
+    with pytest.raises(ValueError, match="--split_column split has 'other' in line 7, expected"):
+        read([*lines, "text,k,other"], split_column="split")
+    with pytest.raises(ValueError, match="has no column 'fold' for --split_column"):
+        read(lines, split_column="fold")

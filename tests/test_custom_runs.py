@@ -1,6 +1,7 @@
 """Custom data, from a file to records and comparisons: runs of the script."""
 
 import json
+import re
 
 import pytest
 from runs import small  # noqa: F401 (a fixture)
@@ -12,6 +13,7 @@ from experiments.config.values import TINY
 from experiments.data import datasets
 from experiments.data.demo import demo_tokenizer
 from experiments.data.sms_spam import prepare_splits
+from experiments.runs import printing
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,8 @@ def refused(run, capsys):
 
 def test_a_run_on_three_classes_prints_and_records_them(run, questions):
     (record,), printed = run("--data", questions["csv"])
-    assert "Classes: 0 order, 1 other, 2 return" in printed
+    assert "Classes: 0 order (151), 1 other (49), 2 return (100)" in printed
+    assert "Lengths: 99 % of the texts have up to " in printed
     assert "'question'" in printed
     assert "'category'" in printed
     assert record["classes"] == ["order", "other", "return"]
@@ -113,6 +116,43 @@ def test_truncated_texts_are_counted(run, questions):
     _, printed = run("--data", questions["csv"], "--context_length", "20")
     assert "padded to 20 tokens, " in printed
     assert " truncated" in printed
+
+
+def test_one_long_text_is_noted_with_what_its_padding_costs(run, tmp_path):
+    rows = [f"short text {i},{'ab'[i % 2]}" for i in range(99)] + [f"{'x' * 120},a"]
+    (tmp_path / "mail.csv").write_text("\n".join(["text,label", *rows]))
+    _, printed = run("--data", "mail.csv", "--dry_run")
+    assert re.search(
+        r"Lengths: 99 % of the texts have up to \d+ tokens, the longest 120; padding makes 8.\d "
+        r"times as many tokens as the texts have; --context_length \d+ would be faster", printed,
+    )  # fmt: skip
+
+
+def test_the_share_of_the_largest_class_is_next_to_the_accuracy(run, tmp_path):
+    rows = [f"text {i},{'b' if i % 20 == 0 else 'a'}" for i in range(200)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]))
+    _, printed = run("--data", "a.csv", "--baseline", "majority")
+    assert "Test accuracy: 95.00% (the largest class has 95.00%)" in printed
+    assert "All predictions are 'a'" in printed
+
+
+def test_a_gpu_that_is_not_used_is_named(run, questions, monkeypatch):
+    monkeypatch.setattr(printing, "device_is_available", lambda name: name == "mps")
+    assert "--device mps uses the GPU" in run("--data", questions["csv"], "--dry_run")[1]
+    monkeypatch.setattr(printing, "lacks_bfloat16", lambda _: True)
+    flags = ["--dry_run", "--precision", "bfloat16"]
+    assert "no units for bfloat16" in run("--data", questions["csv"], *flags)[1]
+
+
+def test_several_text_columns_and_a_file_without_a_header(run, tmp_path):
+    rows = [f"{k},{w},{w} {i}" for i in range(20) for k, w in ((3, "Wall St"), (4, "Phone"))]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    flags = ["--no_header", "--text_column", "2", "3", "--label_column", "1"]
+    (record,), printed = run("--data", "a.csv", *flags, "--baseline", "majority")
+    assert record["split"]["custom"] == {
+        "data": "a.csv", "text_column": ["2", "3"], "label_column": "1", "no_header": True,
+    }  # fmt: skip
+    assert "texts '2' and '3', labels '1'" in printed
 
 
 @pytest.mark.slow

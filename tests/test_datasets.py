@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import tiktoken
 import torch
 from torch.utils.data import DataLoader
 
@@ -14,6 +15,7 @@ from experiments.data.datasets import (
     Splits,
     TextDataset,
     create_loaders,
+    encode,
     tokenize,
 )
 from experiments.data.demo import demo_messages, demo_tokenizer
@@ -169,3 +171,13 @@ def test_processes_share_each_batch(size, monkeypatch):
 def test_the_generated_messages_are_the_same_for_the_same_seed():
     assert demo_messages().equals(demo_messages())
     assert not demo_messages(seed=1).equals(demo_messages())
+
+
+def test_a_million_blanks_do_not_end_the_program():
+    pattern = r" ?\p{L}+|\s+(?!\S)|\s+"  # of GPT-2's tokenizer, which fails on them
+    ranks = {bytes([i]): i for i in range(256)}
+    tokenizer = tiktoken.Encoding("x", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    with pytest.raises(BaseException, match=r"StackOverflow|too many|imit"):
+        tokenizer.encode_ordinary(" " * 1_100_000 + "a")
+    (tokens,) = encode([" " * 1_100_000 + "a"], tokenizer, 0)
+    assert len(tokens) >= 100_000

@@ -282,3 +282,29 @@ def test_a_gpus_memory_is_its_own(monkeypatch):
 
 def test_the_memory_of_this_machine_is_plausible():
     assert 2**27 < available_memory(CPU) < 2**60
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "cpus"),
+    [
+        ("0::/\n", {"cpu.max": "200000 100000"}, 2),
+        ("0::/a/b\n", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 2),
+        ("0::/\n", {"cpu.max": "1000 100000"}, 1),
+        ("0::/\n", {"cpu.max": "max 100000"}, 64),
+        ("4:memory:/x\n", {}, 64),
+    ],
+)
+def test_threads_are_limited_to_the_quota_of_a_container(system, monkeypatch, groups, files, cpus):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda _: range(64), raising=False)
+    system(groups, files)
+    assert hardware.usable_cpus() == cpus
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert hardware.usable_cpus() > 10_000
+
+
+def test_only_gpus_before_ampere_lack_units_for_bfloat16(monkeypatch):
+    for capability, lacks in (((7, 5), True), ((8, 0), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        assert devices.lacks_bfloat16(torch.device("cuda")) == lacks
+    assert not devices.lacks_bfloat16(torch.device("cpu"))

@@ -169,6 +169,13 @@ def test_a_run_that_fits_gets_one_line(check):
     assert check(1, *REFERENCE, "--ignore_memory") == line.replace("5.0", "1.0")
 
 
+def test_the_process_with_the_least_memory_counts(check, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(type(memory.world), "gather", lambda _, x: [x, (x[0], x[1] / 2)])
+    assert check(20, *REFERENCE).endswith("10.0 GiB available to process 1")
+
+
 def test_a_run_that_does_not_fit_is_refused_with_options_that_fit(check):
     with pytest.raises(UsageError) as error:
         check(3.5, *REFERENCE)

@@ -1,5 +1,6 @@
 """Command lines of runs: what flags mean, alone and together, and what is refused."""
 
+import json
 import shlex
 from dataclasses import fields, replace
 from pathlib import Path
@@ -354,8 +355,46 @@ def test_custom_data_is_stored_as_plain_values_and_read_back():
     settings = parse_args(flags)
     stored = settings.custom_values
     assert stored == {
-        "data": "x.csv", "text_column": "body", "split": (80, 10, 10), "balance": True,
+        "data": "x.csv", "text_column": ("body",), "split": (80, 10, 10), "balance": True,
     }  # fmt: skip
     assert read_custom_values(stored | {"split": [80, 10, 10]}) == settings.custom
     assert parse_args([]).custom_values == {}
     assert {f.name for f in fields(type(settings.custom))} >= set(stored)
+
+
+def test_a_record_of_one_text_column_and_of_several_are_read():
+    assert read_custom_values({"data": "x.csv", "text_column": "a"}).text_column == ("a",)
+    flags = ["--data", "x.csv", "--text_column", "a", "b", "--text_column", "c"]
+    custom = parse_args(flags).custom
+    assert custom.text_column == ("a", "b", "c")
+    stored = json.loads(json.dumps(parse_args(flags).custom_values))
+    assert read_custom_values(stored) == custom
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--encoding", "utf-9"], "--encoding: must be an encoding"),
+        (["--encoding", "base64"], "--encoding: must be an encoding"),
+        (["--separator", ";;"], "--separator: must be one character"),
+        (["--quoting", "x"], "--quoting: invalid choice"),
+        (["--split_column", "s", "--test_data", "y.csv"], "--split_column has all splits"),
+        (["--min_class_size", "0"], "--min_class_size: must be a whole number"),
+    ],
+)
+def test_flags_of_files_are_checked(flags, words, capsys):
+    with pytest.raises(SystemExit):
+        parse_args(["--data", "x.csv", *flags])
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["\t", "tab", "\\t"])
+def test_a_tab_has_several_names(text):
+    assert parse_args(["--data", "x.csv", "--separator", text]).custom.separator == "\t"
+
+
+def test_launchers_whose_processes_do_not_find_each_other_are_refused(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit):
+        parse_args([])
+    assert "use torchrun --nproc_per_node=2 additional_experiments.py" in capsys.readouterr().err

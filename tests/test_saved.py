@@ -28,6 +28,7 @@ from saved import (
 from torch import nn
 
 from experiments.checkpoints.header import checkpoint_sha256
+from experiments.model.description import parse_description
 from experiments.model.saved import (
     is_saved,
     load_classifier,
@@ -135,6 +136,7 @@ def test_the_metadata_are_json_in_the_format_of_version_1(base, path):
             "lora_scaling": 0.75,
         },
         "class_names": CLASSES,
+        "text_columns": [],
         "max_length": MAX_LENGTH,
         "no_padding": False,
         "tokenizer": "bytes",
@@ -338,3 +340,21 @@ def test_a_base_that_is_not_needed_is_refused(base, path):
     save(settings_of(base, path, save_whole=True))
     with pytest.raises(ValueError, match="has all weights: leave out --weights"):
         load_classifier(path, base)
+
+
+def test_a_pickle_as_the_book_saves_it_is_recognised(tmp_path):
+    path = tmp_path / "review_classifier.pth"
+    torch.save({"out_head.weight": torch.zeros(2, 2)}, path)
+    with pytest.raises(
+        ValueError, match=r"not a saved classifier: it is a PyTorch pickle"
+    ) as error:
+        read_saved(path)
+    assert "save_file(" in "".join(error.value.__notes__)
+
+
+def test_the_description_of_earlier_files_has_no_text_columns(small_file):
+    described = metadata_of(small_file)
+    described.pop("text_columns")
+    assert parse_description(json.dumps(described)).text_columns == []
+    with pytest.raises(ValueError, match="text_columns is"):
+        parse_description(json.dumps(described | {"text_columns": [1]}))

@@ -11,6 +11,7 @@ _PREFERRED = (  # in a folder
     r".+\.safetensors", r".+\.bin\.index\.json",
 )  # fmt: skip
 _ADAPTER_FILE = re.compile(r"adapter_(model\..+|config\.json)")
+_GPT2_TOKENS = {"!": 0, "Ġthe": 262, "Ġto": 284, "Hello": 15496}  # some of its vocabulary
 _HINT = "use the model.safetensors of the same model"
 _ZIP = b"PK\3\4"
 _FIRST_BYTES = {  # of a file, and what the file is
@@ -72,6 +73,21 @@ def _files_of_index(index: Path) -> list[Path]:
     if index.name.endswith(f".bin{INDEX}"):
         raise _pickle_error(paths)
     return paths
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raise ValueError if the tokenizer next to a checkpoint is not GPT-2's."""
+    for path in filter(Path.is_file, (folder / "vocab.json", folder / "tokenizer.json")):
+        vocabulary = read_json_object(path)
+        if path.name == "tokenizer.json":
+            model = vocabulary.get("model")
+            vocabulary = model.get("vocab") if isinstance(model, dict) else None
+        of = vocabulary.get if isinstance(vocabulary, dict) else {}.get
+        if any(of(token) != number for token, number in _GPT2_TOKENS.items()):
+            raise ValueError(
+                f"{path} is not GPT-2's tokenizer, which texts are read with: use a checkpoint "
+                "that was trained with GPT-2's"
+            )
 
 
 def format_error(path: Path, error: Exception) -> ValueError:

@@ -15,7 +15,12 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from experiments.checkpoints.config import count_heads, read_config
-from experiments.checkpoints.files import adapter_error, checkpoint_files, format_error
+from experiments.checkpoints.files import (
+    adapter_error,
+    check_tokenizer,
+    checkpoint_files,
+    format_error,
+)
 from experiments.system.files import sha256_of
 
 LINEAR = ".c_"  # in names of the hub: weights are (in, out), those of the book (out, in)
@@ -80,7 +85,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     files = checkpoint_files(path)
-    config_path = (path if path.is_dir() else path.parent) / "config.json"
+    folder = path if path.is_dir() else path.parent
+    config_path = folder / "config.json"
+    check_tokenizer(folder)
     config = read_config(config_path) if config_path.exists() else None
     tensors, left_out = _read_headers(files)
     is_book = "tok_emb.weight" in tensors

@@ -1,5 +1,6 @@
 """Flags that do not fit together, or do not fit a model or its data; each message has a hint."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,6 +94,8 @@ def _in_data(settings: Settings, given: Collection[str]) -> Iterator[str]:
         yield "only one file can be standard input: name the others"
     if custom.validation_data and custom.test_data and "split" in given:
         yield "--split has no effect with both --validation_data and --test_data: remove it"
+    if custom.split_column and (custom.validation_data or custom.test_data):
+        yield "--split_column has all splits: remove --validation_data and --test_data"
     if world.size > 1 and custom.data == Path("-"):
         yield "--data - can be read by one process only: name a file"
 
@@ -101,6 +104,11 @@ def _in_runtime(settings: Settings, given: Collection[str]) -> Iterator[str]:
     runtime = settings.runtime
     if runtime.no_shortcuts and runtime.cache_dir:
         yield "--no_shortcuts has no activations to cache: remove --cache_dir"
+    if not world.is_launched and int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        yield (
+            "this launcher starts processes that do not find each other: use torchrun "
+            f"--nproc_per_node={os.environ['WORLD_SIZE']} additional_experiments.py"
+        )
     if runtime.parallel == "shard" and world.size == 1:
         yield (
             "--parallel shard requires several processes: start them with torchrun "

@@ -76,7 +76,7 @@ def build_parser() -> Parser:
             if f.default is False:
                 options["action"] = "store_true"
             shown = "/".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
-            default = "" if f.default in (None, False) else f" (default: {shown})"
+            default = "" if f.default in (None, False, ()) else f" (default: {shown})"
             target = published if f.metadata["published"] else section
             text = f"{f.metadata['help']}{default}".replace("%", "%%")
             target.add_argument(f"--{f.name}", help=text, **options)
@@ -164,6 +164,7 @@ def resolve(flags: dict[str, Any]) -> Settings:
         OSError: if the local checkpoint cannot be read.
         ValueError: if it is not a GPT-2 checkpoint.
     """
+    flags = {name: tuple(v) if isinstance(v, list) else v for name, v in flags.items()}
     groups = {
         name: group(**{f.name: flags[f.name] for f in fields(group)})
         for name, group in GROUPS.items()
@@ -229,4 +230,7 @@ def read_custom_values(stored: dict[str, Any]) -> CustomData:
     plain = {f.name: f.default for f in fields(CustomData)} | stored
     for name in ("data", "validation_data", "test_data"):
         plain[name] = plain[name] and Path(plain[name])
-    return CustomData(**plain | {"split": tuple(plain["split"])})
+    if isinstance(plain["text_column"], str):  # of earlier records
+        plain["text_column"] = [plain["text_column"]]
+    names = ("split", "text_column", "drop_label")
+    return CustomData(**plain | {name: tuple(plain[name]) for name in names})

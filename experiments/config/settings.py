@@ -102,12 +102,29 @@ class CustomData:
     """The user's files of examples, if there are any, and their split."""
 
     data: Path | None = option(
-        None, ".csv, .tsv, .jsonl, .json or .parquet file, or - for standard input", type=path,
-        metavar="FILE")
-    text_column: str | None = option(
-        None, "name of the text column (default: detected)", metavar="NAME")
+        None, "file of examples (CSV, TSV, JSON lines, JSON, Parquet, also in gzip), or - for "
+        "standard input", type=path, metavar="FILE")
+    text_column: tuple[str, ...] = option(
+        (), "name of the text column, or of several, which are joined by line breaks (default: "
+        "detected)", nargs="+", action="extend", metavar="NAME")
     label_column: str | None = option(
         None, "name of the label column (default: detected)", metavar="NAME")
+    encoding: str | None = option(
+        None, "encoding of the files, such as cp1252 (default: detected)", type=values.encoding,
+        metavar="NAME")
+    separator: str | None = option(
+        None, "one character, or tab, between the fields of a CSV file (default: detected)",
+        type=values.separator, metavar="C")
+    quoting: str | None = option(
+        None, 'quotes within a quoted field are doubled or follow a backslash; none: quotes are '
+        "parts of texts (default: detected)", choices=values.QUOTING)
+    no_header: bool = option(False, "the first line is an example: columns are named 1, 2, …")
+    split_column: str | None = option(
+        None, "name of a column that says train, validation or test", metavar="NAME")
+    drop_label: tuple[str, ...] = option(
+        (), "leave out examples with these labels", nargs="+", action="extend", metavar="LABEL")
+    min_class_size: int = option(
+        1, "leave out classes with fewer different texts", type=POSITIVE, metavar="N")
     validation_data: Path | None = option(
         None, "validation split, if it exists already", type=path, metavar="FILE")
     test_data: Path | None = option(

@@ -4,6 +4,7 @@ An invalid text raises `argparse.ArgumentTypeError`, which names what is expecte
 """
 
 import argparse
+import codecs
 import re
 
 from experiments.config.rows import ROWS
@@ -17,6 +18,7 @@ MODEL_SIZES = {
     "gpt2-large (774M)": {"emb_dim": 1280, "n_layers": 36, "n_heads": 20},
     "gpt2-xl (1558M)": {"emb_dim": 1600, "n_layers": 48, "n_heads": 25},
 }
+QUOTING = ("double", "backslash", "none")
 LENGTHS = ("longest_training_example", "model_context_length")
 
 
@@ -78,4 +80,22 @@ def shares(text: str) -> tuple[int, ...]:
     found = tuple(map(int, digits.groups())) if digits else ()
     if not found or 0 in found or sum(found) != 100:
         raise expected("three percentages above 0 that sum to 100, such as 80/10/10", text)
+    return found
+
+
+def encoding(text: str) -> str:
+    """Return the name of an encoding of texts."""
+    try:
+        if codecs.lookup(text)._is_text_encoding:
+            return text
+    except (LookupError, ValueError):
+        pass
+    raise expected("an encoding such as utf-8, cp1252 or utf-16", text)
+
+
+def separator(text: str) -> str:
+    """Return a character that separates fields; tab is also `tab` or a backslash and t."""
+    found = {"tab": "\t", r"\t": "\t"}.get(text, text)
+    if len(found) != 1 or found in '"\r\n\\':
+        raise expected("one character, such as ';', or tab", text)
     return found

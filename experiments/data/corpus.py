@@ -26,6 +26,7 @@ class Corpus(NamedTuple):
     digest: str  # SHA-256 of the splits and class names
     notes: Sequence[str] = ()  # what a user should know before training
     whole: str = ""  # SHA-256 of custom data and how they are split, without the seed
+    text_columns: tuple[str, ...] = ()  # of custom data, joined to the texts
 
     @property
     def num_classes(self) -> int:
@@ -39,11 +40,11 @@ def load_corpus(data: DataConfig, custom: CustomData) -> Corpus:
     OSError or ValueError: a file cannot be read, has changed, or its examples cannot be used.
     """
     if custom.data:
-        tables, columns = read_custom(custom)
+        tables, found, text_columns = read_custom(custom)
         splits, class_names, notes = split_custom(tables, custom)
         how = [*map(str, custom.split), str(custom.balance), str(custom.train_size)]
         digest, whole = digest_of(splits, class_names), digest_of(tables, how)
-        return Corpus(splits, class_names, digest, [*columns, *notes], whole)
+        return Corpus(splits, class_names, digest, [*found, *notes], whole, text_columns)
     files = demo_splits() if data.demo else prepare_splits(data.data_dir)
     splits = {name: read_messages(file) for name, file in files.items()}
     digest = digest_of(splits, SPAM_CLASSES) if data.demo else DATA_SHA256

@@ -1,13 +1,14 @@
 """A user's own examples: from files to checked splits with numbered classes.
 
-    tables, columns = read_custom(custom)
-    splits, class_names, notes = split_custom(tables, custom)
+    tables, notes, text_columns = read_custom(custom)
+    splits, class_names, more_notes = split_custom(tables, custom)
 
 What makes training or testing impossible is a ValueError; what a user should know before training
 is a note.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
@@ -15,25 +16,128 @@ import pandas as pd
 
 from experiments.config.settings import CustomData
 from experiments.data.splitting import balance_classes, group_by_text, split_by_text, subsample
-from experiments.data.tables import read_table
+from experiments.data.tables import Examples, read_table
 
 Tables = Mapping[str, pd.DataFrame]  # by the name of a split: Label and Text of its examples
 
 _NAMES = {"train": "training data", "validation": "validation data", "test": "test data"}
+_SPLITS = {  # cell of --split_column: split
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_MISSING = {"nan", "none", "null", "na", "n/a", "<na>", "#n/a", "nat", "-", "?"}  # as labels
 _FEW = 3  # training examples of a class, below which a note reports it
 _SHOWN, _SHOWN_LETTERS = 3, 60  # in a note
 
 
-def read_custom(custom: CustomData) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Return the examples of each file, and notes that name the columns; raises `read_table`'s."""
-    tables, notes = {}, []
+def read_custom(
+    custom: CustomData,
+) -> tuple[dict[str, pd.DataFrame], list[str], tuple[str, ...]]:
+    """Return the examples of each split, what was found in each file, and the text columns.
+
+    Labels and small classes that flags exclude are left out. Raises `read_table`'s errors.
+    """
+    tables, notes, text_columns = {}, [], ()
     paths = (custom.data, custom.validation_data, custom.test_data)
     for name, path in zip(_NAMES, paths, strict=True):
         if path:
-            table = read_table(str(path), custom.text_column, custom.label_column)
-            tables[name] = table.examples
-            notes.append(f"{path}: texts {table.text_column!r}, labels {table.label_column!r}")
-    return tables, notes
+            found = read_table(str(path), custom)
+            notes += _describe(str(path), found, custom)
+            text_columns = text_columns or tuple(found.table.text_columns)
+            if custom.split_column:
+                tables |= _split_by_column(found, custom.split_column)
+            else:
+                tables[name] = found.examples
+    return dict(_leave_out(tables, custom, notes)), notes, text_columns
+
+
+def _describe(path: str, found: Examples, custom: CustomData) -> Iterator[str]:
+    """Yield what was found in a file, and warnings with the flags that help."""
+    table, examples = found.table, found.examples
+    unused = [repr(name) for name in table.names if name not in table.used]
+    texts = " and ".join(map(repr, table.text_columns))
+    others = f", not used {_list_some(unused)}" if unused else ""
+    lines = f" in {table.source.line:,} lines" if table.unit == "line" else ""
+    duplicates = int(examples["Text"].duplicated().sum())
+    repeated = f", {duplicates:,} with the text of an earlier one" if duplicates else ""
+    yield f"{path}: {table.source}; {len(examples):,} examples{lines}{repeated}"
+    yield f"{path}: texts {texts}, labels {table.label_column!r}{others}"
+    yield from (f"{path}: {note}" for note in table.source.notes)
+    labels = examples["Label"]
+
+    def lines_of(chosen: pd.Series) -> str:
+        numbers = [f"{found.lines[i]:,}" for i in examples.index[chosen][:_SHOWN]]
+        more = ", …" if int(chosen.sum()) > _SHOWN else ""
+        return f"{table.unit} {', '.join(numbers)}{more}"
+
+    missing = labels.str.strip().str.casefold().isin(_MISSING) & ~labels.isin(custom.drop_label)
+    if missing.any():
+        names = _list_counts(labels[missing].value_counts())
+        flag = f"--drop_label {' '.join(sorted(set(labels[missing])))}"
+        yield (
+            f"labels that look like missing values: {names}; {lines_of(missing)}; {flag} leaves "
+            "them out"
+        )
+    known = set(labels)
+    lists = labels.map(lambda label: _is_list(label, known))
+    if lists.any():
+        yield (
+            f"labels that look like lists, of which each combination is a class: "
+            f"{_list_some(map(repr, dict.fromkeys(labels[lists])))}; {lines_of(lists)}; write one "
+            "label per example"
+        )
+    for name, cells in found.others.items():
+        known = {cell.strip().casefold() for cell in cells}
+        if custom.split_column is None and len(known) > 1 and known <= _SPLITS.keys():
+            yield (
+                f"the column {name!r} looks like a split ({', '.join(sorted(known))}): "
+                f"--split_column {name} uses it"
+            )
+
+
+def _is_list(label: str, known: set[str]) -> bool:
+    if re.fullmatch(r"\s*[\[{(].*[\])}]\s*", label):
+        return True
+    parts = [label.split(separator) for separator in "#|,;/+&" if separator in label]
+    return any(sum(part.strip() in known for part in of) >= 2 for of in parts)
+
+
+def _split_by_column(found: Examples, name: str) -> dict[str, pd.DataFrame]:
+    cells = pd.Series(found.others[name]).str.strip().str.casefold()
+    splits = cells.map(_SPLITS)
+    if splits.isna().any():
+        first = splits.index[splits.isna()][0]
+        raise ValueError(
+            f"--split_column {name} has {found.others[name][first]!r} in {found.table.unit} "
+            f"{found.lines[first]}, expected train, validation or test"
+        )
+    tables = {s: found.examples[splits == s].reset_index(drop=True) for s in _NAMES}
+    if tables["train"].empty:
+        raise ValueError(f"--split_column {name} has no training examples")
+    return {split: examples for split, examples in tables.items() if len(examples)}
+
+
+def _leave_out(tables: Tables, custom: CustomData, notes: list[str]) -> Tables:
+    """Return tables without the labels and small classes that flags exclude; note which."""
+    known = set(pd.concat(tables.values())["Label"])
+    if unknown := [label for label in custom.drop_label if label not in known]:
+        raise ValueError(f"--drop_label {unknown[0]!r}: no example has that label")
+    left_out = set(custom.drop_label)
+    train = group_by_text(tables["train"])["Label"].value_counts()
+    if custom.min_class_size > 1:
+        left_out |= {name for name in known if train.get(name, 0) < custom.min_class_size}
+    if not left_out:
+        return tables
+    counts = pd.concat(tables.values())["Label"].value_counts()
+    names = ", ".join(f"{name!r} ({counts[name]})" for name in sorted(left_out))
+    notes.append(f"left out: {sum(counts[name] for name in left_out):,} examples of {names}")
+    kept = {
+        name: t[~t["Label"].isin(left_out)].reset_index(drop=True) for name, t in tables.items()
+    }
+    if kept["train"].empty:
+        raise ValueError("no training examples are left: lower --min_class_size")
+    return kept
 
 
 def split_custom(
@@ -88,9 +192,11 @@ def _check_enough(train: pd.DataFrame, num_splits: int) -> None:
     counts = group_by_text(train)["Label"].value_counts().reindex(labels, fill_value=0)
     few = counts[counts < num_splits].sort_index()
     if len(few):
+        names = ", ".join(f"{name!r} ({count})" for name, count in few.items())
         raise ValueError(
-            f"each class needs {num_splits} different texts, one per split; fewer have "
-            f"{_list_counts(few)}: add some, remove the class, or name a file for each split"
+            f"each class needs {num_splits} different texts, one per split; fewer have {names}: "
+            f"add some, leave them out with --min_class_size {num_splits}, or name a file for each "
+            "split"
         )
 
 
@@ -122,9 +228,9 @@ def _notes_on_examples(tables: Tables) -> Iterator[str]:
         yield f"{len(several):,} texts have several labels: {_list_some(shown)}"
     similar: dict[str, list[str]] = {}
     for name in _sort_names(tables["train"]["Label"]):
-        similar.setdefault("".join(name.casefold().split()), []).append(repr(name))
+        similar.setdefault(_appearance_of(name), []).append(ascii(name))
     if shown := [" and ".join(names) for names in similar.values() if len(names) > 1]:
-        yield f"classes that differ only in case or blanks: {_list_some(shown)}"
+        yield f"classes whose names look alike: {_list_some(shown)}"
 
 
 def _notes_on_splits(splits: Tables, class_names: Sequence[str]) -> Iterator[str]:
@@ -142,6 +248,13 @@ def _notes_on_splits(splits: Tables, class_names: Sequence[str]) -> Iterator[str
             yield f"{equal:,} {where}"
         if near := sum(_core_of(text) in cores for text in others):
             yield f"{near:,} {where}, apart from case, digits and blanks"
+
+
+def _appearance_of(name: str) -> str:
+    """Return a name without case, blanks, invisible characters and zeros after a point."""
+    name = unicodedata.normalize("NFKC", name).casefold()
+    name = "".join(c for c in name if not c.isspace() and unicodedata.category(c) != "Cf")
+    return re.sub(r"^(\d+)\.0+$", r"\1", name)
 
 
 def _core_of(text: str) -> str:

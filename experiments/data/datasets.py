@@ -30,11 +30,15 @@ class Tokenizer(Protocol):
         """Return the tokens of a text."""
 
 
+# Far more than a model reads; the tokenizer fails at a million blanks.
+_MAX_CHARACTERS = 500_000
+
+
 def encode(texts: Iterable[str], tokenizer: Tokenizer, pad_token_id: int) -> list[list[int]]:
     """Return the tokens of each text, one padding token for an empty one."""
     # tiktoken's `encode` refuses a text that contains the name of a special token.
     encode_one = getattr(tokenizer, "encode_ordinary", None) or tokenizer.encode
-    return [encode_one(text) or [pad_token_id] for text in texts]
+    return [encode_one(text[:_MAX_CHARACTERS]) or [pad_token_id] for text in texts]
 
 
 class TextDataset(Dataset):
@@ -52,6 +56,9 @@ class TextDataset(Dataset):
         no_padding: bool = False,
     ) -> None:
         self.data, self.no_padding = examples, no_padding
+        self.full_lengths = torch.tensor(
+            [len(tokens) for tokens in encoded]
+        )  # (N,), before cutting
         self.num_cut = sum(len(tokens) > (max_length or len(tokens)) for tokens in encoded)
         self.labels = torch.tensor(examples["Label"].to_numpy())  # (N,)
         cut = [tokens[:max_length] for tokens in encoded]

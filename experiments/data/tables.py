@@ -1,210 +1,295 @@
-"""Files of examples: from their bytes to columns of texts and labels.
+"""Examples of a file: all of them, or some at a time in constant memory.
 
-    table = read_table("questions.csv")  # the whole file
-    chunks = stream_texts("questions.csv")  # some texts at a time, in constant memory
+    table = read_table("questions.csv", CustomData())
+    with open_table("questions.csv", CustomData()) as table:
+        for rows in table:
+            rows.texts, rows.lines
 
 Texts and labels are exactly those of the file: "NA", "1.0" and leading blanks stay, numbers are as
-written, and a missing cell is the empty text. CSV and TSV have a header and quotes as in RFC 4180;
-JSON lines have one object per line; JSON has a list of objects, or an object of columns as written
-by pandas, and is held in memory as a whole.
+written, and a missing cell is the empty text. `formats.py` says what a file is. A JSON file has a
+list of objects, alone or within an object, or an object of columns as written by pandas, and is
+held in memory as a whole.
 """
 
-import codecs
-import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-STANDARD_INPUT = "-"
-TEXT_NAMES = {
-    "text", "texts", "message", "messages", "sms", "content", "body", "review", "sentence",
-    "comment", "tweet", "post", "email", "question", "query", "utterance", "document",
-}  # fmt: skip
+from experiments.config.settings import CustomData
+from experiments.data import formats
+from experiments.data.formats import TEXT_NAMES, Source, open_source
+from experiments.data.separated import read_rows
+
 LABEL_NAMES = {
     "label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "tag",
 }  # fmt: skip
-_CHUNK = 1024  # texts that are streamed together, at most
-_PIECE = 1 << 16  # bytes that are read at once, at most
+_SPLIT_NAMES = {"split", "set", "subset", "partition", "fold"}
+_CHUNK = 1024  # examples that are read together, at most
 _SHOWN_COLUMNS, _SHOWN_LETTERS = 12, 40  # in an error
-_JSON_STARTS = {".jsonl": rb'\s*\{\s*["}]', ".json": rb"\s*\[\s*[{\]]"}
-_STARTS = {".parquet": b"PAR1", **_JSON_STARTS, ".tsv": rb"[^\r\n]*\t"}  # else it is CSV
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_Choose = Callable[[list[str]], list[str]]  # from the names of all columns to the chosen ones
-_Chunk = tuple[list[str], list[list[Any]]]  # the names of the chosen columns, the cells of each
+_Row = tuple[int, Sequence[Any] | Mapping[str, Any]]  # number of its line or example, its cells
+_Opened = tuple[list[str], Callable[[list[str]], Iterable[_Row]]]  # all columns; rows of some
 
 
-class Table(NamedTuple):
-    """The examples of a file, Label and Text, and the columns that they were read from."""
+class Rows(NamedTuple):
+    """Some examples: their lines in the file, texts, labels if wanted, and other columns."""
+
+    lines: list[int]
+    texts: list[str]
+    labels: list[str]
+    others: list[list[str]]  # columns
+
+
+class Examples(NamedTuple):
+    """The examples of a file, Label and Text, and where they were read from."""
 
     examples: pd.DataFrame
-    text_column: str
-    label_column: str
+    table: "Table"
+    lines: list[int]  # of each example
+    others: dict[str, list[str]]  # columns by name
 
 
-def read_table(path: str, text_column: str | None = None, label_column: str | None = None) -> Table:
-    """Return the labels and texts of a file, and the columns that they are in.
+class Table:
+    """An opened file whose columns are chosen; yields `Rows`."""
 
-    The file is .csv, .tsv, .jsonl, .json or .parquet, or "-" for standard input, whose format is
-    detected. A column without a given name is detected where only one fits.
+    def __init__(
+        self, source: Source, how: CustomData, *, has_labels: bool, keep: Callable[..., list[str]],
+        remembered: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.source = source
+        self.unit = (
+            "line"
+            if source.format in (formats.CSV, formats.JSON_LINES, formats.LINES)
+            else "example"
+        )
+        self.class_names: dict[str, list[str]] = {}  # of columns of numbers
+        read = {
+            formats.LINES: _read_lines, formats.CSV: _read_csv, formats.JSON: _read_json,
+            formats.JSON_LINES: _read_json_lines, formats.PARQUET: self._read_parquet,
+        }  # fmt: skip
+        self.names, self._rows = read[source.format](source, how)
+        texts = list(how.text_column)
+        if not texts and remembered and {*remembered} <= {*self.names}:
+            texts = list(remembered)
+        if source.format == formats.CSV and not how.no_header:
+            _check_header(source, self.names, is_named=bool(texts))
+        self.text_columns, self.label_column = [""], None
+        if source.format != formats.LINES:
+            chosen = _choose(source.name, texts, how.label_column, has_labels, self.names)
+            self.text_columns, self.label_column = chosen
+        self.others = [name for name in keep(self.names) if name not in self.used]
+        for name in self.others:
+            flag = "--split_column" if name == how.split_column else "--keep_columns"
+            _check_column(source.name, name, flag, self.names)
+
+    def __str__(self) -> str:
+        texts = " and ".join(map(repr, self.text_columns))
+        labels = "" if self.label_column is None else f", labels {self.label_column!r}"
+        return f"{self.source}; texts {texts}{labels}"
+
+    @property
+    def used(self) -> list[str]:
+        """The columns of texts, and that of labels if there is one."""
+        return [*self.text_columns, *([] if self.label_column is None else [self.label_column])]
+
+    def __iter__(self) -> Iterator[Rows]:
+        columns, rows = [*self.used, *self.others], []
+        is_live = self.source.name == "standard input"
+        for row in self._rows(columns):
+            rows.append(row)
+            if len(rows) == _CHUNK or (is_live and self.source.is_drained):
+                yield self._cells_of(rows, columns)
+                rows = []
+        if rows:
+            yield self._cells_of(rows, columns)
+
+    def _cells_of(self, rows: list[_Row], columns: list[str]) -> Rows:
+        lines, cells = [line for line, _ in rows], []
+        for name in columns:
+            place = self.names.index(name)
+            found = [self._cell(row, name, place, line) for line, row in rows]
+            cells.append(self._as_texts(found, lines, name))
+        num_texts, num_used = len(self.text_columns), len(self.used)
+        texts = list(map("\n".join, zip(*cells[:num_texts], strict=True)))
+        labels = cells[num_texts] if num_used > num_texts else []
+        return Rows(lines, texts, labels, cells[num_used:])
+
+    def _cell(self, row: Any, name: str, place: int, line: int) -> Any:
+        if not isinstance(row, Mapping):
+            if place < len(row):
+                return row[place]
+            if name not in self.used:
+                return None
+            raise ValueError(
+                f"{self.source.name}, line {line}: {len(row)} fields, the header has "
+                f"{len(self.names)}: complete the line, or put a text of several lines in quotes"
+            )
+        if name in self.text_columns and name not in row:
+            raise ValueError(f"{self.source.name}, {self.unit} {line}: no {name!r}")
+        return row.get(name)
+
+    def _as_texts(self, cells: list[Any], lines: list[int], name: str) -> list[str]:
+        """Return cells as texts; a missing one is the empty text, and true is "true"."""
+        classes, texts = self.class_names.get(name), []
+        for line, cell in zip(lines, cells, strict=True):
+            where = f"{self.source.name}, {self.unit} {line}: {name!r}"
+            if isinstance(cell, list | dict | tuple | bytes):
+                raise ValueError(f"{where} {_describe_nested(cell)}")
+            text = "" if cell is None or cell != cell else str(cell)  # NaN differs from itself
+            if classes and isinstance(cell, int):
+                text = classes[cell] if 0 <= cell < len(classes) else ""  # -1: no label
+            text = text.lower() if isinstance(cell, bool) else text
+            if _SURROGATE.search(text):
+                raise ValueError(f"{where} has half of a surrogate pair")
+            texts.append(text)
+        return texts
+
+    def _read_parquet(self, source: Source, _: CustomData) -> _Opened:
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ImportError as error:
+            install = "requires pyarrow: pip install pyarrow"
+            raise ValueError(f"reading {source.name} {install}") from error
+        problems = (pa.ArrowException, OSError, UnicodeDecodeError)
+
+        def read(columns: list[str]) -> Iterator[_Row]:
+            number = 1
+            try:
+                # Its threads could abort the process when they end together with PyTorch's.
+                for batch in file.iter_batches(_CHUNK, columns=columns, use_threads=False):
+                    batch.validate(full=True)
+                    yield from enumerate(batch.to_pylist(), start=number)
+                    number += len(batch)
+            except problems as error:
+                raise _unreadable(source.name, "a Parquet file", error) from error
+
+        try:
+            # Not by pandas, which separates a column that was an index from the others.
+            file = pq.ParquetFile(source.file, pre_buffer=False, buffer_size=1 << 16)
+            schema = file.schema_arrow
+        except problems as error:
+            raise _unreadable(source.name, "a Parquet file", error) from error
+        # The library `datasets` writes the names of classes there.
+        stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = stored.get("info", {}).get("features", {})
+        self.class_names = {name: f["names"] for name, f in features.items() if "names" in f}
+        return schema.names, read
+
+
+@contextmanager
+def open_table(
+    path: str, how: CustomData, keep: Sequence[str] = (), remembered: Sequence[str] = ()
+) -> Iterator[Table]:
+    """Yield the texts of a file, in any format, with labels and other columns if asked for.
+
+    Args:
+        how: names the label column if labels are wanted.
+        keep: other columns, or ["all"].
+        remembered: text columns of the training data, which are used if the file has them.
+    """
+    has_labels = how.label_column is not None
+    with open_source(path, how, may_be_lines=not (has_labels or keep)) as source:
+        columns = (lambda names: names) if list(keep) == ["all"] else lambda _: list(keep)
+        yield Table(source, how, has_labels=has_labels, keep=columns, remembered=remembered)
+
+
+def read_table(path: str, how: CustomData) -> Examples:
+    """Return the examples of a file, and the columns that they are in.
+
+    A column without a given name is detected where only one fits. Columns that could say the split
+    are read as well.
 
     Raises:
         OSError, ValueError: the file cannot be read, or it is unclear which columns are meant.
     """
-    extension = Path(path).suffix.lower()
-    if path != STANDARD_INPUT and extension not in FORMATS:
-        raise ValueError(f"{path} ends in {extension!r}, expected one of {', '.join(FORMATS)}")
-    name, opened = _open(path)
-    choose = partial(_choose, name, text_column, label_column, True)
-    texts, labels = [], []
-    with opened as source:
-        file = source
-        if path == STANDARD_INPUT:
-            file = io.BytesIO(source.read())
-            extension = _detect_format(file.getvalue())
-        for chosen, cells in FORMATS[extension](file, name, choose, sys.maxsize):
-            text_column, label_column = chosen
-            texts += _as_texts(cells[0], f"{name}: the text", len(texts) + 1)
-            labels += _as_texts(cells[1], f"{name}: the label", len(labels) + 1)
+
+    def splits(names: list[str]) -> list[str]:
+        if how.split_column is not None:
+            return [how.split_column]
+        return [name for name in names if name.strip().casefold() in _SPLIT_NAMES]
+
+    with open_source(path, how) as source:
+        table = Table(source, how, has_labels=True, keep=splits)
+        lines, texts, labels, others = [], [], [], [[] for _ in table.others]
+        for rows in table:
+            lines += rows.lines
+            texts += rows.texts
+            labels += rows.labels
+            for column, cells in zip(others, rows.others, strict=True):
+                column.extend(cells)
     if not texts:
-        raise ValueError(f"{name} has no examples")
+        raise ValueError(f"{source.name} has no examples")
     examples = pd.DataFrame({"Label": labels, "Text": texts}, dtype=str)
-    return Table(examples, text_column, label_column)
+    return Examples(examples, table, lines, dict(zip(table.others, others, strict=True)))
 
 
-def stream_texts(path: str, text_column: str | None = None) -> Iterator[list[str]]:
-    """Yield the texts of a file in order, some at a time.
-
-    The file is as for `read_table`; any other, and standard input, has one text per line, each
-    yielded as soon as it is there. Raises the same errors.
-    """
-    name, opened = _open(path)
-    choose = partial(_choose, name, text_column, None, False)
-    read, number = FORMATS.get(Path(path).suffix.lower(), _lines), 1
-    with opened as file:
-        for _, (cells,) in read(file, name, choose, _CHUNK):
-            texts = _as_texts(cells, f"{name}: the text", number)
-            number += len(texts)
-            yield from (texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK))
+# ---------------------------------------------------------------------- from a format to its rows
 
 
-def _open(path: str) -> tuple[str, AbstractContextManager[BinaryIO]]:
-    if path != STANDARD_INPUT:
-        return path, Path(path).open("rb")
-    if sys.stdin is None:
-        raise ValueError("standard input is closed, expected texts")
-    return "standard input", nullcontext(sys.stdin.buffer)
+def _read_lines(source: Source, _: CustomData) -> _Opened:
+    lines = (line.removesuffix("\n").removesuffix("\r") for line in source.lines())
+    return [""], lambda _: enumerate(([line] for line in lines), start=1)
 
 
-def _detect_format(content: bytes) -> str:
-    content = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
-    return next((name for name, start in _STARTS.items() if re.match(start, content)), ".csv")
+def _read_csv(source: Source, how: CustomData) -> _Opened:
+    lines, notes = source.lines(newline=""), source.notes
+    names, rows = read_rows(lines, source.dialect, source.name, notes, how.no_header)
+    return names, lambda _: rows
 
 
-class _Text:
-    """The text of a UTF-8 file as its bytes come, without a byte order mark; a file itself."""
-
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        self.file, self.name = file, name
-        self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self.start, self.line = b"", 1
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.read, "")
-
-    def read(self, _: int = -1) -> str:
-        text, piece = "", None
-        while piece != b"" and not text:
-            piece = self.file.read1(_PIECE)
-            self.start = self.start or piece[:2]
-            try:
-                text = self.decoder.decode(piece, final=not piece)
-            except UnicodeDecodeError as error:
-                is_utf_16 = self.start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-                line = self.line + error.object.count(b"\n", 0, error.start)
-                raise ValueError(
-                    f"{self.name} is in {'UTF-16' if is_utf_16 else 'another encoding'}, expected "
-                    f"UTF-8 (byte 0x{error.object[error.start]:02x} in line {line}): save it as "
-                    "UTF-8, or convert it by iconv"
-                ) from error
-            self.line += piece.count(b"\n")
-        return text
+def _read_json_lines(source: Source, _: CustomData) -> _Opened:
+    lines = ((source.line, line) for line in source.lines() if line.strip())
+    objects = ((i, _parse_json(x, f"{source.name}, line {i},", "a JSON object")) for i, x in lines)
+    return _objects(objects, source, 1 if source.name == "standard input" else _CHUNK)
 
 
-def _lines(file: BinaryIO, name: str, *_: Any) -> Iterator[_Chunk]:
-    """Yield the lines that are there without waiting for more, as one column without a name."""
-    unfinished: list[str] = []
-    for piece in _Text(file, name):
-        first, *others = piece.split("\n")  # other line ends may be within a JSON string
-        unfinished.append(first)
-        if others:
-            lines = ["".join(unfinished), *others]
-            unfinished = [lines.pop()]
-            yield [], [[line.removesuffix("\r") for line in lines]]
-    if last := "".join(unfinished):
-        yield [], [[last.removesuffix("\r")]]
-
-
-# ------------------------------------------------------------------------ from a format to chunks
-# Each reader passes the names of all columns to `choose`, and yields the cells of the chosen ones.
-
-
-def _separated(
-    file: BinaryIO, name: str, choose: _Choose, size: int, separator: str
-) -> Iterator[_Chunk]:
-    # The header is read as a row: pandas would rename columns of the same name, and take the first
-    # for an index where all rows have a field more than the header.
-    header, how = [], {"header": None, "dtype": str, "na_filter": False}
-    try:
-        with pd.read_csv(_Text(file, name), sep=separator, chunksize=size, **how) as frames:
-            for frame in frames:
-                rows = frame if header else frame[1:]
-                header = header or frame.iloc[0].tolist()
-                chosen = choose(header)
-                yield chosen, [rows[header.index(column)].tolist() for column in chosen]
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{name} is empty") from None
-    except pd.errors.ParserError as error:
-        raise _unreadable(name, "a table", error) from error
-
-
-def _json_lines(file: BinaryIO, name: str, choose: _Choose, size: int) -> Iterator[_Chunk]:
-    lines = enumerate((line for _, (lines,) in _lines(file, name) for line in lines), start=1)
-    filled = ((number, line) for number, line in lines if line.strip())
-    objects = (_parse_json(x, f"{name}, line {i},", "a JSON object") for i, x in filled)
-    return _objects(objects, name, choose, size)
-
-
-def _json(file: BinaryIO, name: str, choose: _Choose, _: int) -> Iterator[_Chunk]:
-    found = _parse_json("".join(_Text(file, name)), name, "JSON (one object a line is .jsonl)")
+def _read_json(source: Source, _: CustomData) -> _Opened:
+    found = _parse_json("".join(source.lines()), source.name, "JSON")
+    if isinstance(found, dict):
+        lists = [
+            k for k, v in found.items() if isinstance(v, list) and isinstance((v or [0])[0], dict)
+        ]
+        if len(lists) == 1:
+            source.notes.append(f"the examples are those of {lists[0]!r}")
+            found = found[lists[0]]
     if not isinstance(found, list):
         columns = list(found.values()) if isinstance(found, dict) else [found]
         columns = [dict(enumerate(c)) if isinstance(c, list) else c for c in columns]
         if not all(isinstance(c, dict) and c.keys() == columns[0].keys() for c in columns):
-            raise ValueError(f"{name} has neither a list of objects nor columns of one length")
+            raise ValueError(
+                f"{source.name} has neither a list of objects nor columns of one length"
+            )
         keys = columns[0] if columns else ()
         found = [{c: cells[key] for c, cells in zip(found, columns, strict=True)} for key in keys]
-    return _objects(found, name, choose, sys.maxsize)
+    return _objects(enumerate(found, start=1), source, sys.maxsize)
 
 
-def _objects(objects: Iterable[Any], name: str, choose: _Choose, size: int) -> Iterator[_Chunk]:
-    """Yield chunks of objects; the columns are those of the first chunk, an object may lack one."""
-    remaining, first, chosen = iter(objects), 1, None
-    while rows := list(islice(remaining, size)):
-        for number, row in enumerate(rows, start=first):
+def _objects(rows: Iterable[tuple[int, Any]], source: Source, size: int) -> _Opened:
+    """Return the columns of the first objects, and all objects."""
+
+    def checked() -> Iterator[_Row]:
+        unit = "example" if source.format == formats.JSON else "line"
+        for number, row in rows:
             if not isinstance(row, dict):
-                raise ValueError(f"{name}: example {number} is not a JSON object of columns")
-        chosen = chosen or choose(list(dict.fromkeys(column for row in rows for column in row)))
-        yield chosen, [[row.get(column) for row in rows] for column in chosen]
-        first += len(rows)
+                raise ValueError(f"{source.name}, {unit} {number}: not a JSON object of columns")
+            if isinstance(row.get("data"), dict) and {"annotations", "predictions"} & row.keys():
+                raise ValueError(
+                    f"{source.name} is an export of Label Studio: export it as CSV or JSON-MIN"
+                )
+            yield number, row
+
+    objects = checked()
+    first = list(islice(objects, size))
+    names = list(dict.fromkeys(name for _, row in first for name in row))
+    return names, lambda _: chain(first, objects)
 
 
 def _parse_json(text: str, name: str, expected: str) -> Any:
@@ -217,79 +302,82 @@ def _parse_json(text: str, name: str, expected: str) -> Any:
         raise _unreadable(name, expected, reason) from error
 
 
-def _parquet(file: BinaryIO, name: str, choose: _Choose, size: int) -> Iterator[_Chunk]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ValueError(f"reading {name} requires pyarrow: pip install pyarrow") from error
-    try:
-        # Not by pandas, which separates a column that was an index from the others.
-        table = pq.ParquetFile(file, pre_buffer=False, buffer_size=_PIECE)
-        chosen = choose(table.schema_arrow.names)
-        for batch in table.iter_batches(size, columns=chosen):
-            batch.validate(full=True)
-            yield chosen, [batch.column(column).to_pylist() for column in chosen]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _unreadable(name, "a Parquet file", error) from error
-
-
-FORMATS: dict[str, Callable[[BinaryIO, str, _Choose, int], Iterator[_Chunk]]] = {
-    ".csv": partial(_separated, separator=","),
-    ".tsv": partial(_separated, separator="\t"),
-    ".jsonl": _json_lines,
-    ".json": _json,
-    ".parquet": _parquet,
-}
-
-
 def _unreadable(name: str, expected: str, reason: Exception | str) -> ValueError:
     return ValueError(f"{name} is not {expected}: {' '.join(str(reason).split())}")
 
 
+# ---------------------------------------------------------------------------------------- columns
+
+
+def _check_header(source: Source, names: list[str], is_named: bool) -> None:
+    """Raise ValueError if the first line is probably an example; only a note if it is named."""
+    usual = {name.strip().casefold() for name in names} & (TEXT_NAMES | LABEL_NAMES)
+    most_blanks = 3 if len(names) > 1 else 2
+    for place, name in enumerate(map(str.strip, names)):
+        is_number = re.fullmatch(r"-?\d+(\.\d+)?", name) and name not in (
+            str(place),
+            str(place + 1),
+        )
+        is_sentence = name.count(" ") >= most_blanks
+        is_sentence |= name.endswith((".", "!", "?")) and " " in name
+        is_value = name and any(
+            row[place : place + 1] == [name] for row in source.dialect.sample[1:]
+        )
+        if not usual and (is_number or is_sentence or is_value):
+            message = f"the first line looks like an example ({name[:_SHOWN_LETTERS]!r})"
+            if is_named:
+                source.notes.append(f"{message} and is the header")
+                return
+            raise ValueError(
+                f"{source.name}: {message}, not like names of columns: add --no_header, which "
+                "names columns 1, 2, …, or insert a header"
+            )
+
+
+def _check_column(file: str, name: str, flag: str, names: list[str]) -> None:
+    if (count := names.count(name)) != 1:
+        found = f"{count} columns" if count else "no column"
+        raise ValueError(f"{file} has {found} {name!r} for {flag}; it has {_show(names)}")
+
+
+def _show(names: list[str]) -> str:
+    shown = ", ".join(repr(column[:_SHOWN_LETTERS]) for column in names[:_SHOWN_COLUMNS])
+    more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
+    return f"the columns {shown}{more}" if names else "no columns"
+
+
 def _choose(
-    name: str, text: str | None, label: str | None, has_labels: bool, names: list[str]
-) -> list[str]:
-    """Return the text column and, if there are labels, the label column.
+    file: str, texts: list[str], label: str | None, has_labels: bool, names: list[str]
+) -> tuple[list[str], str | None]:
+    """Return the text columns and, if there are labels, the label column.
 
     Each is the one named, else the only one with a usual name, else the only one left.
     """
-    shown = ", ".join(repr(column[:_SHOWN_LETTERS]) for column in names[:_SHOWN_COLUMNS])
-    more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
-    columns = f"the columns {shown}{more}" if names else "no columns"
-    for flag, column in (("--text_column", text), ("--label_column", label)):
-        if column is not None and (count := names.count(column)) != 1:
-            found = f"{count} columns" if count else "no column"
-            raise ValueError(f"{name} has {found} {column!r} for {flag}; it has {columns}")
-    if has_labels and text is not None and text == label:
-        both = f"--text_column and --label_column both name {text!r}"
-        raise ValueError(f"{name}: {both}; it has {columns}")
-    text = _usual(names, TEXT_NAMES, label) if text is None else text
-    label = _usual(names, LABEL_NAMES, text) if label is None else label
-    others = [column for column in names if column not in (text, label)]
-    if len(others) == 1 and (text is None) != (label is None and has_labels):
-        text, label = (others[0], label) if text is None else (text, others[0])
-    if text is None or (label is None and has_labels):
-        flag = "--text_column" if text is None else "--label_column"
-        raise ValueError(f"{name} has {columns}: specify one with {flag}")
-    return [text, label] if has_labels else [text]
+    for name in texts:
+        _check_column(file, name, "--text_column", names)
+    if label is not None:
+        _check_column(file, label, "--label_column", names)
+    if has_labels and label in texts:
+        both = f"--text_column and --label_column both name {label!r}"
+        raise ValueError(f"{file}: {both}; it has {_show(names)}")
+    if not texts and (usual := _usual(names, TEXT_NAMES, [label])) is not None:
+        texts = [usual]
+    label = _usual(names, LABEL_NAMES, texts) if label is None else label
+    others = [name for name in names if name not in (*texts, label)]
+    if len(others) == 1 and (not texts) != (label is None and has_labels):
+        texts, label = (others, label) if not texts else (texts, others[0])
+    if not texts or (label is None and has_labels):
+        flag = "--label_column" if texts else "--text_column"
+        raise ValueError(f"{file} has {_show(names)}: specify one with {flag}")
+    return texts, label if has_labels else None
 
 
-def _usual(names: list[str], usual: set[str], but: str | None) -> str | None:
-    found = [column for column in names if column.strip().casefold() in usual and column != but]
+def _usual(names: list[str], usual: set[str], but: Sequence[str | None]) -> str | None:
+    found = [name for name in names if name.strip().casefold() in usual and name not in but]
     return found[0] if len(found) == 1 else None
 
 
-def _as_texts(cells: list[Any], what: str, first: int) -> list[str]:
-    """Return cells as texts; a missing one is the empty text, and true is "true"."""
-    texts = []
-    for number, cell in enumerate(cells, start=first):
-        if isinstance(cell, list | dict | tuple | bytes):
-            found = type(cell).__name__
-            raise ValueError(f"{what} of example {number} is a {found}, expected a string")
-        text = "" if cell is None or cell != cell else str(cell)  # NaN differs from itself
-        text = text.lower() if isinstance(cell, bool) else text
-        if _SURROGATE.search(text):
-            raise ValueError(f"{what} of example {number} has half of a surrogate pair")
-        texts.append(text)
-    return texts
+def _describe_nested(cell: Any) -> str:
+    if isinstance(cell, list) and cell and isinstance(cell[0], dict) and "content" in cell[0]:
+        return "is a chat: write the text to classify into a column of its own"
+    return f"is a {type(cell).__name__}, expected a string"

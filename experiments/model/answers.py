@@ -1,11 +1,16 @@
 """How predictions are printed: a table, tab-separated values, JSON lines.
 
 print(tab_separated(["ham", "spam"]).line("You won a prize", [0.02, 0.98]))
+
+Tab-separated values are quoted as in RFC 4180, so that pandas, `--file` and `--data` read each text
+as it was; JSON lines have one line for each text, whatever it contains.
 """
 
 import json
+import re
 import unicodedata
 from bisect import bisect
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -14,43 +19,118 @@ _DIGITS = 9  # of a probability for other programs, as in records
 _MOST_COLUMNS = 4  # of probabilities in a table; with more classes, only the largest is shown
 _NARROWEST, _WIDEST = 5, 16  # column of a table, in columns of the terminal
 _SHORTEST_TEXT = 20  # columns of the terminal
-_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_QUOTED = re.compile('[\t"\n\r\v\f\x1c-\x1e\x85\u2028\u2029]')  # tab, quote, ends of lines
 
 
 class Form(NamedTuple):
     """How predictions are printed."""
 
     header: str | None
-    line: Callable[[str, Sequence[float]], str]  # of a text and the probability of each class
+    # Of a text, the probability of each class, the predicted one and cells of other columns.
+    line: Callable[..., str]
 
 
-def predicted_class(probabilities: Sequence[float]) -> int:
-    """Return the number of the most probable class, the first of equals."""
+def predicted_class(probabilities: Sequence[float], threshold: float | None = None) -> int:
+    """Return the number of the most probable class, the first of equals.
+
+    With a threshold, the second of two classes is predicted from that probability on.
+    """
+    if threshold is not None:
+        return int(probabilities[1] >= threshold)
     return max(range(len(probabilities)), key=probabilities.__getitem__)
 
 
-def json_lines(class_names: Sequence[str]) -> Form:
-    """Return the form of one JSON object a line, in ASCII for all encodings."""
+class Scores:
+    """Counts of labels and predictions; labels that are no class count as classified wrongly."""
 
-    def line(text: str, probabilities: Sequence[float]) -> str:
-        rounded = [round(p, _DIGITS) for p in probabilities]
-        label = class_names[predicted_class(probabilities)]
-        by_name = dict(zip(class_names, rounded, strict=True))
-        return json.dumps({"label": label, "probabilities": by_name, "text": text})
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = class_names
+        self.confusion = [[0] * len(class_names) for _ in class_names]  # rows are labels
+        self.unknown: Counter[str] = Counter()
+
+    def add(self, labels: Sequence[str], predicted: Sequence[int]) -> None:
+        """Count some examples; none if they have no labels."""
+        numbers = {name: number for number, name in enumerate(self.class_names)}
+        for label, number in zip(labels, predicted, strict=False):
+            if label in numbers:
+                self.confusion[numbers[label]][number] += 1
+            else:
+                self.unknown[label] += 1
+
+    @property
+    def correct(self) -> int:
+        """Number of examples that were classified correctly."""
+        return sum(row[number] for number, row in enumerate(self.confusion))
+
+    @property
+    def total(self) -> int:
+        """Number of examples."""
+        return sum(map(sum, self.confusion)) + self.unknown.total()
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 over the classes that occur among labels or predictions."""
+        sizes = [sum(row) + sum(column) for row, column in
+                 zip(self.confusion, zip(*self.confusion, strict=True), strict=True)]  # fmt: skip
+        found = [2 * self.confusion[i][i] / size for i, size in enumerate(sizes) if size]
+        return sum(found) / max(1, len(found))
+
+    def describe(self, interval: Sequence[float], as_json: bool) -> str:
+        """Return accuracy, its interval, macro F1 and the confusion matrix."""
+        accuracy, low, high = self.correct / max(1, self.total), *interval
+        if as_json:
+            return json.dumps({
+                "accuracy": accuracy, "interval": [low, high], "macro_f1": self.macro_f1,
+                "classes": list(self.class_names), "confusion": self.confusion,
+                "unknown_labels": dict(self.unknown),
+            })  # fmt: skip
+        width = max(6, *map(sum, map(_widths, map(_printable, self.class_names)))) + 1
+        cells = [["", *self.class_names], *([n, *row] for n, row in
+                 zip(self.class_names, self.confusion, strict=True))]  # fmt: skip
+        lines = ["".join(_fit(str(cell), width, right=True) for cell in row) for row in cells]
+        unknown = ", ".join(f"{name!r} ({count:,})" for name, count in self.unknown.most_common(3))
+        return "\n".join([
+            f"Accuracy: {accuracy:.2%} ({low:.2%} to {high:.2%}), {self.correct:,} of "
+            f"{self.total:,}; macro F1: {self.macro_f1:.4f}",
+            *([f"Labels that are no class: {unknown}"] if unknown else []),
+            "Labels (rows) and predictions (columns):", *lines,
+        ])  # fmt: skip
+
+
+def json_lines(class_names: Sequence[str], others: Sequence[str] = ()) -> Form:
+    """Return the form of one JSON object a line, in ASCII for all encodings."""
+    others = _distinct(others, ["label", "probabilities", "text"])
+
+    def line(
+        text: str, probabilities: Sequence[float], predicted: int, cells: Sequence[str] = ()
+    ) -> str:
+        by_name = {n: round(p, _DIGITS) for n, p in zip(class_names, probabilities, strict=True)}
+        answer = {"label": class_names[predicted], "probabilities": by_name, "text": text}
+        return json.dumps(answer | dict(zip(others, cells, strict=True)))
 
     return Form(None, line)
 
 
-def tab_separated(class_names: Sequence[str]) -> Form:
-    """Return the form of tab-separated values with a header, escaped, not quoted."""
-    names = [name.translate(_ESCAPES) for name in class_names]
+def tab_separated(class_names: Sequence[str], others: Sequence[str] = ()) -> Form:
+    """Return the form of tab-separated values with a header."""
+    header = ["label", *(f"P({name})" for name in class_names)]
+    header += [*_distinct(others, [*header, "text"]), "text"]
 
-    def line(text: str, probabilities: Sequence[float]) -> str:
-        label = names[predicted_class(probabilities)]
+    def line(
+        text: str, probabilities: Sequence[float], predicted: int, cells: Sequence[str] = ()
+    ) -> str:
         numbers = [f"{p:.{_DIGITS}f}" for p in probabilities]
-        return "\t".join([label, *numbers, text.translate(_ESCAPES)])
+        return "\t".join(map(_quote, [class_names[predicted], *numbers, *cells, text]))
 
-    return Form("\t".join(["label", *(f"P({name})" for name in names), "text"]), line)
+    return Form("\t".join(map(_quote, header)), line)
+
+
+def _distinct(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    return [f"{name} (file)" if name in taken else name for name in names]
+
+
+def _quote(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if _QUOTED.search(cell) else cell
 
 
 def table(class_names: Sequence[str], width: int) -> Form:
@@ -66,8 +146,9 @@ def table(class_names: Sequence[str], width: int) -> Form:
         label, *numbers = map(_fit, cells, widths, [False, *[True] * len(cells[1:])])
         return "  ".join([label, *numbers, _fit(text, text_width).rstrip()])
 
-    def line(text: str, probabilities: Sequence[float]) -> str:
-        predicted = predicted_class(probabilities)
+    def line(
+        text: str, probabilities: Sequence[float], predicted: int, _: Sequence[str] = ()
+    ) -> str:
         shown = probabilities if has_all else [probabilities[predicted]]
         return row([class_names[predicted], *(f"{p:.3f}" for p in shown)], text)
 

@@ -29,6 +29,7 @@ class Description:
 
     design: Design
     class_names: list  # in the order of their numbers
+    text_columns: list  # of the training data; [] if none is known
     max_length: int  # tokens to which texts are cut, and padded unless `no_padding`
     no_padding: bool
     tokenizer: str  # gpt2, or bytes for the demo
@@ -60,6 +61,7 @@ def parse_description(text: str) -> Description:
         raise ValueError(f"its description is {as_json(values)}, expected an object")
     if (version := values.pop("version", None)) != VERSION:
         raise ValueError(f"its version is {as_json(version)}, expected {VERSION}")
+    values.setdefault("text_columns", [])  # which earlier files lack
     design = values.get("design")
     values["design"] = _build(Design, design if isinstance(design, dict) else {})
     description = _build(Description, values)
@@ -98,6 +100,8 @@ def _check(description: Description) -> None:
     names, base = description.class_names, description.base
     if len(names) < 2 or not all(isinstance(name, str) for name in names):
         raise _invalid("class_names", names, "two names or more")
+    if not all(isinstance(name, str) for name in description.text_columns):
+        raise _invalid("text_columns", description.text_columns, "names")
     if (base is None) != description.has_all_weights:
         raise _invalid("base", base, "the SHA-256 of its base" if base is None else "null")
 

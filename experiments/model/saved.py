@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from experiments.checkpoints.files import format_error
 from experiments.checkpoints.header import checkpoint_sha256
 from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.checkpoints.weights import load_gpt2_checkpoint
@@ -51,11 +52,13 @@ def save_classifier(
     max_length: int,
     class_names: Sequence[str],
     record: str | None,
+    text_columns: Sequence[str] = (),
 ) -> Path:
     """Save a run's classifier, completely or not at all, and return the path.
 
     Of several processes only the main one writes. `max_length` is that of the training data set in
-    tokens; class names are in the order of their numbers; `record` is the digest of a record.
+    tokens; class names are in the order of their numbers; `record` is the digest of a record;
+    `text_columns` are those of the training data.
 
     Raises:
         OSError: when the file cannot be written.
@@ -68,6 +71,7 @@ def save_classifier(
     description = Description(
         design=design,
         class_names=list(class_names),
+        text_columns=list(text_columns),
         # Without padding, the length of the longest training example does not limit others.
         max_length=design.config["context_length"] if data.no_padding else max_length,
         no_padding=data.no_padding,
@@ -168,7 +172,13 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
             if not torch.isfinite(tensors[name]).all():
                 raise ValueError(f"{name} has values that are not finite")
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is not a saved classifier: {_one_line(error)}") from error
+        lines = getattr(format_error(path, error), "__notes__", [])  # that convert a pickle
+        pickle = "it is a PyTorch pickle, such as the book's: train again with --save_model, or "
+        pickle += "convert it for --weights of a run, in Python:"
+        what = pickle if lines else _one_line(error)
+        problem = ValueError(f"{path} is not a saved classifier: {what}")
+        problem.__notes__ = lines
+        raise problem from error
     return description, tensors
 
 

@@ -13,6 +13,7 @@ from experiments.config.settings import TRAINABLE, Settings
 from experiments.data.corpus import Corpus
 from experiments.data.datasets import Splits
 from experiments.runs.results import Result
+from experiments.system.devices import device_is_available, lacks_bfloat16
 from experiments.system.distributed import world
 from experiments.training.memory import count_parameters
 from experiments.training.optimization import Watch, no_op
@@ -20,8 +21,11 @@ from experiments.training.optimization import Watch, no_op
 
 def describe_corpus(corpus: Corpus) -> str:
     """Return the classes of custom data, and what a user should know about the data."""
-    classes = ", ".join(f"{number} {name}" for number, name in enumerate(corpus.class_names))
-    return "\n".join([f"Classes: {classes}", *(f"Data: {note}" for note in corpus.notes)])
+    labels = pd.concat(corpus.splits.values())["Label"]
+    counts = labels.value_counts().reindex(range(corpus.num_classes), fill_value=0)
+    names = enumerate(corpus.class_names)
+    classes = ", ".join(f"{number} {name} ({counts[number]:,})" for number, name in names)
+    return "\n".join([*(f"Data: {note}" for note in corpus.notes), f"Classes: {classes}"])
 
 
 def describe_run(
@@ -37,6 +41,10 @@ def describe_run(
     steps = training.max_steps or training.count_steps(train)
     threads = torch.get_num_threads()
     cpu = f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else ""
+    if device.type == "cpu" and settings.runtime.device == "auto" and device_is_available("mps"):
+        cpu += " (--device mps uses the GPU; its results differ slightly)"
+    if settings.runtime.precision == "bfloat16" and lacks_bfloat16(device):
+        cpu += " (it has no units for bfloat16: float32 is faster)"
     lines = (
         "Demo: generated messages and a tiny random model" if settings.data.demo else "",
         f"Model: {settings.weights.description}; {config['n_layers']} blocks of width "
@@ -46,6 +54,7 @@ def describe_run(
         "parameters",
         f"Data: {train:,} training, {validation:,} validation, {test:,} test examples, {padding} "
         f"{datasets.train.max_length} tokens" + (f", {num_cut:,} truncated" if num_cut else ""),
+        _describe_lengths(datasets) if settings.custom.data else "",
         f"Steps: {steps:,} of {training.accumulation_steps} x {training.batch_size} examples, "
         f"{training.num_epochs} epochs",
         f"Device: {device}{cpu}; Python {platform.python_version()}, torch "
@@ -54,11 +63,30 @@ def describe_run(
     return "\n".join(filter(None, lines))
 
 
+def _describe_lengths(datasets: Splits) -> str:
+    """Return how long the texts are, and what padding them to the longest one costs."""
+    lengths = torch.cat([dataset.full_lengths for dataset in datasets])
+    most = int(lengths.double().quantile(0.99).ceil())
+    train = datasets.train
+    padded = train.max_length * len(train) / int(train.lengths.sum())
+    line = f"Lengths: 99 % of the texts have up to {most:,} tokens, the longest {lengths.max():,}"
+    if train.no_padding:
+        return line
+    line += f"; padding makes {padded:.1f} times as many tokens as the texts have"
+    is_outlier = train.max_length > 2 * most
+    return line + f"; --context_length {most} would be faster" * is_outlier
+
+
 def describe_result(result: Result, settings: Settings) -> str:
     """Return the final accuracies and the peak memory, and the published accuracies of the row."""
     names = ("Training", "Validation", "Test")
     counts = dict(zip(names, result.correct.values(), strict=True))
     lines = [f"{name} accuracy: {k / n:.2%}" for name, (k, n) in counts.items()]
+    if settings.custom.data:
+        sizes, names = result.labels.bincount(), result.corpus.class_names
+        lines[-1] += f" (the largest class has {sizes.max() / sizes.sum():.2%})"
+        if len(predicted := result.predictions.unique()) == 1:
+            lines.append(f"All predictions are {names[predicted.item()]!r}")
     lines.append(f"Peak memory: {result.peak_memory_mib:,.0f} MiB")
     is_published = not settings.is_substitute and settings.runtime.precision == "float32"
     if (row := settings.row) and is_published and result.corpus.digest == DATA_SHA256:

@@ -40,6 +40,11 @@ OTHER_NAMES = {  # a flag of other programs: the flag that is meant, or why ther
     "eval_batch_size": "evaluation uses --batch_size",
     "nproc_per_node": _TORCHRUN,
     "num_gpus": _TORCHRUN,
+    "local_rank": _TORCHRUN,
+    "fsdp": "--parallel shard",
+    "sep": "--separator",
+    "delimiter": "--separator",
+    "wandb": "--tensorboard",
     "plot": "compare_experiments.py has that flag",
 }
 
@@ -106,7 +111,7 @@ def expected(what: str, text: str) -> argparse.ArgumentTypeError:
 
 def path(text: str) -> Path:
     """Return a path; `~` is the home folder, also in `--flag=~/x`, which shells do not expand."""
-    if not text.startswith("~"):  # ./~x is a file in this folder
+    if not text.startswith("~"):  # ./~x is a file of that name
         return Path(text)
     try:
         return Path(text).expanduser()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from experiments.system import hardware
 from experiments.system.distributed import world
-from experiments.system.hardware import cpu_name, total_memory
+from experiments.system.hardware import cpu_name, total_memory, usable_cpus
 from experiments.system.hardware import keep_freed_memory as keep_freed_memory
 
 try:
@@ -29,6 +29,8 @@ def select_device(name: str) -> torch.device:
     """Return the device of that name; `auto` never selects mps, whose results differ."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
     if name == "cuda" and world.is_launched:  # each process on a machine gets its own GPU
         name = f"cuda:{world.local_rank}"
     return torch.device(name)
@@ -53,6 +55,11 @@ def device_name(device: torch.device) -> str:
 def dtype_of(precision: str) -> torch.dtype | None:
     """Return the data type of matrix products; None if it is that of the parameters."""
     return torch.bfloat16 if precision == "bfloat16" else None
+
+
+def lacks_bfloat16(device: torch.device) -> bool:
+    """Return whether a GPU only emulates products in bfloat16, as those before Ampere do."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0)
 
 
 # ---------------------------------------------------------------------------------------- kernels

@@ -70,6 +70,16 @@ class World:
         dist.broadcast_object_list(values)
         return values[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, in every process."""
+        if self.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
     def broadcast_(self, x: "Tensor") -> None:
         """Fill a tensor with the main process's values, in place."""
         if self.size > 1:

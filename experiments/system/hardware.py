@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+import os
 import platform
 import re
 import sys
@@ -23,6 +24,26 @@ def cpu_name() -> str:
     if (cpuinfo := Path("/proc/cpuinfo")).is_file():  # Linux, whose processor() is the architecture
         name = re.search(r"model name\s*: (.*)|$", cpuinfo.read_text())[1] or name
     return name
+
+
+def usable_cpus() -> int:
+    """Return how many processors this process may use, of its affinity and its container's quota.
+
+    No limit is looked up if OMP_NUM_THREADS is set.
+
+    Source: the kernel's admin-guide/cgroup-v2, cpu.max.
+    """
+    if os.environ.get("OMP_NUM_THREADS"):
+        return sys.maxsize
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    limits, listing, top = [len(affinity(0))], _ROOT / "proc/self/cgroup", _ROOT / "sys/fs/cgroup"
+    found = re.search(r"^0::/(.*)$", listing.read_text(), re.M) if listing.is_file() else None
+    for folder in ((top / found[1]), *(top / found[1]).parents) if found else ():
+        file = folder / "cpu.max"
+        if folder.is_relative_to(top) and file.is_file():
+            quota, period = file.read_text().split()
+            limits += [max(1, math.ceil(int(quota) / int(period)))] if quota != "max" else []
+    return min(limits)
 
 
 def total_memory() -> int:

@@ -90,7 +90,8 @@ def one_line_errors(program: str, debug: bool = False, message: str = RESUMABLE)
         except OSError:  # cannot be printed any more, which would raise a second error at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         hint = _HINTS.get(getattr(error, "errno", None))
-        text = printable(f"{program}: error: {error}{f': {hint}' if hint else ''}")
+        text = f"{program}: error: {error}{f': {hint}' if hint else ''}"
+        text = printable("\n".join([text, *getattr(error, "__notes__", ())]))
         if isinstance(error, UsageError):
             print(text, file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else text)

@@ -152,12 +152,15 @@ def check_memory(
     """
     shards = world.size if settings.runtime.parallel == "shard" else 1
     memory, is_gpu = (memory_of(device), available_memory(device)), device.type == "cuda"
-    hardware = world.broadcast(Hardware(*memory, is_gpu, world.size, shards))  # one for all
+    all_memory = world.gather(memory)  # the smallest counts for all processes
+    rank = min(range(world.size), key=lambda number: all_memory[number][1])
+    hardware = Hardware(*all_memory[rank], is_gpu, world.size, shards)
     examples = count_examples(settings, datasets, num_classes)
     estimate = estimate_memory(settings, examples, hardware)
     parts = [f"{n.replace('_', ' ')} {x / GIB:.1f}" for n, x in estimate._asdict().items()]
     line = f"{estimate.peak / GIB:.1f} GiB needed ({', '.join(parts[:-1])})"
     line += f", {hardware.available / GIB:.1f} GiB available"
+    line += f" to process {rank}" if world.size > 1 else ""
     if estimate.peak <= hardware.available or settings.runtime.ignore_memory:
         return f"Memory: {line}"
     found = suggestions(settings, examples, hardware)
