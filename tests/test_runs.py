@@ -6,26 +6,32 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from threading import Timer
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 from runs import small, use_demo_data  # noqa: F401 (a fixture)
+from safetensors import safe_open
 
 import additional_experiments
 from additional_experiments import main, run_experiment
 from experiments.config.parsing import parse_args
 from experiments.config.rows import LONGEST_EXAMPLE, NUM_DEMO_SPAM, NUM_SPAM, split_sizes
 from experiments.config.values import TINY
+from experiments.data import datasets
 from experiments.data.demo import demo_splits
+from experiments.model import saved as saved_module
+from experiments.model.saved import load_classifier
 from experiments.runs import fingerprint
 from experiments.runs.loop import RunCache
 from experiments.runs.records import FAILED, FINISHED
 from experiments.shortcuts import prefix
-from experiments.system import devices
+from experiments.system import devices, files
 from experiments.training import loop as training_loop
 
 SCRIPT = Path(__file__).parents[1] / "additional_experiments.py"
@@ -44,7 +50,8 @@ def run(small, tmp_path, capsys, monkeypatch):  # noqa: F811
 
     def run_(*flags):
         folder = tmp_path / "results"
-        main(["--weights", str(small), "--output_dir", str(folder), "--num_epochs", "1", *flags])
+        given = map(str, flags)
+        main(["--weights", str(small), "--output_dir", str(folder), "--num_epochs", "1", *given])
         return read(folder), capsys.readouterr().out
 
     return run_
@@ -305,6 +312,126 @@ def test_a_dry_run_computes_and_records_nothing(flags, run, monkeypatch):
     records, printed = run("--dry_run", *flags)
     assert records == []
     assert "Baseline: majority" in printed if flags else "Memory: " in printed
+
+
+# ------------------------------------------------------------------------------ saved classifiers
+
+
+def record_of(path):
+    with safe_open(path, framework="np") as file:
+        return json.loads(file.metadata()["finetuned_classifier"])["record"]
+
+
+def refused(run, capsys, *flags):
+    """The sentence with which the script ends, before a model is built."""
+    from experiments.model import classifier
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier, "build_classifier", lambda *_: 1 / 0)
+        with pytest.raises(SystemExit) as exit_:
+            run(*flags)
+    error = capsys.readouterr().err
+    return error if exit_.value.code == 2 else exit_.value.code
+
+
+def test_the_saved_classifier_is_that_of_the_run_or_it_is_refused(run, tmp_path, capsys):
+    path = tmp_path / "m.safetensors"
+    a, b = (["--max_steps", "1", "--save_model", str(path), "--seed", seed] for seed in "12")
+    (record,), _ = run(*a)
+    assert record_of(path) == record["digest"]
+    assert "Recorded already" in run(*a)[1]
+    assert "is the classifier of another run" in refused(run, capsys, *b)
+    assert record_of(path) == record["digest"]
+    other = run(*b, "--overwrite")[0][-1]
+    assert record_of(path) == other["digest"]
+    assert "is the classifier of another run" in refused(run, capsys, *a)
+    path.write_bytes(b"junk")
+    assert "is a file that no run has saved" in refused(run, capsys, *a)
+    path.unlink()
+    _, printed = run(*a)
+    assert "Ep 1" in printed
+    assert record_of(path) == record["digest"]
+    size = path.stat().st_size
+    run(*a, "--save_whole")
+    assert path.stat().st_size > 2 * size
+
+
+def test_a_classifier_is_never_saved_over_the_checkpoint(run, small, tmp_path, capsys):  # noqa: F811
+    base = tmp_path / "base124.safetensors"
+    base.write_bytes(small.read_bytes())
+    (tmp_path / "link.safetensors").symlink_to(base)
+    for name, more in (
+        ("base124", ()),
+        ("link", ()),
+        ("base{seed}", ("--num_seeds", "2")),
+        ("../" + tmp_path.name + "/base124", ("--overwrite",)),
+    ):
+        target = tmp_path / f"{name}.safetensors"
+        message = refused(run, capsys, "--weights", base, "--save_model", target, *more)
+        assert "is an input of the run: name another file" in message
+    assert base.read_bytes() == small.read_bytes()
+    published = Path("gpt2") / "124M" / "model.safetensors"
+    message = refused(run, capsys, "--weights", "pretrained", "--save_model", published)
+    assert "is an input of the run" in message
+
+
+def test_where_a_classifier_cannot_be_saved_is_found_before_the_run(
+    run, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "file").touch()
+    for name, problem in (
+        ("folder.safetensors", "Is a directory"),
+        ("file/m.safetensors", "Not a directory|File exists"),
+        ("x" * 228 + ".safetensors", "File name too long"),
+    ):
+        message = refused(run, capsys, "--save_model", tmp_path / name)
+        assert re.search(problem, message), message
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert "No space left" in refused(run, capsys, "--save_model", tmp_path / "m.safetensors")
+    assert read(tmp_path / "results") == []
+
+
+def test_a_file_that_cannot_be_written_in_the_end_loses_nothing(run, tmp_path, capsys, monkeypatch):
+    from experiments.runs import records
+
+    rescue, write_whole = tmp_path / "rescue", files.write_whole
+    rescue.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(rescue))
+    is_refused = set()
+
+    def write(path, content):
+        if path.suffix in is_refused and not path.is_relative_to(rescue):
+            raise OSError(28, "No space left on device", str(path))
+        write_whole(path, content)
+
+    for module in (files, saved_module, records):
+        monkeypatch.setattr(module, "write_whole", write)
+    model = tmp_path / "m.safetensors"
+    flags = ["--max_steps", "1", "--save_model", model, "--overwrite"]
+    is_refused.add(".safetensors")
+    with pytest.raises(SystemExit):
+        run(*flags)
+    (record,) = read(tmp_path / "results")
+    assert (record["status"], model.exists()) == (FINISHED, False)
+    is_refused.add(".json")
+    with pytest.raises(SystemExit):
+        run(*flags)
+    errors = capsys.readouterr().err
+    found = [Path(line) for line in re.findall("Saved instead: (.*)", errors)]
+    assert [path.suffix for path in found] == [".safetensors", ".json", ".safetensors"]
+    assert record_of(found[2]) == json.loads(found[1].read_text())["digest"]
+    assert load_classifier(found[2])
+
+
+def test_a_failed_download_is_no_failed_run(run, tmp_path, monkeypatch):
+    def offline(*_):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "tokenize", offline)
+    with pytest.raises(SystemExit):
+        run()
+    assert read(tmp_path / "results") == []
 
 
 # ----------------------------------------------------------------------------------------- sharing

@@ -1,9 +1,11 @@
 """Flags that do not fit together, or do not fit a model or its data; each message has a hint."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from experiments.checkpoints.files import checkpoint_files
 from experiments.config import rows
 from experiments.config.settings import CustomData, Settings, TrainingConfig, flags_of
 from experiments.config.values import LENGTHS, TINY
@@ -122,9 +124,23 @@ def _in_output(settings: Settings, given: Collection[str]) -> Iterator[str]:
         yield "--baseline has no model: remove --save_model"
     if file and file.suffix != ".safetensors":
         yield f"--save_model {file} must end in .safetensors"
+    if file and (path := _input_of_that_name(settings)):
+        yield f"--save_model {path} is an input of the run: name another file"
     if file and settings.num_seeds > 1 and "{seed}" not in file.name:
         yield "--save_model needs {seed} in the file's name with --num_seeds"
     if output.tensorboard and settings.baseline:
         yield "--baseline has no losses to log: remove --tensorboard"
     if output.tensorboard and not find_spec("tensorboard"):
         yield "--tensorboard requires a package that is not installed: pip install tensorboard"
+
+
+def _input_of_that_name(settings: Settings) -> Path | None:
+    """Return where a classifier would be saved if that is a file from which a run is made."""
+    weights, custom = settings.weights, settings.custom
+    inputs = [custom.data, custom.validation_data, custom.test_data]
+    inputs += checkpoint_files(weights.path) if weights.path else []
+    inputs.append(Path("gpt2", weights.model_size, "model.safetensors"))  # where it is downloaded
+    resolved = {path.resolve() for path in inputs if path}
+    seeds = range(settings.seed, settings.seed + settings.num_seeds)
+    paths = (replace(settings, seed=seed).model_path for seed in seeds)
+    return next((path for path in paths if path.resolve() in resolved), None)

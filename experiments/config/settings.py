@@ -251,6 +251,12 @@ class Settings:
         return found
 
     @property
+    def model_path(self) -> Path | None:
+        """Where the run saves its classifier; None if it does not."""
+        file = self.output.save_model
+        return file and file.with_name(file.name.replace("{seed}", str(self.seed)))
+
+    @property
     def custom_values(self) -> dict[str, Any]:
         """The flags of custom data that are not at their default, as JSON has them."""
         return {

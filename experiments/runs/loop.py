@@ -24,7 +24,7 @@ from experiments.config.checks import find_training_conflict
 from experiments.config.rows import name_of_row
 from experiments.config.settings import Settings
 from experiments.runs.fingerprint import begin_record
-from experiments.runs.records import is_finished, record_path, write_record
+from experiments.runs.records import is_finished, record_path
 from experiments.system.distributed import world
 from experiments.system.downloads import naming_missing
 from experiments.system.files import check_writable
@@ -33,7 +33,7 @@ from experiments.system.terminal import UsageError
 if TYPE_CHECKING:
     from experiments.data.corpus import Corpus
     from experiments.data.datasets import Splits
-    from experiments.runs.results import Result
+    from experiments.runs.results import Recorder, Result
     from experiments.shortcuts.prefix import CachedActivations
 
 LOCKS = ".locks"  # folder next to the records
@@ -165,24 +165,24 @@ def _run_and_record(
         if not is_locked:
             print(f"Skipped: another process is running it: {path}")
             return Outcome.LOCKED
-        if world.broadcast(not output.overwrite and is_finished(path) and _is_saved(settings)):
+        is_recorded = not output.overwrite and is_finished(path)
+        if world.broadcast(is_recorded and _is_saved(settings, record["digest"])):
             print(f"Recorded already (--overwrite repeats it): {path}")
             return Outcome.RECORDED
-        from experiments.runs.results import finish_record, record_failure
+        from experiments.runs.results import Recorder
 
+        recorder = Recorder(output.output_dir, record)
         try:
             with naming_missing(partial(_missing_files, settings)):
-                result = run_experiment(settings, cache, record["digest"])
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            record_failure(output.output_dir, record, error)
+                run_experiment(settings, cache, recorder)
+        except (ValueError, RuntimeError, MemoryError) as error:  # not OSError: of the machine
+            recorder.write_failure(error)
             raise
-        if world.is_main:
-            print(f"Recorded: {write_record(output.output_dir, finish_record(record, result))}")
     return Outcome.DONE
 
 
 def _run_baseline(
-    settings: Settings, cache: RunCache, record: str | None = None
+    settings: Settings, cache: RunCache, record: "Recorder | None" = None
 ) -> "Result | None":
     """Run a non-neural baseline on the splits of the networks."""
     if settings.output.dry_run:
@@ -199,6 +199,8 @@ def _run_baseline(
     clock.stop("train")
     result = Result(corpus, History(), *evaluation, clock.seconds)
     print(describe_result(result, settings))
+    if record:
+        record.write(result)
     return result
 
 
@@ -236,12 +238,12 @@ def _missing_files(settings: Settings) -> list[str]:
     return missing
 
 
-def _is_saved(settings: Settings) -> bool:
+def _is_saved(settings: Settings, digest: str) -> bool:
     if not settings.output.save_model:
         return True
     from experiments.model.saved import is_saved
 
-    return is_saved(settings)
+    return is_saved(settings, digest)
 
 
 def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
