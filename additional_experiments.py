@@ -103,8 +103,10 @@ def run_experiment(
             history = train(
                 model, loaders, datasets.train.labels, settings.training, device,
                 fused=not runtime.no_shortcuts, watch=watch,
+                resume=record and record.create_resume(runtime),
             )  # fmt: skip
         clock.stop("train")
+        clock.seconds["train"] += history.earlier_seconds
         minutes = (prefix_seconds + clock.seconds["train"]) / 60
         print(f"Training completed in {minutes:.2f} minutes.")
         correct, probabilities, labels = evaluate(model, loaders, device)

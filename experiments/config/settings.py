@@ -173,6 +173,10 @@ class RuntimeConfig:
     activation_checkpointing: bool = option(
         False, "recompute activations in the backward pass: less memory, more time")
     ignore_memory: bool = option(False, "run even if the memory seems insufficient")
+    save_every: int | None = option(
+        None, "save the state of training, for resuming, after every N epochs, 0 for never "
+        "(default: if an epoch takes over 30 s)", type=whole_number(0), metavar="N")
+    no_resume: bool = option(False, "start anew, not from the saved state of an interrupted run")
     verify: bool = option(False, "compute the SHA-256 of every file, even if it has not changed")
 
 

@@ -171,7 +171,7 @@ def _run_and_record(
             return Outcome.RECORDED
         from experiments.runs.results import Recorder
 
-        recorder = Recorder(output.output_dir, record)
+        recorder = Recorder(output.output_dir, record, path.parent / LOCKS / f"{path.stem}.state")
         try:
             with naming_missing(partial(_missing_files, settings)):
                 run_experiment(settings, cache, recorder)
