@@ -6,6 +6,10 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -19,6 +23,8 @@ from experiments.runs import fingerprint
 from experiments.system import devices
 from experiments.training import optimization, resume
 
+ROOT = Path(__file__).parents[1]
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node=2")
 DESIGNS = {
     "row 1": (),
     "row 5": ("--trainable_layers", "all", "--schedule", "linear", "--warmup_steps", "3"),
@@ -31,14 +37,26 @@ class Killed(BaseException):
     """Ends a run as SIGKILL does: nothing of it is handled."""
 
 
+def write_data(path):
+    """Writes 80 short examples, whose training split has 7 batches of 8."""
+    texts = pd.read_csv(demo_splits()["train"]).head(80)
+    texts.assign(Text=texts["Text"].str[:20]).to_csv(path, index=False)
+
+
+def result_in(folder):
+    """The only record of a folder, without what the clock says."""
+    (path,) = folder.glob("*.json")
+    record = json.loads(path.read_text())
+    return {name: record[name] for name in ("losses", "accuracies", "best", "correct", "test")}
+
+
 @pytest.fixture
 def run(small, tmp_path, capsys, monkeypatch):  # noqa: F811
     """Run the script; return the record without what the clock says, and what was printed."""
     use_demo_data(monkeypatch)
     monkeypatch.setattr(devices, "start_peak", lambda _: "run")  # collects garbage
     data = tmp_path / "data.csv"
-    texts = pd.read_csv(demo_splits()["train"]).head(80)  # 7 batches of 8
-    texts.assign(Text=texts["Text"].str[:20]).to_csv(data, index=False)
+    write_data(data)
 
     def run_(*flags, kill=None, signals=(), folder="results"):
         steps, make_step = [], optimization.make_step
@@ -57,9 +75,7 @@ def run(small, tmp_path, capsys, monkeypatch):  # noqa: F811
             flags += ["--save_model", str(tmp_path / f"{folder}.safetensors")]
             flags += ["--weights", str(small), "--output_dir", str(tmp_path / folder)]
             main(["--data", str(data), *flags])
-        (path,) = (tmp_path / folder).glob("*.json")
-        record = json.loads(path.read_text())
-        kept = {k: record[k] for k in ("losses", "accuracies", "best", "correct", "test")}
+        kept = result_in(tmp_path / folder)
         model = load_file(tmp_path / f"{folder}.safetensors")
         kept |= {k: hashlib.sha256(t.numpy().data).hexdigest() for k, t in model.items()}
         return kept, capsys.readouterr().out, len(steps)
@@ -192,3 +208,47 @@ def test_training_seconds_are_those_of_all_parts(run, unfinished, tmp_path, monk
     run(*flags)
     (record,) = (tmp_path / "results").glob("*.json")
     assert 1000 < json.loads(record.read_text())["seconds"]["train"] < 1100
+
+
+# ------------------------------------------------------------------------- processes of their own
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launch", "flags", "number"),
+    [
+        ((), (), signal.SIGKILL),
+        (TORCHRUN, (), signal.SIGTERM),
+        (TORCHRUN, ("--parallel", "shard", "--trainable_layers", "all"), signal.SIGTERM),
+    ],
+    ids=["one", "replicas", "shards"],
+)
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_killed_processes_resume_with_the_bits_of_an_uninterrupted_run(
+    launch,
+    flags,
+    number,
+    small,  # noqa: F811
+    tmp_path,
+):
+    write_data(tmp_path / "data.csv")
+    command = [sys.executable, *launch, ROOT / "additional_experiments.py", "--data", "data.csv"]
+    command += ["--weights", small, "--save_every", "1", "--num_epochs", "3", *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+    def start(folder):
+        return subprocess.Popen(
+            [*map(str, command), "--output_dir", folder], cwd=tmp_path, env=environment, text=True,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    with start("killed") as process:
+        assert any(line.startswith("State saved after epoch 1") for line in process.stdout)
+        time.sleep(0.05)
+        process.send_signal(number)
+    for folder in ("killed", "whole"):
+        with start(folder) as process:
+            printed = process.stdout.read()
+        assert ("Resumed in epoch" in printed) == (folder == "killed")
+    assert result_in(tmp_path / "killed") == result_in(tmp_path / "whole")

@@ -151,7 +151,7 @@ class Resume:
         history, optimizer = self.history, state["optimizer"]
         _fill(self.parameters, state["parameters"])
         for i, values in optimizer["state"].items():
-            for name in values.keys() - {"step"}:
+            for name in ("exp_avg", "exp_avg_sq"):  # in one order in all processes
                 values[name] = _divided_like(values[name], self.parameters[i])
         self.optimizer.load_state_dict(optimizer)
         if self.scheduler:
