@@ -1,13 +1,20 @@
 """Flags that do not fit together, or do not fit a model or its data; each message has a hint."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from experiments.checkpoints.files import checkpoint_files
 from experiments.config import rows
-from experiments.config.settings import CustomData, Settings, TrainingConfig, flags_of
+from experiments.config.settings import (
+    CustomData,
+    ModelConfig,
+    Settings,
+    TrainingConfig,
+    flags_of,
+)
 from experiments.config.values import LENGTHS, TINY
 from experiments.system.distributed import world
 
@@ -25,6 +32,28 @@ def find_conflict(
         return None
     total = 2 * (rows.NUM_DEMO_SPAM if settings.data.demo else rows.NUM_SPAM)
     return find_training_conflict(settings.training, rows.split_sizes(total)["train"])
+
+
+def flags_without_effect(flags: Mapping[str, Any]) -> dict[str, str]:
+    """Return the flags that change nothing about a run with these values, and why."""
+    found = {}
+    if "lora" not in flags["trainable_layers"]:
+        reason = "without LoRA (--trainable_layers lora)"
+        found |= dict.fromkeys(("lora_rank", "lora_alpha", "lora_scaling"), reason)
+    if flags["average_embeddings"] and flags["trainable_token_pos"] != "flexible":
+        found["trainable_token_pos"] = "with --average_embeddings, unless it is flexible"
+    if flags["no_padding"] and flags["context_length"] in LENGTHS:
+        found["context_length"] = "with --no_padding"
+    if flags["data"] or flags["demo"]:
+        found["data_dir"] = "on --data" if flags["data"] else "with --demo"
+    if flags["demo"]:
+        names = ("output_dir", "overwrite", "save_every", "no_resume")
+        found |= dict.fromkeys(names, "with --demo, which is not recorded")
+    if flags["baseline"]:
+        network = [f.name for group in (ModelConfig, TrainingConfig) for f in flags_of(group)]
+        network += ["context_length", "no_padding", "precision", "seed", "save_every", "no_resume"]
+        found |= dict.fromkeys(network, "with --baseline")
+    return found
 
 
 def find_training_conflict(training: TrainingConfig, examples: int) -> str | None:

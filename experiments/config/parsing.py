@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.config import values as value_types
-from experiments.config.checks import find_conflict
+from experiments.config.checks import find_conflict, flags_without_effect
 from experiments.config.design import Design
 from experiments.config.rows import ROWS
 from experiments.config.settings import (
@@ -100,18 +100,37 @@ def parse_runs(argv: Sequence[str] | None = None) -> list[Settings]:
             parser.error(f"--weights: {error}", *getattr(error, "__notes__", ()))
         if problem:
             parser.error(f"{where}{problem}")
+        settings = replace(settings, notes=_notes_on(settings, flags, given, row))
         seeds = range(settings.seed, settings.seed + settings.num_seeds)
         runs += [replace(settings, seed=seed) for seed in seeds]
     return runs
 
 
+def _notes_on(
+    settings: Settings, flags: dict[str, Any], given: dict[str, Any], row: int | None
+) -> tuple[str, ...]:
+    idle = {name: why for name, why in flags_without_effect(flags).items() if name in given}
+    notes = []
+    for why in dict.fromkeys(idle.values()):
+        names = " and ".join(f"--{name}" for name in idle if idle[name] == why)
+        notes.append(f"Note: no effect {why}: {names}")
+    if row and settings.row not in (row, None):
+        notes.append(f"Note: with these flags, row {row} becomes row {settings.row}")
+    return tuple(notes)
+
+
 def resolve(flags: dict[str, Any]) -> Settings:
     """Return the settings of the value of each flag, with what follows from them.
+
+    A flag without effect has its default, so that it makes no other run; but `--baseline` needs
+    the size and the weights that `--demo` asks for.
 
     Raises:
         OSError: if the local checkpoint cannot be read.
         ValueError: if it is not a GPT-2 checkpoint.
     """
+    idle = flags_without_effect(flags).keys() - {"model_size", "weights"}
+    flags = flags | {name: default_values()[name] for name in idle}
     groups = {
         name: group(**{f.name: flags[f.name] for f in fields(group)})
         for name, group in GROUPS.items()

@@ -244,6 +244,7 @@ class Settings:
         1, "repeat with K seeds, counted up from --seed", type=POSITIVE, metavar="K")
     baseline: str | None = flag(None, "run a non-neural baseline", choices=BASELINES)
     # fmt: on
+    notes: tuple[str, ...] = ()  # on flags without effect, and on a row that becomes another
 
     @property
     def identity(self) -> dict[str, Any]:
