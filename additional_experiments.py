@@ -108,7 +108,8 @@ def run_experiment(
         clock.stop("train")
         clock.seconds["train"] += history.earlier_seconds
         minutes = (prefix_seconds + clock.seconds["train"]) / 60
-        print(f"Training completed in {minutes:.2f} minutes.")
+        reused = f", with {prefix_seconds:.1f} s in which an earlier run cached the activations"
+        print(f"Training completed in {minutes:.2f} minutes{reused if prefix_reused else ''}.")
         correct, probabilities, labels = evaluate(model, loaders, device)
         clock.stop("final_accuracies")
         peak = world.all_reduce_max(devices.peak_memory_mib(device), device)

@@ -105,6 +105,11 @@ def test_flags_that_do_not_fit_end_with_status_2_and_one_sentence(flags, words, 
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize("text", ["124M", "124m", "gpt2-small", SMALL])
+def test_a_size_can_be_named_by_a_part(text):
+    assert parse_args(["--model_size", text]).model.model_size == SMALL
+
+
 def test_tensorboard_must_be_installed(monkeypatch, capsys):
     monkeypatch.setattr(checks, "find_spec", lambda _: None)
     assert "pip install tensorboard" in refused(capsys, "--tensorboard", "logs")

@@ -82,7 +82,7 @@ def test_a_run_records_its_results(finished):
     assert (record["status"], record["seed"], record["row"]) == (FINISHED, 123, None)
     assert record["model"] == "checkpoint small.safetensors"
     assert record["settings"]["num_epochs"] == 2
-    assert Path(printed.split("Recorded: ")[1].strip()).is_file()
+    assert Path(re.search("Recorded: (.*)", printed)[1]).is_file()
     test = record["test"]
     right = sum(x == y for x, y in zip(test["labels"], test["predictions"], strict=True))
     assert record["correct"]["test"] == [right, 73]
@@ -111,12 +111,11 @@ def test_a_run_prints_what_it_does(finished):
     _, printed = finished
     for line in (
         r"Memory: .*",
-        r"Model: checkpoint small\.safetensors; 3 blocks of width 64, 1 heads",
-        r"Checkpoint: no config\.json .*",
-        r"Trained: last block, final norm and head; [\d,]+ of [\d,]+ parameters",
+        r"Model: checkpoint small\.safetensors; 3 blocks of width 64, 1 head; no config\.json .*",
+        r"Trained: last block, final norm and head; [\d,]+ of [\d,]+ parameters; "
+        r"62 steps of 1 x 8 examples, 2 epochs",
         r"Data: 251 training, 36 validation, 73 test examples, padded to \d+ tokens",
-        r"Steps: 62 of 1 x 8 examples, 2 epochs",
-        r"Device: cpu, \d+ threads?; Python .*, torch .*",
+        r"Device: cpu, \d+ threads?; torch .*",
         r"Ep 1 \(Step 000000\): Train loss \d\.\d{3}, Val loss \d\.\d{3}",
         r"Training accuracy: \d+\.\d\d% \| Validation accuracy: \d+\.\d\d%",
         r"Training accuracy: \d+\.\d\d%",
@@ -124,6 +123,36 @@ def test_a_run_prints_what_it_does(finished):
         r"Peak memory: \d+(,\d+)* MiB",
     ):
         assert len(re.findall(f"^{line}$", printed, flags=re.MULTILINE)) >= 1, line
+
+
+def test_a_header_has_at_most_five_lines_the_first_of_them_at_once(finished):
+    _, printed = finished
+    first, *header = printed.partition("Cached activations: ")[0].splitlines()
+    assert first == "Run: seed 123"
+    assert len([line for line in header if re.match("[A-Z][a-z]+: ", line)]) == 5
+    assert not re.search(r"\b1 \w+s\b|\bnan\b| 0\.0[,)]", "\n".join(header))
+
+
+def test_of_several_runs_there_is_a_summary_and_the_next_step(run, tmp_path):
+    records, printed = run(*QUICK, "--num_seeds", "2")
+    shares = [k / n for k, n in (record["correct"]["test"] for record in records)]
+    for seed, share in zip((123, 124), shares, strict=True):
+        assert f"  run, seed {seed}: test accuracy {share:.2%}\n" in printed.partition("Summary")[2]
+    assert printed.endswith(
+        f"Next: python compare_experiments.py --results {tmp_path / 'results'}; --save_model saves "
+        "a classifier\n"
+    )
+    assert "with 0." not in re.findall("Training completed .*", printed)[0]
+    assert re.search(r"\d minutes, with \d+\.\d s in which an earlier run cached", printed)
+
+
+def test_a_limit_of_steps_limits_the_announced_batches(run):
+    _, printed = run("--max_steps", "3", "--accumulation_steps", "2")
+    assert "Training: 6 batches" in printed
+
+
+def test_a_baseline_prints_no_memory(run):
+    assert "Peak memory" not in run("--baseline", "majority")[1]
 
 
 def test_the_peak_of_memory_is_rounded_and_null_where_it_is_unknown(run, monkeypatch):
@@ -146,7 +175,6 @@ def test_a_folder_has_the_heads_of_its_config(run, small, tmp_path):  # noqa: F8
     (folder / "config.json").write_text('{"n_head": 4}')
     (record,), printed = run("--weights", str(folder), *QUICK)
     assert "Model: checkpoint mine; 3 blocks of width 64, 4 heads\n" in printed
-    assert "Checkpoint: " not in printed
     assert record["model"] == "checkpoint mine"
 
 

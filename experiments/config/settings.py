@@ -55,7 +55,8 @@ class ModelConfig:
     """The network, and which of its layers are trained."""
 
     model_size: str = flag(
-        "gpt2-small (124M)", f"one of {', '.join(values.MODEL_SIZES)}", published=True,
+        "gpt2-small (124M)", f"one of {', '.join(values.MODEL_SIZES)}, or a part such as 124M",
+        published=True,
         type=values.model_size, metavar="NAME")
     weights: str = flag(
         "pretrained", "pretrained, random, or the path of a GPT-2 checkpoint: a .safetensors file, "

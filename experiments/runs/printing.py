@@ -1,11 +1,9 @@
 """What a run prints and logs: its plan, its results, and the published figures next to them."""
 
-import platform
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pandas as pd
-import tiktoken
 import torch
 
 from experiments.config.rows import DATA_SHA256, ROWS, name_of_row, published_count
@@ -36,22 +34,24 @@ def describe_run(
     num_cut = sum(dataset.num_cut for dataset in datasets)
     steps = training.max_steps or training.count_steps(train)
     threads = torch.get_num_threads()
-    cpu = f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else ""
+    cpu = f", {_count(threads, 'thread')}" if device.type == "cpu" else ""
+    generated = "generated messages: " if settings.data.demo else ""
     lines = (
-        "Demo: generated messages and a tiny random model" if settings.data.demo else "",
-        f"Model: {settings.weights.description}; {config['n_layers']} blocks of width "
-        f"{config['emb_dim']}, {config['n_heads']} heads",
-        f"Checkpoint: {note}" if note else "",
+        f"Model: {settings.weights.description}; {_count(config['n_layers'], 'block')} of width "
+        f"{config['emb_dim']}, {_count(config['n_heads'], 'head')}" + (f"; {note}" if note else ""),
         f"Trained: {TRAINABLE[settings.model.trainable_layers]}; {trained:,} of {total:,} "
-        "parameters",
-        f"Data: {train:,} training, {validation:,} validation, {test:,} test examples, {padding} "
-        f"{datasets.train.max_length} tokens" + (f", {num_cut:,} truncated" if num_cut else ""),
-        f"Steps: {steps:,} of {training.accumulation_steps} x {training.batch_size} examples, "
-        f"{training.num_epochs} epochs",
-        f"Device: {device}{cpu}; Python {platform.python_version()}, torch "
-        f"{torch.__version__}, tiktoken {tiktoken.__version__}, pandas {pd.__version__}",
+        f"parameters; {_count(steps, 'step')} of {training.accumulation_steps} x "
+        f"{training.batch_size} examples, {_count(training.num_epochs, 'epoch')}",
+        f"Data: {generated}{train:,} training, {validation:,} validation, {test:,} test examples, "
+        f"{padding} {_count(datasets.train.max_length, 'token')}"
+        + (f", {num_cut:,} truncated" if num_cut else ""),
+        f"Device: {device}{cpu}; torch {torch.__version__}",
     )
-    return "\n".join(filter(None, lines))
+    return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def describe_result(result: Result, settings: Settings) -> str:
@@ -59,7 +59,8 @@ def describe_result(result: Result, settings: Settings) -> str:
     names = ("Training", "Validation", "Test")
     counts = dict(zip(names, result.correct.values(), strict=True))
     lines = [f"{name} accuracy: {k / n:.2%}" for name, (k, n) in counts.items()]
-    lines.append(f"Peak memory: {result.peak_memory_mib:,.0f} MiB")
+    if not math.isnan(result.peak_memory_mib):
+        lines.append(f"Peak memory: {result.peak_memory_mib:,.0f} MiB")
     is_published = not settings.is_substitute and settings.runtime.precision == "float32"
     if (row := settings.row) and is_published and result.corpus.digest == DATA_SHA256:
         lines.append(f"Row {row}, published and here:")
