@@ -16,7 +16,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -104,8 +104,8 @@ def one_line_errors(program: str, debug: bool = False, message: str = RESUMABLE)
 class DeferredSignals:
     """Signals that wait until the program calls `handle`, `PATIENCE` seconds at most."""
 
-    def __init__(self, seconds_needed: Callable[[], float]) -> None:
-        self.seconds_needed = seconds_needed  # that it will probably take; too many: no waiting
+    def __init__(self) -> None:
+        self.seconds_needed = 0.0  # that it will probably take; too many: no waiting
         self.pending: int | None = None  # the signal that waits
         self._handlers: dict[int, Any] = {}
         self._timer = threading.Timer(PATIENCE, lambda: None)
@@ -135,7 +135,7 @@ class DeferredSignals:
 
     def _defer(self, number: int, _: Any) -> None:
         is_second, self.pending = self.pending is not None, number
-        if is_second or self.seconds_needed() > PATIENCE:
+        if is_second or self.seconds_needed > PATIENCE:
             self.handle()
         else:
             self._timer = threading.Timer(PATIENCE, signal.raise_signal, [number])

@@ -47,7 +47,7 @@ class Resume:
     ) -> None:
         self.path, self.key, self.save_every = path, key, save_every
         self.does_save = path is not None and save_every != 0
-        self.signals = DeferredSignals(lambda: self.step_seconds + self.save_seconds)
+        self.signals = DeferredSignals()
 
     def start(
         self, model: nn.Module, optimizer: Any, scheduler: Any, history: Any, best: Any
@@ -60,8 +60,9 @@ class Resume:
             history,
             best,
         )
-        self.position, self.started, self.step_seconds = Position(), time.monotonic(), 0.0
+        self.position, self.started = Position(), time.monotonic()
         self.save_seconds = 3 * sum(p.numel() * p.element_size() for p in self.parameters) / _SPEED
+        self.signals.seconds_needed = self.save_seconds
         self.last_step, state = self.started, self._read() if self.path else None
         if not world.all_reduce_max(state is None, self.parameters[0].device):  # all have read it
             self._restore(state)
@@ -94,7 +95,8 @@ class Resume:
     def after_step(self) -> None:
         """Save the state if a signal waits, and let it end the run."""
         now = time.monotonic()
-        self.last_step, self.step_seconds = now, now - self.last_step
+        self.signals.seconds_needed = self.save_seconds + now - self.last_step
+        self.last_step = now
         if self.signals.pending:
             self._save("at")
             self.signals.handle()
