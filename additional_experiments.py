@@ -29,25 +29,25 @@ from experiments.system.distributed import process_group, world
 from experiments.system.terminal import one_line_errors, setup_terminal
 
 if TYPE_CHECKING:
-    from experiments.runs.results import Result
+    from experiments.runs.results import Recorder, Result
 
 
 def run_experiment(
-    settings: Settings, cache: RunCache | None = None, record: str | None = None
+    settings: Settings, cache: RunCache | None = None, record: Recorder | None = None
 ) -> Result | None:
     """Run an experiment from its data to its final accuracies, and print each step.
 
     Args:
         settings: of the run.
         cache: what the runs of this process share.
-        record: digest of the run's record, for the names of what it writes.
+        record: what writes the run's record; None writes none.
 
     Returns:
         The result; None for a dry run, which ends before the weights are loaded.
 
     Raises:
         UsageError: if the memory is insufficient.
-        OSError: if data, tokenizer or weights cannot be loaded.
+        OSError: if data, tokenizer or weights cannot be loaded, or a result cannot be written.
         ValueError: if they are not the expected ones, or if the loss becomes infinite or NaN.
     """
     # Imported here, so that help, wrong flags and recorded runs do not wait for PyTorch.
@@ -55,7 +55,7 @@ def run_experiment(
 
     from experiments.data.datasets import create_loaders
     from experiments.model.classifier import build_classifier, count_parameters
-    from experiments.model.saved import save_classifier
+    from experiments.model.saved import check_can_save, save_classifier
     from experiments.runs.printing import describe_result, describe_run, log_to_tensorboard
     from experiments.runs.results import Clock, Result
     from experiments.shortcuts.prefix import cache_frozen_prefix
@@ -65,6 +65,9 @@ def run_experiment(
     from experiments.training.parallel import Autocast, gather_parameters, wrap_distributed
 
     cache, clock, runtime = cache or RunCache(), Clock(), settings.runtime
+    digest = record.digest if record else None
+    if settings.output.save_model and not settings.output.dry_run:
+        check_can_save(settings, digest)
     device, dtype = devices.select_device(runtime.device), devices.dtype_of(runtime.precision)
     with devices.kernels_restored(), devices.explain_full_memory(device):
         peak_since = devices.start_peak(device)
@@ -96,28 +99,36 @@ def run_experiment(
         model = wrap_distributed(model, corpus.num_classes, runtime.parallel)
         loaders = create_loaders(datasets, settings.training.batch_size)
         torch.manual_seed(settings.seed)
-        with log_to_tensorboard(settings, record) as watch:
+        with log_to_tensorboard(settings, digest) as watch:
             history = train(
                 model, loaders, datasets.train.labels, settings.training, device,
                 fused=not runtime.no_shortcuts, watch=watch,
+                resume=record and record.create_resume(runtime),
             )  # fmt: skip
         clock.stop("train")
+        clock.seconds["train"] += history.earlier_seconds
         minutes = (prefix_seconds + clock.seconds["train"]) / 60
-        print(f"Training completed in {minutes:.2f} minutes.")
+        reused = f", with {prefix_seconds:.1f} s in which an earlier run cached the activations"
+        print(f"Training completed in {minutes:.2f} minutes{reused if prefix_reused else ''}.")
         correct, probabilities, labels = evaluate(model, loaders, device)
         clock.stop("final_accuracies")
-        if settings.output.save_model:
-            reference = gather_parameters(reference, corpus.num_classes)
-            length = cache.datasets(settings).train.max_length
-            columns = corpus.text_columns
-            path = save_classifier(settings, reference, length, corpus.class_names, record, columns)
-            print(f"Saved: {path}")
         peak = world.all_reduce_max(devices.peak_memory_mib(device), device)
-    result = Result(
-        corpus, history, correct, probabilities, labels, clock.seconds, parameters, kernels,
-        prefix_reused, peak, peak_since,
-    )  # fmt: skip
-    print(describe_result(result, settings))
+        result = Result(
+            corpus, history, correct, probabilities, labels, clock.seconds, parameters, kernels,
+            prefix_reused, peak, peak_since,
+        )  # fmt: skip
+        print(describe_result(result, settings))
+        try:
+            if record:
+                record.write(result)
+        finally:  # neither file is lost because the other cannot be written
+            if settings.output.save_model:
+                reference = gather_parameters(reference, corpus.num_classes)
+                length = cache.datasets(settings).train.max_length
+                path = save_classifier(
+                    settings, reference, length, corpus.class_names, digest, corpus.text_columns
+                )
+                print(f"Saved: {path}")
     return result
 
 

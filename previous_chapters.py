@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 # ------------------------------------------------------------------------------- layers
 
@@ -173,6 +174,67 @@ class GPTModel(nn.Module):
         x = self.drop_emb(self.tok_emb(tokens) + self.pos_emb(positions))  # (B, T, C)
         x = self.final_norm(self.trf_blocks(x))  # (B, T, C)
         return self.out_head(x)  # (B, T, V)
+
+
+# ---------------------------------------------------------------------------- text and its tokens
+
+
+def text_to_token_ids(text: str, tokenizer: Any) -> Tensor:
+    """Return the tokens of a text, (1, T)."""
+    return torch.tensor([tokenizer.encode(text, allowed_special={"<|endoftext|>"})])
+
+
+def token_ids_to_text(token_ids: Tensor, tokenizer: Any) -> str:
+    """Return the text of tokens (1, T)."""
+    return tokenizer.decode(token_ids.flatten().tolist())
+
+
+@torch.no_grad()
+def generate_text_simple(
+    model: nn.Module, idx: Tensor, max_new_tokens: int, context_size: int
+) -> Tensor:
+    """Return tokens (B, T) with the most probable ones after them, (B, T + max_new_tokens).
+
+    Each is chosen from the logits of the last `context_size` tokens.
+    """
+    for _ in range(max_new_tokens):
+        logits = model(idx[:, -context_size:])[:, -1]  # (B, V)
+        idx = torch.cat([idx, logits.argmax(dim=-1, keepdim=True)], dim=1)
+    return idx
+
+
+class GPTDatasetV1(Dataset):
+    """Windows of `max_length` tokens of a text, each with the windows one token later."""
+
+    def __init__(self, txt: str, tokenizer: Any, max_length: int, stride: int) -> None:
+        tokens = text_to_token_ids(txt, tokenizer)[0]
+        starts = range(0, len(tokens) - max_length, stride)
+        self.input_ids = [tokens[i : i + max_length] for i in starts]
+        self.target_ids = [tokens[i + 1 : i + max_length + 1] for i in starts]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def __getitem__(self, idx: int) -> tuple[Tensor, Tensor]:
+        """Return the inputs (T,) and the targets (T,) of a window."""
+        return self.input_ids[idx], self.target_ids[idx]
+
+
+def create_dataloader_v1(
+    txt: str,
+    batch_size: int = 4,
+    max_length: int = 256,
+    stride: int = 128,
+    shuffle: bool = True,
+    drop_last: bool = True,
+    num_workers: int = 0,
+) -> DataLoader:
+    """Return batches of inputs and targets, both (B, T), for pretraining on a text."""
+    import tiktoken  # not needed to classify
+
+    dataset = GPTDatasetV1(txt, tiktoken.get_encoding("gpt2"), max_length, stride)
+    options = {"shuffle": shuffle, "drop_last": drop_last, "num_workers": num_workers}
+    return DataLoader(dataset, batch_size, **options)
 
 
 # ------------------------------------------------------------------------------ weights

@@ -7,13 +7,16 @@ import inspect
 from types import SimpleNamespace
 
 import pytest
+import tiktoken
 import torch
 import torch.nn.functional as F
 from checkpoints import write_checkpoint
 from torch.utils.data import DataLoader
 
 import additional_experiments
+import previous_chapters
 from additional_experiments import (
+    BOOK_NAMES,
     SpamDataset,
     calc_accuracy_loader,
     calc_loss_batch,
@@ -24,7 +27,14 @@ from additional_experiments import (
 )
 from experiments.checkpoints.weights import load_gpt2_checkpoint
 from experiments.data.demo import demo_splits, demo_tokenizer
-from previous_chapters import GPTModel, load_weights_into_gpt
+from previous_chapters import (
+    GPTModel,
+    create_dataloader_v1,
+    generate_text_simple,
+    load_weights_into_gpt,
+    text_to_token_ids,
+    token_ids_to_text,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,6 +111,70 @@ def test_the_books_lora_trains_a_plain_gpt(params, data):
         num_epochs=2, eval_freq=12, eval_iter=5,
     )  # fmt: skip
     assert train_losses[-1] < train_losses[0]
+
+
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_the_cells_of_the_chapter_run_in_their_order(params, data, tmp_path):
+    tokenizer = tiktoken.get_encoding("gpt2")
+    config = BASE_CONFIG | MODEL_CONFIGS["gpt2-mini"]
+    model = GPTModel(config)
+    load_weights_into_gpt(model, params)
+    model.eval()
+
+    prompt = text_to_token_ids("Every effort moves you", tokenizer)  # are the weights loaded?
+    generated = generate_text_simple(model, prompt, max_new_tokens=3, context_size=128)
+    assert generated.shape == (1, prompt.shape[1] + 3)
+    assert token_ids_to_text(generated, tokenizer).startswith("Every effort moves you")
+    for end in range(prompt.shape[1], generated.shape[1]):
+        assert generated[0, end] == model(generated[:, :end])[0, -1].argmax()
+    short = generate_text_simple(model, prompt, max_new_tokens=1, context_size=2)
+    assert short[0, -1] == model(prompt[:, -2:])[0, -1].argmax()
+
+    model = classifier_of(params)
+    inputs = torch.tensor(tokenizer.encode("Do you have time")).unsqueeze(0)
+    with torch.no_grad():
+        outputs = model(inputs)
+    assert outputs.shape == (1, 4, 2)
+    assert outputs[:, -1, :].softmax(dim=-1).sum().item() == pytest.approx(1)
+
+    torch.manual_seed(123)
+    loaders = loaders_of(data)
+    before = calc_accuracy_loader(loaders.train, model, DEVICE, num_batches=10)
+    with torch.no_grad():
+        assert calc_loss_loader(loaders.val, model, DEVICE, num_batches=5) > 0
+    train_losses, val_losses, train_accs, val_accs, examples_seen = train_classifier_simple(
+        model, loaders.train, loaders.val, optimizer_of(model), DEVICE, num_epochs=3,
+        eval_freq=5, eval_iter=5,
+    )  # fmt: skip
+    assert len(torch.linspace(0, examples_seen, len(train_losses))) == len(val_losses) == 5
+    assert len(train_accs) == len(val_accs) == 3
+    assert calc_accuracy_loader(loaders.train, model, DEVICE) > before
+
+    def classify_review(text, model, max_length):
+        tokens = demo_tokenizer().encode(text)[: min(max_length, len(model.pos_emb.weight))]
+        tokens += [PAD] * (max_length - len(tokens))
+        with torch.no_grad():
+            return model(torch.tensor(tokens).unsqueeze(0))[:, -1, :].argmax(dim=-1).item()
+
+    texts = ["You are a winner, claim your prize", "See you at five"]
+    answers = [classify_review(text, model, data.train.max_length) for text in texts]
+    torch.save(model.state_dict(), tmp_path / "review_classifier.pth")
+    again = classifier_of(params)
+    again.load_state_dict(torch.load(tmp_path / "review_classifier.pth", weights_only=True))
+    again.eval()
+    assert [classify_review(text, again, data.train.max_length) for text in texts] == answers
+
+
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_a_text_for_pretraining_is_cut_into_windows():
+    text = "one two three four five six seven eight nine ten"
+    tokens = tiktoken.get_encoding("gpt2").encode(text)
+    loader = create_dataloader_v1(text, batch_size=2, max_length=4, stride=2, shuffle=False)
+    batches = list(loader)
+    assert len(batches) == 1  # of three windows, the last one alone is dropped
+    for windows, start in zip(batches[0], (0, 1), strict=True):
+        assert windows.tolist() == [tokens[i + start : i + start + 4] for i in (0, 2)]
+    assert len(create_dataloader_v1(text, 2, 4, 2, drop_last=False).dataset) == 3
 
 
 # ------------------------------------------------------------------- compared with the chapter's
@@ -183,6 +257,10 @@ def test_losses_and_accuracies_are_those_of_the_chapter(drop_rate, params, data)
 
 
 SIGNATURES = {
+    "generate_text_simple": "model idx max_new_tokens context_size",
+    "text_to_token_ids": "text tokenizer",
+    "token_ids_to_text": "token_ids tokenizer",
+    "create_dataloader_v1": ("txt batch_size max_length stride shuffle drop_last num_workers"),
     "calc_loss_batch": "input_batch target_batch model device",
     "calc_loss_loader": "data_loader model device num_batches",
     "calc_accuracy_loader": "data_loader model device num_batches",
@@ -197,7 +275,9 @@ SIGNATURES = {
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_the_names_of_the_book_have_its_parameters_first_and_require_no_others(name):
-    parameters = list(inspect.signature(getattr(additional_experiments, name)).parameters.values())
+    where = additional_experiments if name in BOOK_NAMES else previous_chapters
+    function = getattr(where, name)
+    parameters = list(inspect.signature(function).parameters.values())
     books = SIGNATURES[name].split()
     assert [parameter.name for parameter in parameters[: len(books)]] == books
     assert all(p.default is not inspect.Parameter.empty for p in parameters[len(books) :])

@@ -256,8 +256,13 @@ def run(tmp_path, monkeypatch, *flags):
 def test_a_run_that_is_recorded_is_skipped(tmp_path, monkeypatch, leave_record, capsys):
     path = leave_record(*FLAGS)
     assert run(tmp_path, monkeypatch, *FLAGS) == []
-    expected = f"Recorded already (--overwrite repeats it): {path}\n"
-    assert capsys.readouterr().out == expected
+    accuracy = "test accuracy 100.00%"
+    assert capsys.readouterr().out == (
+        "Run: row 16, weights random, seed 123\n"
+        f"Recorded already, {accuracy} (--overwrite repeats it): {path}\n"
+        f"Next: python compare_experiments.py --results {tmp_path}; "
+        "--save_model saves a classifier\n"
+    )
     assert [s.seed for s in run(tmp_path, monkeypatch, *FLAGS, "--num_seeds", "2")] == [124]
 
 
@@ -282,5 +287,5 @@ def test_a_recorded_run_does_not_wait_for_pytorch(tmp_path, leave_record):
     script = [sys.executable, "-X", "importtime", "additional_experiments.py", *FLAGS]
     script += ["--output_dir", str(tmp_path)]
     run = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.startswith("Recorded already")
+    assert "Recorded already" in run.stdout
     assert not any(f" {name}\n" in run.stderr for name in ("torch", "pandas", "numpy"))

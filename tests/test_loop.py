@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,9 +108,26 @@ def test_each_run_is_announced_with_the_time_left(made, capsys, monkeypatch):
     run_rows("1,3,16")
     assert [line for line in capsys.readouterr().out.splitlines() if line] == [
         "Run 1 of 3: row 1, seed 123",
-        "Run 2 of 3: row 3, seed 123 (about 3 minutes left)",
-        "Run 3 of 3: row 16, seed 123 (about 100 s left)",
+        "Run 2 of 3: row 3, seed 123 (about 73 s left)",
+        "Run 3 of 3: row 16, seed 123 (about 27 s left)",
     ]
+
+
+def test_the_time_left_follows_the_cost_of_the_designs(made, capsys, monkeypatch):
+    clock = iter(range(0, 1000, 100))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
+    run_rows("2,9")
+    minutes = re.search(r"row 9, seed 123 \(about (\d+) minutes left", capsys.readouterr().out)[1]
+    assert int(minutes) > 1000
+
+
+def test_a_row_that_becomes_another_is_said_and_counted_once(made, capsys, miniature):
+    run_rows("1-3,5,10", "--weights", str(miniature), "--lora_rank", "4")
+    printed = capsys.readouterr().out
+    assert "Note: with these flags, row 10 becomes row 5\n" in printed
+    assert "Note: no effect without LoRA (--trainable_layers lora): --lora_rank\n" in printed
+    assert printed.count("Note: ") == 2
+    assert printed.count(" of 4: ") == 4
 
 
 def test_recorded_runs_do_not_count_in_the_time_left(monkeypatch, capsys):

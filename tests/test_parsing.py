@@ -1,6 +1,7 @@
 """Command lines of runs: what flags mean, alone and together, and what is refused."""
 
 import json
+import re
 import shlex
 from dataclasses import fields, replace
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_the_defaults_are_the_published_ones():
         "disable_causal_mask": False, "seed": 123, "learning_rate": 5e-5, "weight_decay": 0.1,
     }  # fmt: skip
     assert expected.items() <= flags.items()
-    assert parse_args([]).design.lora_scaling == 8
+    assert parse_args(["--trainable_layers", "lora"]).design.lora_scaling == 8
 
 
 def test_every_flag_but_row_and_vary_is_a_field_of_the_settings_and_is_used():
@@ -83,7 +84,7 @@ def test_every_flag_but_row_and_vary_is_a_field_of_the_settings_and_is_used():
         (["--demo", "--max_steps", "156"], ["--max_steps 156", "the 155 steps of --num_epochs 5"]),
         (["--warmup_steps", "651"], ["--warmup_steps 651 exceeds the 650 steps"]),
         (["--batch_size", "1046"], ["--batch_size 1046 exceeds the 1,045 training examples"]),
-        (["--lora_rank", "3073"], ["--lora_rank 3073", "use 3072 or less"]),
+        (["--lora_rank", "3073", "--row", "11"], ["--lora_rank 3073", "use 3072 or less"]),
         (["--data_dir", "a" * 5000], ["too long"]),
         (["--save_model", "."], ["--save_model . must end in .safetensors"]),
         (["--save_whole"], ["--save_whole requires --save_model"]),
@@ -105,6 +106,11 @@ def test_every_flag_but_row_and_vary_is_a_field_of_the_settings_and_is_used():
 def test_flags_that_do_not_fit_end_with_status_2_and_one_sentence(flags, words, capsys):
     message = refused(capsys, *flags)
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("text", ["124M", "124m", "gpt2-small", SMALL])
+def test_a_size_can_be_named_by_a_part(text):
+    assert parse_args(["--model_size", text]).model.model_size == SMALL
 
 
 def test_tensorboard_must_be_installed(monkeypatch, capsys):
@@ -132,7 +138,7 @@ def test_a_gpu_can_be_named_if_it_is_there(name, monkeypatch, capsys):
     ("name", "scaling"), [("alpha", 12), ("alpha_over_rank", 12 / 9), ("rslora", 12 / 3)]
 )
 def test_lora_scaling_is_alpha_in_one_of_three_ways(name, scaling):
-    flags = ["--lora_rank", "9", "--lora_alpha", "12", "--lora_scaling", name]
+    flags = ["--row", "11", "--lora_rank", "9", "--lora_alpha", "12", "--lora_scaling", name]
     assert parse_args(flags).design.lora_scaling == pytest.approx(scaling)
 
 
@@ -146,7 +152,7 @@ def test_a_row_is_recognised_by_its_flags(number):
         assert (settings.row, settings.is_substitute) == (number, False)
     elsewhere = ["--seed", "7", "--device", "cpu", "--data_dir", "x", "--precision", "bfloat16"]
     assert parse_args([*row, *elsewhere]).row == number
-    for other in (["--max_steps", "3"], ["--num_epochs", "4"], ["--lora_rank", "9"]):
+    for other in (["--max_steps", "3"], ["--num_epochs", "4"]):
         assert parse_args([*row, *other]).row is None
 
 
@@ -286,7 +292,7 @@ def test_a_checkpoint_is_a_substitute_for_the_published_one(miniature):
     ):  # fmt: skip
         settings = parse_args(flags)
         assert (settings.row, settings.is_substitute) == (row, True)
-    assert parse_args([*weights, "--lora_rank", "9"]).row is None
+    assert parse_args([*weights, "--num_epochs", "9"]).row is None
     assert not parse_args(["--num_epochs", "4"]).is_substitute
 
 
@@ -326,6 +332,36 @@ def test_verify_reaches_a_local_checkpoint(flags, miniature, monkeypatch):
 
 
 # -------------------------------------------------------------------------------------- identity
+
+
+@pytest.mark.parametrize(
+    ("flags", "same_as", "names"),
+    [
+        (["--lora_rank", "4", "--lora_alpha", "2"], [], "LoRA .*: --lora_rank and --lora_alpha"),
+        (["--row", "11", "--trainable_layers", "last_block"], [], "row 11 becomes row 1"),
+        (["--average_embeddings", "--trainable_token_pos", "first"], ["--row", "19"],
+         "with --average_embeddings, unless it is flexible: --trainable_token_pos"),
+        (["--row", "14", "--context_length", "model_context_length"], ["--row", "14"],
+         "no effect with --no_padding: --context_length"),
+        (["--baseline", "majority", "--num_epochs", "3", "--seed", "5"], ["--baseline", "majority"],
+         "with --baseline: --num_epochs and --seed"),
+    ],
+)  # fmt: skip
+def test_flags_without_effect_are_noted_and_make_no_other_run(flags, same_as, names):
+    settings, expected = parse_args(flags), parse_args(same_as)
+    assert settings.identity == expected.identity
+    assert (settings.row, settings.seed) == (expected.row, expected.seed)
+    assert settings.design == expected.design
+    (note,) = settings.notes
+    assert re.search(names, note)
+    assert not expected.notes
+
+
+def test_where_nothing_is_recorded_flags_of_records_are_noted():
+    (note,) = parse_args(["--demo", "--overwrite"]).notes
+    assert note == "Note: no effect with --demo, which is not recorded: --overwrite"
+    (note,) = parse_args(["--data", "x.csv", "--data_dir", "y"]).notes
+    assert note == "Note: no effect on --data: --data_dir"
 
 
 def other_value(f):

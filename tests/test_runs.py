@@ -6,26 +6,32 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from threading import Timer
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 from runs import small, use_demo_data  # noqa: F401 (a fixture)
+from safetensors import safe_open
 
 import additional_experiments
 from additional_experiments import main, run_experiment
 from experiments.config.parsing import parse_args
 from experiments.config.rows import LONGEST_EXAMPLE, NUM_DEMO_SPAM, NUM_SPAM, split_sizes
 from experiments.config.values import TINY
+from experiments.data import datasets
 from experiments.data.demo import demo_splits
+from experiments.model import saved as saved_module
+from experiments.model.saved import load_classifier
 from experiments.runs import fingerprint
 from experiments.runs.loop import RunCache
 from experiments.runs.records import FAILED, FINISHED
 from experiments.shortcuts import prefix
-from experiments.system import devices
+from experiments.system import devices, files
 from experiments.training import loop as training_loop
 
 SCRIPT = Path(__file__).parents[1] / "additional_experiments.py"
@@ -44,7 +50,8 @@ def run(small, tmp_path, capsys, monkeypatch):  # noqa: F811
 
     def run_(*flags):
         folder = tmp_path / "results"
-        main(["--weights", str(small), "--output_dir", str(folder), "--num_epochs", "1", *flags])
+        given = map(str, flags)
+        main(["--weights", str(small), "--output_dir", str(folder), "--num_epochs", "1", *given])
         return read(folder), capsys.readouterr().out
 
     return run_
@@ -75,7 +82,7 @@ def test_a_run_records_its_results(finished):
     assert (record["status"], record["seed"], record["row"]) == (FINISHED, 123, None)
     assert record["model"] == "checkpoint small.safetensors"
     assert record["settings"]["num_epochs"] == 2
-    assert Path(printed.split("Recorded: ")[1].strip()).is_file()
+    assert Path(re.search("Recorded: (.*)", printed)[1]).is_file()
     test = record["test"]
     right = sum(x == y for x, y in zip(test["labels"], test["predictions"], strict=True))
     assert record["correct"]["test"] == [right, 73]
@@ -104,12 +111,11 @@ def test_a_run_prints_what_it_does(finished):
     _, printed = finished
     for line in (
         r"Memory: .*",
-        r"Model: checkpoint small\.safetensors; 3 blocks of width 64, 1 heads",
-        r"Checkpoint: no config\.json .*",
-        r"Trained: last block, final norm and head; [\d,]+ of [\d,]+ parameters",
+        r"Model: checkpoint small\.safetensors; 3 blocks of width 64, 1 head; no config\.json .*",
+        r"Trained: last block, final norm and head; [\d,]+ of [\d,]+ parameters; "
+        r"62 steps of 1 x 8 examples, 2 epochs",
         r"Data: 251 training, 36 validation, 73 test examples, padded to \d+ tokens",
-        r"Steps: 62 of 1 x 8 examples, 2 epochs",
-        r"Device: cpu, \d+ threads?; Python .*, torch .*",
+        r"Device: cpu, \d+ threads?; torch .*",
         r"Ep 1 \(Step 000000\): Train loss \d\.\d{3}, Val loss \d\.\d{3}",
         r"Training accuracy: \d+\.\d\d% \| Validation accuracy: \d+\.\d\d%",
         r"Training accuracy: \d+\.\d\d%",
@@ -117,6 +123,39 @@ def test_a_run_prints_what_it_does(finished):
         r"Peak memory: \d+(,\d+)* MiB",
     ):
         assert len(re.findall(f"^{line}$", printed, flags=re.MULTILINE)) >= 1, line
+
+
+def test_a_header_has_at_most_five_lines_the_first_of_them_at_once(finished):
+    _, printed = finished
+    first, *header = printed.partition("Cached activations: ")[0].splitlines()
+    assert first == "Run: row 1, num_epochs 2, keep_best, seed 123"
+    assert len([line for line in header if re.match("[A-Z][a-z]+: ", line)]) == 5
+    assert not re.search(r"\b1 \w+s\b|\bnan\b| 0\.0[,)]", "\n".join(header))
+
+
+def test_of_several_runs_there_is_a_summary_and_the_next_step(run, tmp_path):
+    records, printed = run(*QUICK, "--num_seeds", "2")
+    shares = [k / n for k, n in (record["correct"]["test"] for record in records)]
+    for seed, share in zip((123, 124), shares, strict=True):
+        assert (
+            f"  row 1, num_epochs 1, max_steps 1, seed {seed}: test accuracy {share:.2%}\n"
+            in printed.partition("Summary")[2]
+        )
+    assert printed.endswith(
+        f"Next: python compare_experiments.py --results {tmp_path / 'results'}; --save_model saves "
+        "a classifier\n"
+    )
+    assert "with 0." not in re.findall("Training completed .*", printed)[0]
+    assert re.search(r"\d minutes, with \d+\.\d s in which an earlier run cached", printed)
+
+
+def test_a_limit_of_steps_limits_the_announced_batches(run):
+    _, printed = run("--max_steps", "3", "--accumulation_steps", "2")
+    assert "Training: 6 batches" in printed
+
+
+def test_a_baseline_prints_no_memory(run):
+    assert "Peak memory" not in run("--baseline", "majority")[1]
 
 
 def test_the_peak_of_memory_is_rounded_and_null_where_it_is_unknown(run, monkeypatch):
@@ -139,7 +178,6 @@ def test_a_folder_has_the_heads_of_its_config(run, small, tmp_path):  # noqa: F8
     (folder / "config.json").write_text('{"n_head": 4}')
     (record,), printed = run("--weights", str(folder), *QUICK)
     assert "Model: checkpoint mine; 3 blocks of width 64, 4 heads\n" in printed
-    assert "Checkpoint: " not in printed
     assert record["model"] == "checkpoint mine"
 
 
@@ -305,6 +343,126 @@ def test_a_dry_run_computes_and_records_nothing(flags, run, monkeypatch):
     records, printed = run("--dry_run", *flags)
     assert records == []
     assert "Baseline: majority" in printed if flags else "Memory: " in printed
+
+
+# ------------------------------------------------------------------------------ saved classifiers
+
+
+def record_of(path):
+    with safe_open(path, framework="np") as file:
+        return json.loads(file.metadata()["finetuned_classifier"])["record"]
+
+
+def refused(run, capsys, *flags):
+    """The sentence with which the script ends, before a model is built."""
+    from experiments.model import classifier
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier, "build_classifier", lambda *_: 1 / 0)
+        with pytest.raises(SystemExit) as exit_:
+            run(*flags)
+    error = capsys.readouterr().err
+    return error if exit_.value.code == 2 else exit_.value.code
+
+
+def test_the_saved_classifier_is_that_of_the_run_or_it_is_refused(run, tmp_path, capsys):
+    path = tmp_path / "m.safetensors"
+    a, b = (["--max_steps", "1", "--save_model", str(path), "--seed", seed] for seed in "12")
+    (record,), _ = run(*a)
+    assert record_of(path) == record["digest"]
+    assert "Recorded already" in run(*a)[1]
+    assert "is the classifier of another run" in refused(run, capsys, *b)
+    assert record_of(path) == record["digest"]
+    other = run(*b, "--overwrite")[0][-1]
+    assert record_of(path) == other["digest"]
+    assert "is the classifier of another run" in refused(run, capsys, *a)
+    path.write_bytes(b"junk")
+    assert "is a file that no run has saved" in refused(run, capsys, *a)
+    path.unlink()
+    _, printed = run(*a)
+    assert "Ep 1" in printed
+    assert record_of(path) == record["digest"]
+    size = path.stat().st_size
+    run(*a, "--save_whole")
+    assert path.stat().st_size > 2 * size
+
+
+def test_a_classifier_is_never_saved_over_the_checkpoint(run, small, tmp_path, capsys):  # noqa: F811
+    base = tmp_path / "base124.safetensors"
+    base.write_bytes(small.read_bytes())
+    (tmp_path / "link.safetensors").symlink_to(base)
+    for name, more in (
+        ("base124", ()),
+        ("link", ()),
+        ("base{seed}", ("--num_seeds", "2")),
+        ("../" + tmp_path.name + "/base124", ("--overwrite",)),
+    ):
+        target = tmp_path / f"{name}.safetensors"
+        message = refused(run, capsys, "--weights", base, "--save_model", target, *more)
+        assert "is an input of the run: name another file" in message
+    assert base.read_bytes() == small.read_bytes()
+    published = Path("gpt2") / "124M" / "model.safetensors"
+    message = refused(run, capsys, "--weights", "pretrained", "--save_model", published)
+    assert "is an input of the run" in message
+
+
+def test_where_a_classifier_cannot_be_saved_is_found_before_the_run(
+    run, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "file").touch()
+    for name, problem in (
+        ("folder.safetensors", "Is a directory"),
+        ("file/m.safetensors", "Not a directory|File exists"),
+        ("x" * 228 + ".safetensors", "File name too long"),
+    ):
+        message = refused(run, capsys, "--save_model", tmp_path / name)
+        assert re.search(problem, message), message
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert "No space left" in refused(run, capsys, "--save_model", tmp_path / "m.safetensors")
+    assert read(tmp_path / "results") == []
+
+
+def test_a_file_that_cannot_be_written_in_the_end_loses_nothing(run, tmp_path, capsys, monkeypatch):
+    from experiments.runs import records
+
+    rescue, write_whole = tmp_path / "rescue", files.write_whole
+    rescue.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(rescue))
+    is_refused = set()
+
+    def write(path, content):
+        if path.suffix in is_refused and not path.is_relative_to(rescue):
+            raise OSError(28, "No space left on device", str(path))
+        write_whole(path, content)
+
+    for module in (files, saved_module, records):
+        monkeypatch.setattr(module, "write_whole", write)
+    model = tmp_path / "m.safetensors"
+    flags = ["--max_steps", "1", "--save_model", model, "--overwrite"]
+    is_refused.add(".safetensors")
+    with pytest.raises(SystemExit):
+        run(*flags)
+    (record,) = read(tmp_path / "results")
+    assert (record["status"], model.exists()) == (FINISHED, False)
+    is_refused.add(".json")
+    with pytest.raises(SystemExit):
+        run(*flags)
+    errors = capsys.readouterr().err
+    found = [Path(line) for line in re.findall("Saved instead: (.*)", errors)]
+    assert [path.suffix for path in found] == [".safetensors", ".json", ".safetensors"]
+    assert record_of(found[2]) == json.loads(found[1].read_text())["digest"]
+    assert load_classifier(found[2])
+
+
+def test_a_failed_download_is_no_failed_run(run, tmp_path, monkeypatch):
+    def offline(*_):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "tokenize", offline)
+    with pytest.raises(SystemExit):
+        run()
+    assert read(tmp_path / "results") == []
 
 
 # ----------------------------------------------------------------------------------------- sharing

@@ -34,7 +34,6 @@ from experiments.model.saved import (
     load_classifier,
     read_saved,
     save_classifier,
-    saved_path,
 )
 from previous_chapters import GPTModel
 
@@ -97,12 +96,11 @@ def test_a_whole_file_is_loaded_by_the_code_of_the_book(layers, no_mask, base, p
 
 def test_each_seed_has_a_file_of_its_own_that_everybody_can_read(base, tmp_path):
     settings = settings_of(base, tmp_path / "new" / "a{seed}.safetensors", seed=7)
-    assert not is_saved(settings)
+    assert not is_saved(settings, None)
     model = train(settings)
     path = save_classifier(settings, model, MAX_LENGTH, CLASSES, None)
-    assert path == saved_path(settings) == tmp_path / "new" / "a7.safetensors"
-    assert is_saved(settings)
-    assert is_saved(settings_of(base, None))
+    assert path == settings.model_path == tmp_path / "new" / "a7.safetensors"
+    assert is_saved(settings, None)
     (tmp_path / "other").write_bytes(b"")
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 

@@ -35,6 +35,25 @@ def error_of(error):
     return exit_.value.code
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("script", ["additional_experiments", "compare_experiments", "classify"])
+def test_without_the_environment_there_is_one_sentence(script, tmp_path):
+    code = f"import sys, runpy; sys.path.insert(0, {str(FOLDER)!r}); sys.argv[:] = ['x', '--help']"
+    code += f"; runpy.run_path({str(FOLDER / script) + '.py'!r}, run_name='__main__')"
+    run = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: not installed for ")
+    assert run.stderr.count("\n") == 1
+    assert "safetensors" in run.stderr
+    assert ". .venv/bin/activate" in run.stderr
+
+
 # -------------------------------------------------------------------------------------- errors
 
 

@@ -2,12 +2,20 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from experiments.checkpoints.files import checkpoint_files
 from experiments.config import rows
-from experiments.config.settings import CustomData, Settings, TrainingConfig, flags_of
+from experiments.config.settings import (
+    CustomData,
+    ModelConfig,
+    Settings,
+    TrainingConfig,
+    flags_of,
+)
 from experiments.config.values import LENGTHS, TINY
 from experiments.system.distributed import world
 
@@ -32,6 +40,28 @@ def find_conflict(
         return None
     total = 2 * (rows.NUM_DEMO_SPAM if settings.data.demo else rows.NUM_SPAM)
     return find_training_conflict(settings.training, rows.split_sizes(total)["train"])
+
+
+def flags_without_effect(flags: Mapping[str, Any]) -> dict[str, str]:
+    """Return the flags that change nothing about a run with these values, and why."""
+    found = {}
+    if "lora" not in flags["trainable_layers"]:
+        reason = "without LoRA (--trainable_layers lora)"
+        found |= dict.fromkeys(("lora_rank", "lora_alpha", "lora_scaling"), reason)
+    if flags["average_embeddings"] and flags["trainable_token_pos"] != "flexible":
+        found["trainable_token_pos"] = "with --average_embeddings, unless it is flexible"
+    if flags["no_padding"] and flags["context_length"] in LENGTHS:
+        found["context_length"] = "with --no_padding"
+    if flags["data"] or flags["demo"]:
+        found["data_dir"] = "on --data" if flags["data"] else "with --demo"
+    if flags["demo"]:
+        names = ("output_dir", "overwrite", "save_every", "no_resume")
+        found |= dict.fromkeys(names, "with --demo, which is not recorded")
+    if flags["baseline"]:
+        network = [f.name for group in (ModelConfig, TrainingConfig) for f in flags_of(group)]
+        network += ["context_length", "no_padding", "precision", "seed", "save_every", "no_resume"]
+        found |= dict.fromkeys(network, "with --baseline")
+    return found
 
 
 def find_training_conflict(training: TrainingConfig, examples: int) -> str | None:
@@ -138,9 +168,23 @@ def _in_output(settings: Settings, given: Collection[str]) -> Iterator[str]:
         yield "--baseline has no model: remove --save_model"
     if file and file.suffix != ".safetensors":
         yield f"--save_model {file} must end in .safetensors"
+    if file and (path := _input_of_that_name(settings)):
+        yield f"--save_model {path} is an input of the run: name another file"
     if file and settings.num_seeds > 1 and "{seed}" not in file.name:
         yield "--save_model needs {seed} in the file's name with --num_seeds"
     if output.tensorboard and settings.baseline:
         yield "--baseline has no losses to log: remove --tensorboard"
     if output.tensorboard and not find_spec("tensorboard"):
         yield "--tensorboard requires a package that is not installed: pip install tensorboard"
+
+
+def _input_of_that_name(settings: Settings) -> Path | None:
+    """Return where a classifier would be saved if that is a file from which a run is made."""
+    weights, custom = settings.weights, settings.custom
+    inputs = [custom.data, custom.validation_data, custom.test_data]
+    inputs += checkpoint_files(weights.path) if weights.path else []
+    inputs.append(Path("gpt2", weights.model_size, "model.safetensors"))  # where it is downloaded
+    resolved = {path.resolve() for path in inputs if path}
+    seeds = range(settings.seed, settings.seed + settings.num_seeds)
+    paths = (replace(settings, seed=seed).model_path for seed in seeds)
+    return next((path for path in paths if path.resolve() in resolved), None)

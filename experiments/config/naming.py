@@ -77,5 +77,7 @@ def name_of(settings: Settings) -> str:
     """Return the name of a run's design."""
     if settings.baseline:
         return f"baseline {settings.baseline}"
+    if settings.data.demo:
+        return "demo"
     flags = settings.identity | settings.custom_values
     return settings.output.name or name_design(design_of(flags))

@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.config import values as value_types
-from experiments.config.checks import find_conflict
+from experiments.config.checks import find_conflict, flags_without_effect
 from experiments.config.design import Design
 from experiments.config.naming import DEFAULTS, design_of, format_flag, is_substitute, nearest_row
 from experiments.config.rows import ROWS
@@ -118,6 +118,7 @@ def parse_runs(argv: Sequence[str] | None = None) -> list[Settings]:
             where = ", ".join([*where, design] if design else where)
             problems.setdefault(problem, []).append(where)
             continue
+        settings = replace(settings, notes=_notes_on(settings, flags, changes, row))
         seeds = range(settings.seed, settings.seed + settings.num_seeds)
         runs += [replace(settings, seed=seed) for seed in seeds]
     if problems:
@@ -157,14 +158,32 @@ def _value_of(f: Field, text: str) -> Any:
     return text == "true" if f.default is False else options.get("type", str)(text)
 
 
+def _notes_on(
+    settings: Settings, flags: dict[str, Any], given: dict[str, Any], row: int | None
+) -> tuple[str, ...]:
+    idle = {name: why for name, why in flags_without_effect(flags).items() if name in given}
+    notes = []
+    for why in dict.fromkeys(idle.values()):
+        names = " and ".join(f"--{name}" for name in idle if idle[name] == why)
+        notes.append(f"Note: no effect {why}: {names}")
+    if row and settings.row not in (row, None):
+        notes.append(f"Note: with these flags, row {row} becomes row {settings.row}")
+    return tuple(notes)
+
+
 def resolve(flags: dict[str, Any]) -> Settings:
     """Return the settings of the value of each flag, with what follows from them.
+
+    A flag without effect has its default, so that it makes no other run; but `--baseline` needs
+    the size and the weights that `--demo` asks for.
 
     Raises:
         OSError: if the local checkpoint cannot be read.
         ValueError: if it is not a GPT-2 checkpoint.
     """
     flags = {name: tuple(v) if isinstance(v, list) else v for name, v in flags.items()}
+    idle = flags_without_effect(flags).keys() - {"model_size", "weights"}
+    flags |= {name: default_values()[name] for name in idle}
     groups = {
         name: group(**{f.name: flags[f.name] for f in fields(group)})
         for name, group in GROUPS.items()

@@ -55,7 +55,8 @@ class ModelConfig:
     """The network, and which of its layers are trained."""
 
     model_size: str = flag(
-        "gpt2-small (124M)", f"one of {', '.join(values.MODEL_SIZES)}", published=True,
+        "gpt2-small (124M)", f"one of {', '.join(values.MODEL_SIZES)}, or a part such as 124M",
+        published=True,
         type=values.model_size, metavar="NAME")
     weights: str = flag(
         "pretrained", "pretrained, random, or the path of a GPT-2 checkpoint: a .safetensors file, "
@@ -190,6 +191,10 @@ class RuntimeConfig:
     activation_checkpointing: bool = option(
         False, "recompute activations in the backward pass: less memory, more time")
     ignore_memory: bool = option(False, "run even if the memory seems insufficient")
+    save_every: int | None = option(
+        None, "save the state of training, for resuming, after every N epochs, 0 for never "
+        "(default: if an epoch takes over 30 s)", type=whole_number(0), metavar="N")
+    no_resume: bool = option(False, "start anew, not from the saved state of an interrupted run")
     verify: bool = option(False, "compute the SHA-256 of every file, even if it has not changed")
 
 
@@ -260,6 +265,7 @@ class Settings:
         1, "repeat with K seeds, counted up from --seed", type=POSITIVE, metavar="K")
     baseline: str | None = flag(None, "run a non-neural baseline", choices=BASELINES)
     # fmt: on
+    notes: tuple[str, ...] = ()  # on flags without effect, and on a row that becomes another
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -269,6 +275,12 @@ class Settings:
             values = asdict(getattr(self, name))
             found |= {f.name: values[f.name] for f in fields(group) if f.metadata["defines_run"]}
         return found
+
+    @property
+    def model_path(self) -> Path | None:
+        """Where the run saves its classifier; None if it does not."""
+        file = self.output.save_model
+        return file and file.with_name(file.name.replace("{seed}", str(self.seed)))
 
     @property
     def custom_values(self) -> dict[str, Any]:

@@ -40,9 +40,13 @@ def model_size(text: str) -> str:
         if text != name and text.startswith(name):
             rest = text.removeprefix(name)
             raise argparse.ArgumentTypeError(f"a space is missing between {name!r} and {rest!r}")
-    if text not in MODEL_SIZES:
-        raise expected(f"one of {', '.join(map(repr, MODEL_SIZES))}", text)
-    return text
+    for name in MODEL_SIZES:
+        if text.lower() in (
+            name.lower(),
+            *name.lower().rstrip(")").split(" ("),
+        ):  # 124M, gpt2-small
+            return name
+    raise expected(f"one of {', '.join(map(repr, MODEL_SIZES))}", text)
 
 
 def name(text: str) -> str:

@@ -10,6 +10,7 @@ drawn again. Nothing in a file can run code.
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,27 +24,57 @@ from experiments.checkpoints.header import checkpoint_sha256
 from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.checkpoints.weights import load_gpt2_checkpoint
 from experiments.config.settings import Settings
-from experiments.model.classifier import GPTClassifier, create_classifier
+from experiments.model.classifier import GPTClassifier, count_parameters, create_classifier
 from experiments.model.description import Description, parse_description
 from experiments.model.lora import LinearWithLoRA, merged_weight
 from experiments.system.distributed import world
-from experiments.system.files import write_whole
+from experiments.system.files import check_file_writable, write_or_rescue, write_whole
+from experiments.system.terminal import UsageError
 from gpt_download import fetch_weights
 from previous_chapters import causal_mask
 
 _KEY = "finetuned_classifier"  # of the description in the metadata
 
 
-def saved_path(settings: Settings) -> Path | None:
-    """Return where a run saves its classifier; None if it does not."""
-    file = settings.output.save_model
-    return file and file.with_name(file.name.replace("{seed}", str(settings.seed)))
+def is_saved(settings: Settings, record: str | None) -> bool:
+    """Return whether the classifier of the run with this record is saved as the settings ask."""
+    found = _read_description(settings.model_path)
+    return bool(found) and (found.record, found.is_whole) == (record, settings.output.save_whole)
 
 
-def is_saved(settings: Settings) -> bool:
-    """Return whether a run's classifier is saved already, or is not to be saved."""
-    path = saved_path(settings)
-    return path is None or path.is_file()
+def check_can_save(settings: Settings, record: str | None) -> None:
+    """Check, before a run is computed, that its classifier can be saved.
+
+    Raises:
+        UsageError: if the file is not an earlier classifier of this run, without `--overwrite`.
+        OSError: if the file cannot be written.
+    """
+    if not world.is_main:
+        return
+    if problem := _find_other_file(settings, record):
+        raise UsageError(problem)
+    with torch.device("meta"):
+        model = create_classifier(settings.design, None, settings.seed, num_classes=2)
+    trained, total = count_parameters(model)
+    check_file_writable(settings.model_path, 4 * (total if settings.output.save_whole else trained))
+
+
+def _find_other_file(settings: Settings, record: str | None) -> str | None:
+    path = settings.model_path
+    if settings.output.overwrite or not path.is_file():
+        return None
+    found = _read_description(path)
+    if found and found.record == record:
+        return None
+    run = "the classifier of another run (other flags, seed, data or code)"
+    what = run if found else "a file that no run has saved"
+    return f"--save_model {path} is {what}: name a new file, or add --overwrite"
+
+
+def _read_description(path: Path) -> Description | None:
+    with suppress(SafetensorError, ValueError, OSError), safe_open(path, framework="pt") as file:
+        return parse_description((file.metadata() or {}).get(_KEY, ""))
+    return None
 
 
 def save_classifier(
@@ -61,10 +92,10 @@ def save_classifier(
     `text_columns` are those of the training data.
 
     Raises:
-        OSError: when the file cannot be written.
+        OSError: when the file cannot be written; it is then in a temporary folder.
     """
     design, weights, data = settings.design, settings.weights, settings.data
-    path, is_whole = saved_path(settings), settings.output.save_whole
+    path, is_whole = settings.model_path, settings.output.save_whole
     base = None
     if not is_whole and design.trainable_layers != "all":
         base = _frozen_sha256(model) if weights.kind == "random" else weights.sha256
@@ -88,7 +119,14 @@ def save_classifier(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if world.is_main:
         # Not by `save_file`: only the owner can read its files, and its errors are not OSError.
-        write_whole(path, save(tensors, {"format": "pt", _KEY: description.to_json()}))
+        content = save(tensors, {"format": "pt", _KEY: description.to_json()})
+
+        def write(target: Path) -> None:
+            if target == path and (problem := _find_other_file(settings, record)):
+                raise FileExistsError(problem)  # made while this run was computed
+            write_whole(target, content)
+
+        write_or_rescue(path, write)
     return path
 
 

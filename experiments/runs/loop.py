@@ -22,9 +22,11 @@ from filelock import FileLock, Timeout
 
 from experiments.config.checks import find_training_conflict
 from experiments.config.naming import name_of
+from experiments.config.rows import LONGEST_EXAMPLE
 from experiments.config.settings import Settings
+from experiments.config.values import LENGTHS
 from experiments.runs.fingerprint import begin_record
-from experiments.runs.records import is_finished, record_path, write_record
+from experiments.runs.records import is_finished, read_run, record_path
 from experiments.system.distributed import world
 from experiments.system.downloads import naming_missing
 from experiments.system.files import check_writable
@@ -33,9 +35,10 @@ from experiments.system.terminal import UsageError
 if TYPE_CHECKING:
     from experiments.data.corpus import Corpus
     from experiments.data.datasets import Splits
-    from experiments.runs.results import Result
+    from experiments.runs.results import Recorder, Result
     from experiments.shortcuts.prefix import CachedActivations
 
+USUAL_EXAMPLE = 25  # tokens
 LOCKS = ".locks"  # folder next to the records
 RunExperiment = Callable[..., "Result | None"]
 
@@ -47,6 +50,7 @@ class RunCache:
     corpora: "dict[Any, Corpus]" = field(default_factory=dict)
     tokenized: "dict[Any, Splits]" = field(default_factory=dict)
     activations: "dict[str, CachedActivations] | None" = None  # None: there is no later run
+    results: dict[str, str] = field(default_factory=dict)  # accuracy of each recorded run
 
     def corpus(self, settings: Settings) -> "Corpus":
         """Return the examples of a run; read them if no run has done so."""
@@ -101,6 +105,21 @@ def order_runs(runs: Sequence[Settings]) -> list[Settings]:
     return [s for group in groups.values() for s in sorted(group, key=lambda s: s.seed)]
 
 
+def _name_of(settings: Settings) -> str:
+    seed = "" if settings.baseline else f", seed {settings.seed}"
+    return f"{name_of(settings)}{seed}"
+
+
+def _without_repetitions(runs: Sequence[Settings]) -> list[Settings]:
+    """Print notes, and return the runs without those that equal an earlier one."""
+    for note in dict.fromkeys(note for settings in runs for note in settings.notes):
+        print(note)
+    found: dict[str, Settings] = {}
+    for s in runs:
+        found.setdefault(repr([s.identity, s.weights.sha256, s.custom, s.seed]), s)
+    return list(found.values())
+
+
 # -------------------------------------------------------------------------------------------- runs
 
 
@@ -115,18 +134,20 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
         ValueError: in the end, if some of several runs failed; names them.
         UsageError: if custom data cannot be used.
     """
-    cache, runs = RunCache(activations={} if len(runs) > 1 else None), order_runs(runs)
+    runs = order_runs(_without_repetitions(runs))
+    cache = RunCache(activations={} if len(runs) > 1 else None)
     _check_custom_data(runs, cache)
     pending, prefix = [(settings, False) for settings in runs], None
-    seconds, failed = [], []  # of the runs that were made, and names of others
+    seconds, failed = [], []  # cost and seconds of the runs that were made, and names of others
     for number, (settings, wait) in enumerate(pending, start=1):
         if shared_prefix(settings) != prefix:
             if cache.activations:
                 cache.activations.clear()  # before the next model is built
             prefix = shared_prefix(settings)
-        name = f"{name_of(settings)}, seed {settings.seed}"
-        if len(runs) > 1:
-            print(f"\nRun {number} of {len(pending)}: {name}{_time_left(seconds, pending, number)}")
+        name, left = _name_of(settings), _time_left(seconds, pending[number - 1 :])
+        print(
+            f"\nRun {number} of {len(pending)}: {name}{left}" if len(runs) > 1 else f"Run: {name}"
+        )
         started = time.monotonic()
         try:
             outcome = _run_and_record(settings, cache, run_experiment, wait)
@@ -137,9 +158,10 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
             failed.append(name)
             continue
         if outcome == Outcome.DONE:
-            seconds.append(time.monotonic() - started)
+            seconds.append((_cost(settings), time.monotonic() - started))
         elif outcome == Outcome.LOCKED and len(runs) > 1 and not wait:
             pending.append((settings, True))
+    _print_summary(runs, cache.results)
     if failed:
         raise ValueError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
 
@@ -165,24 +187,46 @@ def _run_and_record(
         if not is_locked:
             print(f"Skipped: another process is running it: {path}")
             return Outcome.LOCKED
-        if world.broadcast(not output.overwrite and is_finished(path) and _is_saved(settings)):
-            print(f"Recorded already (--overwrite repeats it): {path}")
+        is_recorded = not output.overwrite and is_finished(path)
+        if world.broadcast(is_recorded and _is_saved(settings, record["digest"])):
+            cache.results[_name_of(settings)] = accuracy = _accuracy_in(path)
+            print(f"Recorded already, {accuracy} (--overwrite repeats it): {path}")
             return Outcome.RECORDED
-        from experiments.runs.results import finish_record, record_failure
+        from experiments.runs.results import Recorder
 
+        recorder = Recorder(output.output_dir, record, path.parent / LOCKS / f"{path.stem}.state")
         try:
             with naming_missing(partial(_missing_files, settings)):
-                result = run_experiment(settings, cache, record["digest"])
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            record_failure(output.output_dir, record, error)
+                run_experiment(settings, cache, recorder)
+        except (ValueError, RuntimeError, MemoryError) as error:  # not OSError: of the machine
+            recorder.write_failure(error)
             raise
         if world.is_main:
-            print(f"Recorded: {write_record(output.output_dir, finish_record(record, result))}")
+            cache.results[_name_of(settings)] = _accuracy_in(path)
     return Outcome.DONE
 
 
+def _accuracy_in(path: Path) -> str:
+    correct, total = read_run(path).correct["test"]
+    return f"test accuracy {correct / total:.2%}"
+
+
+def _print_summary(runs: Sequence[Settings], results: dict[str, str]) -> None:
+    """Print the accuracies of several recorded runs, and what to do next."""
+    if len(runs) > 1 and results:
+        print("\nSummary:")
+        for name in map(_name_of, runs):
+            print(f"  {name}: {results.get(name, 'not recorded')}")
+    if results and world.is_main:
+        output = runs[0].output
+        folder = "" if output.output_dir == Path("results") else f" --results {output.output_dir}"
+        path = runs[0].model_path
+        other = f'python classify.py {path} "A text"' if path else "--save_model saves a classifier"
+        print(f"Next: python compare_experiments.py{folder}; {other}")
+
+
 def _run_baseline(
-    settings: Settings, cache: RunCache, record: str | None = None
+    settings: Settings, cache: RunCache, record: "Recorder | None" = None
 ) -> "Result | None":
     """Run a non-neural baseline on the splits of the networks."""
     if settings.output.dry_run:
@@ -199,6 +243,8 @@ def _run_baseline(
     clock.stop("train")
     result = Result(corpus, History(), *evaluation, clock.seconds)
     print(describe_result(result, settings))
+    if record:
+        record.write(result)
     return result
 
 
@@ -236,12 +282,12 @@ def _missing_files(settings: Settings) -> list[str]:
     return missing
 
 
-def _is_saved(settings: Settings) -> bool:
+def _is_saved(settings: Settings, digest: str) -> bool:
     if not settings.output.save_model:
         return True
     from experiments.model.saved import is_saved
 
-    return is_saved(settings)
+    return is_saved(settings, digest)
 
 
 def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
@@ -260,9 +306,20 @@ def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
     print(describe_corpus(corpus))
 
 
-def _time_left(seconds: Sequence[float], pending: Sequence[Any], number: int) -> str:
-    """Return the time left at the mean pace of the runs that were made."""
-    if not seconds:
+def _time_left(done: Sequence[tuple[float, float]], pending: Sequence[Any]) -> str:
+    """Return the time left, from costs and seconds of the runs that were made."""
+    if not done:
         return ""
-    left = sum(seconds) / len(seconds) * (len(pending) - number + 1)
+    costs, seconds = map(sum, zip(*done, strict=True))
+    left = seconds / costs * sum(_cost(settings) for settings, _ in pending)
     return f" (about {left:.0f} s left)" if left < 120 else f" (about {left / 60:.0f} minutes left)"
+
+
+def _cost(settings: Settings) -> float:
+    """Return about how much a run computes, in any unit: tokens times weights times passes."""
+    design, data = settings.design, settings.data
+    length = {"model_context_length": design.config["context_length"], LENGTHS[0]: LONGEST_EXAMPLE}
+    tokens = {"first": 1, "real": USUAL_EXAMPLE, "all": None}[design.needed_tokens(data.no_padding)]
+    tokens = tokens or length.get(data.context_length, data.context_length)
+    passes = 3 * settings.training.num_epochs * max(design.num_trained_blocks, 0.1)  # and backward
+    return tokens * design.config["emb_dim"] ** 2 * (design.num_frozen_blocks + passes)

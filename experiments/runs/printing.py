@@ -1,11 +1,10 @@
 """What a run prints and logs: its plan, its results, and the published figures next to them."""
 
-import platform
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pandas as pd
-import tiktoken
 import torch
 
 from experiments.config.rows import DATA_SHA256, ROWS, name_of_row, published_count
@@ -40,27 +39,29 @@ def describe_run(
     num_cut = sum(dataset.num_cut for dataset in datasets)
     steps = training.max_steps or training.count_steps(train)
     threads = torch.get_num_threads()
-    cpu = f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else ""
+    cpu = f", {_count(threads, 'thread')}" if device.type == "cpu" else ""
     if device.type == "cpu" and settings.runtime.device == "auto" and device_is_available("mps"):
         cpu += " (--device mps uses the GPU; its results differ slightly)"
     if settings.runtime.precision == "bfloat16" and lacks_bfloat16(device):
         cpu += " (it has no units for bfloat16: float32 is faster)"
+    generated = "generated messages: " if settings.data.demo else ""
     lines = (
-        "Demo: generated messages and a tiny random model" if settings.data.demo else "",
-        f"Model: {settings.weights.description}; {config['n_layers']} blocks of width "
-        f"{config['emb_dim']}, {config['n_heads']} heads",
-        f"Checkpoint: {note}" if note else "",
+        f"Model: {settings.weights.description}; {_count(config['n_layers'], 'block')} of width "
+        f"{config['emb_dim']}, {_count(config['n_heads'], 'head')}" + (f"; {note}" if note else ""),
         f"Trained: {TRAINABLE[settings.model.trainable_layers]}; {trained:,} of {total:,} "
-        "parameters",
-        f"Data: {train:,} training, {validation:,} validation, {test:,} test examples, {padding} "
-        f"{datasets.train.max_length} tokens" + (f", {num_cut:,} truncated" if num_cut else ""),
+        f"parameters; {_count(steps, 'step')} of {training.accumulation_steps} x "
+        f"{training.batch_size} examples, {_count(training.num_epochs, 'epoch')}",
+        f"Data: {generated}{train:,} training, {validation:,} validation, {test:,} test examples, "
+        f"{padding} {_count(datasets.train.max_length, 'token')}"
+        + (f", {num_cut:,} truncated" if num_cut else ""),
         _describe_lengths(datasets) if settings.custom.data else "",
-        f"Steps: {steps:,} of {training.accumulation_steps} x {training.batch_size} examples, "
-        f"{training.num_epochs} epochs",
-        f"Device: {device}{cpu}; Python {platform.python_version()}, torch "
-        f"{torch.__version__}, tiktoken {tiktoken.__version__}, pandas {pd.__version__}",
+        f"Device: {device}{cpu}; torch {torch.__version__}",
     )
     return "\n".join(filter(None, lines))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _describe_lengths(datasets: Splits) -> str:
@@ -87,7 +88,8 @@ def describe_result(result: Result, settings: Settings) -> str:
         lines[-1] += f" (the largest class has {sizes.max() / sizes.sum():.2%})"
         if len(predicted := result.predictions.unique()) == 1:
             lines.append(f"All predictions are {names[predicted.item()]!r}")
-    lines.append(f"Peak memory: {result.peak_memory_mib:,.0f} MiB")
+    if not math.isnan(result.peak_memory_mib):
+        lines.append(f"Peak memory: {result.peak_memory_mib:,.0f} MiB")
     is_published = not settings.is_substitute and settings.runtime.precision == "float32"
     if (row := settings.row) and is_published and result.corpus.digest == DATA_SHA256:
         lines.append(f"Row {row}, published and here:")

@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.config.settings import RuntimeConfig
 from experiments.data.corpus import Corpus, same_texts
 from experiments.runs.records import FAILED, FINISHED, is_finished, record_path, write_record
 from experiments.system.distributed import world
+from experiments.system.files import write_or_rescue
 from experiments.training.loop import History
 from experiments.training.metrics import measure
+from experiments.training.resume import Resume
 
 DIGITS = 9  # after the point, of a recorded probability
 
@@ -55,7 +58,38 @@ class Result:
         self.predictions = self.probabilities.argmax(dim=-1)
 
 
-def finish_record(record: dict[str, Any], result: Result) -> dict[str, Any]:
+class Recorder:
+    """The record of one run, from its begin to its end."""
+
+    def __init__(self, folder: Path, begun: dict[str, Any], state: Path) -> None:
+        self.begun, self.digest, self.path = begun, begun["digest"], record_path(folder, begun)
+        self.state = state  # of training, while it is unfinished
+
+    def create_resume(self, runtime: RuntimeConfig) -> Resume:
+        """Return what saves the state of training, and restores the one that was saved."""
+        if runtime.no_resume and world.is_main:
+            self.state.unlink(missing_ok=True)
+        key = {"digest": self.digest, "processes": world.size, "parallel": runtime.parallel}
+        return Resume(self.state, key, runtime.save_every)
+
+    def write(self, result: Result) -> None:
+        """Write the record; if that fails, write it to a temporary folder and raise OSError."""
+        if not world.is_main:
+            return
+        record = _finish_record(self.begun, result)
+        write_or_rescue(self.path, lambda path: write_record(path.parent, record))
+        self.state.unlink(missing_ok=True)
+        print(f"Recorded: {self.path}")
+
+    def write_failure(self, error: Exception) -> None:
+        """Record that the run failed, unless a finished record of it exists."""
+        if world.is_main and not is_finished(self.path):
+            with suppress(OSError):  # the first error is the one to report
+                failed = {"status": FAILED, "date": _now(), "error": str(error)}
+                write_record(self.path.parent, self.begun | failed)
+
+
+def _finish_record(record: dict[str, Any], result: Result) -> dict[str, Any]:
     """Return a record that `begin_record` began with the results of its run."""
     probabilities = result.probabilities.double().numpy()
     metrics = measure(probabilities, result.labels.numpy())._asdict()
@@ -88,14 +122,6 @@ def finish_record(record: dict[str, Any], result: Result) -> dict[str, Any]:
             "peak_since": result.peak_since,
         },
     }
-
-
-def record_failure(folder: Path, record: dict[str, Any], error: Exception) -> None:
-    """Record that a run failed, unless a finished record of it exists."""
-    if world.is_main and not is_finished(record_path(folder, record)):
-        with suppress(OSError):  # the first error is the one to report
-            failed = {"status": FAILED, "date": _now(), "error": str(error)}
-            write_record(folder, record | failed)
 
 
 def _now() -> str:

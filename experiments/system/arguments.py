@@ -34,7 +34,7 @@ OTHER_NAMES = {  # a flag of other programs: the flag that is meant, or why ther
     "no_cuda": "--device cpu",
     "bf16": "--precision bfloat16",
     "fp16": "float16 is not supported: use --precision bfloat16",
-    "resume": "run the same command to resume: finished runs are skipped",
+    "resume": "run the same command to resume; --save_every says when the state is saved",
     "num_labels": "the classes are the labels in --data",
     "eval_steps": "losses are evaluated every 50 batches, as published",
     "eval_batch_size": "evaluation uses --batch_size",

@@ -6,15 +6,19 @@
 The digest of a large file is remembered until the file changes, here and in the user's cache.
 """
 
+import errno
 import hashlib
 import os
 import re
 import secrets
+import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from experiments.system.progress import progress
 
@@ -27,17 +31,44 @@ _verified: dict[Path, str] = {}  # digests that this process has computed, by th
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file completely or not at all; errors name it."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with open_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def open_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that takes the place of `path` when it is complete; errors name `path`."""
+    unfinished = _unfinished(path)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with unfinished.open("xb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def write_or_rescue(path: Path, write: Callable[[Path], Any]) -> None:
+    """Call `write` with a path; if that fails, with one in a temporary folder, and print where.
+
+    Raises:
+        OSError: if the file could not be written to its own path.
+    """
+    try:
+        write(path)
+    except OSError:
+        with suppress(OSError):  # the first error is the one to report
+            rescued = Path(tempfile.mkdtemp(prefix="gpt2_spam_classifier_")) / path.name
+            write(rescued)
+            print(f"{path} could not be written. Saved instead: {rescued}", file=sys.stderr)
+        raise
 
 
 def write_file(path: Path, text: str) -> None:
@@ -64,6 +95,19 @@ def check_writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def check_file_writable(path: Path, size: int) -> None:
+    """Create a file's folder if need be; raise OSError if the file cannot be written there."""
+    with naming(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        unfinished = _unfinished(path)
+        unfinished.touch(exist_ok=False)
+        unfinished.unlink()
 
 
 def _user_cache() -> Path:

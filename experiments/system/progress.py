@@ -28,7 +28,11 @@ def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator
     """
     is_interactive, is_bytes = _is_interactive(), unit == "B"
     if not is_interactive:
-        amount = f"{tqdm.format_sizeof(total or 0)}B" if is_bytes else f"{total or 0:,} {unit}"
+        amount = (
+            f"{tqdm.format_sizeof(total or 0)}B"
+            if is_bytes
+            else f"{total or 0:,} {unit[:-1] if total == 1 else unit}"
+        )
         print(what if total is None else f"{what}: {amount}")
     options = {"unit": "B", "unit_scale": True} if is_bytes else {"unit": f" {unit}"}
     with tqdm(desc=what, total=total, initial=done, disable=not is_interactive, **options) as bar:

@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -23,9 +24,13 @@ from typing import Any, NoReturn
 
 from experiments.system.distributed import world
 
-RESUMABLE = "\nInterrupted. Finished runs are saved; run the same command to resume.\n"
+RESUMABLE = (
+    '\nInterrupted. Finished runs are saved, an unfinished one up to its last line "State saved". '
+    "Run the same command to resume.\n"
+)
 INTERRUPTED = "\nInterrupted.\n"  # of a script that saves nothing
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 5  # seconds that a deferred signal waits
 _FULL, _FORBIDDEN = "free some space and run it again", "check its permissions or name another"
 _HINTS = {
     errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EACCES: _FORBIDDEN, errno.EPERM: _FORBIDDEN,
@@ -95,6 +100,48 @@ def one_line_errors(program: str, debug: bool = False, message: str = RESUMABLE)
         if isinstance(error, UsageError):
             print(text, file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else text)
+
+
+class DeferredSignals:
+    """Signals that wait until the program calls `handle`, `PATIENCE` seconds at most."""
+
+    def __init__(self) -> None:
+        self.seconds_needed = 0.0  # that it will probably take; too many: no waiting
+        self.pending: int | None = None  # the signal that waits
+        self._handlers: dict[int, Any] = {}
+        self._timer = threading.Timer(PATIENCE, lambda: None)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Let signals wait within a `with`, in the main thread; one that waits still comes last."""
+        found = {number: signal.getsignal(number) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: each for number, each in found.items() if callable(each)}
+        for number in self._handlers:
+            signal.signal(number, self._defer)
+        try:
+            yield
+        finally:
+            for number, handler in self._handlers.items():
+                if signal.getsignal(number) == self._defer:  # else the program is ending
+                    signal.signal(number, handler)
+        self.handle()
+
+    def handle(self) -> None:
+        """Call the handler of a signal that waits."""
+        if self.pending:
+            self._timer.cancel()
+            number, self.pending = self.pending, None
+            self._handlers[number](number, None)
+
+    def _defer(self, number: int, _: Any) -> None:
+        is_second, self.pending = self.pending is not None, number
+        if is_second or self.seconds_needed > PATIENCE:
+            self.handle()
+        else:
+            self._timer = threading.Timer(PATIENCE, signal.raise_signal, [number])
+            self._timer.daemon = True
+            self._timer.start()
 
 
 def print_interrupted(message: str) -> None:

@@ -27,6 +27,7 @@ from experiments.system.distributed import world
 from experiments.system.progress import counted, progress
 from experiments.training import optimization
 from experiments.training.optimization import Criterion, Recipe, Watch, mean_cross_entropy
+from experiments.training.resume import Resume
 
 HINT = "try a smaller --learning_rate or --lora_alpha, another --seed or --precision float32"
 
@@ -42,6 +43,7 @@ class History:
     accuracies: list[tuple[int, float, float]] = field(default_factory=list)  # epoch, the same
     examples_seen: int = 0  # examples trained on, counted again in each epoch
     best: tuple[int, float] | None = None  # epoch whose parameters are used, its validation loss
+    earlier_seconds: float = 0.0  # of training before it was resumed
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the book's five results."""
@@ -170,6 +172,7 @@ def train(
     device: torch.device,
     fused: bool = True,
     watch: Watch = optimization.no_op,
+    resume: Resume | None = None,
 ) -> History:
     """Train by the settings, with all training labels (N,); a loss not finite is a ValueError."""
     decay, steps = training.weight_decay, training.max_steps
@@ -182,7 +185,7 @@ def train(
         options["class_weights"] = optimization.balanced_class_weights(train_labels).to(device)
     recipe = Recipe(
         partial(mean_cross_entropy, **options), training.accumulation_steps, steps,
-        scheduler, training.max_grad_norm, training.keep_best, watch,
+        scheduler, training.max_grad_norm, training.keep_best, watch, resume,
     )  # fmt: skip
     return train_classifier_simple(
         model, *loaders[:2], optimizer, device, training.num_epochs, recipe=recipe
@@ -210,53 +213,72 @@ def train_classifier_simple(
     """
     history, loaders = History(), (train_loader, val_loader)
     best = optimization.BestEpoch(model) if recipe.keep_best else None
-    batches = steps = 0
-    unread: list[Tensor] = []  # losses of batches since the last evaluation
-    with progress("Training", num_epochs * len(train_loader), "batches") as bar:
-        for epoch in range(1, num_epochs + 1):
+    resume = recipe.resume or Resume()
+    at = resume.start(model, optimizer, recipe.scheduler, history, best)
+    _watch_again(history, recipe.watch)
+    total = _count_batches(num_epochs, len(train_loader), recipe)
+    with progress("Training", total, "batches", at.batches) as bar, resume.saving(bar):
+        while at.epoch <= num_epochs:
             model.train()
-            for index, (*inputs, labels) in enumerate(train_loader, start=1):
+            for *inputs, labels in resume.batches(train_loader):
                 loss = calc_loss_batch(inputs, labels, model, device, recipe.criterion)
                 (loss / recipe.accumulation_steps).backward()
-                unread.append(loss.detach())
-                if index % recipe.accumulation_steps == 0 or index == len(train_loader):
+                at.unread.append(loss.detach())
+                is_step = at.index % recipe.accumulation_steps == 0 or at.index == len(train_loader)
+                if is_step:
                     optimization.make_step(optimizer, recipe)
-                    steps += 1
-                if batches % eval_freq == 0:
-                    bar.set_postfix(loss=f"{_read_losses(unread, batches, optimizer):.3f}")
+                    at.steps += 1
+                if at.batches % eval_freq == 0:
+                    bar.set_postfix(loss=f"{_read_losses(at.unread, at.batches, optimizer):.3f}")
                     losses = evaluate_model(model, *loaders, device, eval_iter, recipe.criterion)
-                    _check_finite(sum(losses), batches, optimizer)
-                    history.losses.append((batches, *losses))
-                    recipe.watch("loss", batches, *losses)
+                    _check_finite(sum(losses), at.batches, optimizer)
+                    history.losses.append((at.batches, *losses))
+                    recipe.watch("loss", at.batches, *losses)
                     bar.write(
-                        f"Ep {epoch} (Step {batches:06d}): "
+                        f"Ep {at.epoch} (Step {at.batches:06d}): "
                         f"Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}"
                     )
-                batches += 1
+                at.batches += 1
                 history.examples_seen += len(labels)
                 bar.update()
-                if steps == recipe.max_steps:
+                if at.steps == recipe.max_steps:
                     break
-            if unread:
-                _read_losses(unread, batches - 1, optimizer)
+                if is_step:
+                    resume.after_step()
+            _read_losses(at.unread, at.batches - 1, optimizer)
             accuracies = [calc_accuracy_loader(x, model, device, eval_iter) for x in loaders]
-            history.accuracies.append((epoch, *accuracies))
-            recipe.watch("accuracy", epoch, *accuracies)
+            history.accuracies.append((at.epoch, *accuracies))
+            recipe.watch("accuracy", at.epoch, *accuracies)
             bar.write("Training accuracy: {:.2%} | Validation accuracy: {:.2%}".format(*accuracies))
             if best:
                 val_loss = calc_overall_loss(val_loader, model, device, recipe.criterion)
-                _check_finite(val_loss, batches - 1, optimizer)
-                best.update(epoch, val_loss)
-            if steps == recipe.max_steps:
+                _check_finite(val_loss, at.batches - 1, optimizer)
+                best.update(at.epoch, val_loss)
+            if at.steps == recipe.max_steps:
                 break
+            resume.after_epoch()
     if best:
         history.best = best.restore()
         print(f"Best epoch: {best.epoch}, with a validation loss of {best.loss:.3f}")
     return history
 
 
+def _watch_again(history: History, watch: Watch) -> None:
+    for what, lines in (("loss", history.losses), ("accuracy", history.accuracies)):
+        for line in lines:  # of before the run was interrupted
+            watch(what, *line)
+
+
+def _count_batches(num_epochs: int, of_epoch: int, recipe: Recipe) -> int:
+    steps = math.ceil(of_epoch / recipe.accumulation_steps)  # of an epoch
+    epochs, rest = divmod(recipe.max_steps or num_epochs * steps, steps)
+    return epochs * of_epoch + rest * recipe.accumulation_steps
+
+
 def _read_losses(unread: list[Tensor], last: int, optimizer: torch.optim.Optimizer) -> float:
     # Waits for the device and for other processes, which single steps need not do.
+    if not unread:
+        return math.nan
     losses = world.all_reduce_sum(torch.stack(unread)).tolist()
     for batch, loss in enumerate(losses, start=last - len(losses) + 1):
         _check_finite(loss, batch, optimizer)

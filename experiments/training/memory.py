@@ -157,8 +157,9 @@ def check_memory(
     hardware = Hardware(*all_memory[rank], is_gpu, world.size, shards)
     examples = count_examples(settings, datasets, num_classes)
     estimate = estimate_memory(settings, examples, hardware)
-    parts = [f"{n.replace('_', ' ')} {x / GIB:.1f}" for n, x in estimate._asdict().items()]
-    line = f"{estimate.peak / GIB:.1f} GiB needed ({', '.join(parts[:-1])})"
+    sizes = {n.replace("_", " "): f"{x / GIB:.1f}" for n, x in estimate._asdict().items()}
+    parts = [f"{n} {x}" for n, x in sizes.items() if n != "peak" and x != "0.0"]
+    line = f"{sizes['peak']} GiB needed" + (f" ({', '.join(parts)})" if parts else "")
     line += f", {hardware.available / GIB:.1f} GiB available"
     line += f" to process {rank}" if world.size > 1 else ""
     if estimate.peak <= hardware.available or settings.runtime.ignore_memory:

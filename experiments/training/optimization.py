@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from experiments.system.distributed import world
+from experiments.training.resume import Resume
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (B, K) and labels (B,) to a loss ()
 Watch = Callable[[str, int, float, float], None]  # what, batch or epoch, training, validation
@@ -80,6 +81,7 @@ class Recipe:
     max_grad_norm: float | None = None  # to which the norm of all gradients together is clipped
     keep_best: bool = False  # the epoch with the smallest validation loss, not the last one
     watch: Watch = no_op  # called with each loss by batch, each accuracy by epoch
+    resume: Resume | None = None  # saves and restores the state of training
 
 
 BOOK_RECIPE = Recipe()
