@@ -1,6 +1,6 @@
 """Simulate designs with known true differences, and count how often the comparison is right.
 
-    python benchmarks/coverage.py             # the tables of docs/simulation.md: an hour
+    python benchmarks/coverage.py             # the tables of benchmarks/coverage.md: an hour
     python benchmarks/coverage.py --runs 100  # fewer simulations: larger errors
 
 A model classifies an example correctly if a sum is above 0: of a level, which sets the accuracy of
@@ -34,7 +34,7 @@ from experiments.comparison.statistics import (
     units_of,
 )
 
-PAGE = Path(__file__).parents[1] / "docs" / "simulation.md"
+PAGE = Path(__file__).with_suffix(".md")
 START, END = "<!-- {}: made by python benchmarks/coverage.py -->\n", "<!-- end of {} -->"
 MARGIN = 0.02  # of accuracy, within which two designs are equivalent
 SIZES = (100, 150, 300)  # test examples

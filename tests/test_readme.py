@@ -30,7 +30,10 @@ from experiments.training import memory
 
 ROOT = Path(__file__).parents[1]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
-PAGES = [README, *sorted(DOCS.glob("*.md")), ROOT / "tests" / "golden_trajectories.md"]
+PAGES = [
+    README, *sorted(DOCS.glob("*.md")), ROOT / "tests" / "golden_trajectories.md",
+    ROOT / "benchmarks" / "coverage.md",
+]  # fmt: skip
 PARSERS = {
     "additional_experiments.py": parsing,
     "compare_experiments.py": compare_experiments,
