@@ -1,8 +1,11 @@
 """The loop over runs: order, skipped, locked and failed runs, and what it prints."""
 
+import errno
+import fcntl
 import itertools
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -162,18 +165,35 @@ def test_an_error_releases_a_lock(record):
         assert [path.name for path in record.parent.iterdir()] == [LOCKS]
 
 
-def test_a_run_is_locked_by_one_process_until_it_ends(record):
+def test_a_run_is_locked_by_one_process_until_it_ends(record, capsys):
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(record)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout.readline() == "True\n"
         with _lock(record, wait=False) as is_locked:
             assert not is_locked
+        skipped = capsys.readouterr().out
+        assert skipped.startswith(f"Skipped: process {holder.pid} on {platform.node()} since 20")
+        assert skipped.endswith(f" is running it: {record}\n")
         with _lock(record.with_name("another.json"), wait=False) as is_locked:
             assert is_locked
         holder.kill()
         with _lock(record, wait=True) as is_locked:
             assert is_locked
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_a_run_is_made_with_a_note(number, record, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with _lock(record, wait=False) as is_locked:
+        assert is_locked
+    assert capsys.readouterr().err == (
+        f"Note: {record.parent / LOCKS} allows no locks ({os.strerror(number)}): run one process "
+        "at a time\n"
+    )
 
 
 # ------------------------------------------------------------------------------ whole processes

@@ -8,17 +8,18 @@ while it is computed: several processes, also of several machines, can share a f
 The system releases the lock when its owner ends, however that happens.
 """
 
+import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from experiments.config.checks import find_training_conflict
 from experiments.config.naming import name_of
@@ -29,7 +30,7 @@ from experiments.runs.fingerprint import begin_record
 from experiments.runs.records import is_finished, read_run, record_path
 from experiments.system.distributed import world
 from experiments.system.downloads import naming_missing
-from experiments.system.files import check_writable
+from experiments.system.files import check_writable, locked
 from experiments.system.terminal import UsageError
 
 if TYPE_CHECKING:
@@ -185,7 +186,6 @@ def _run_and_record(
     path = record_path(output.output_dir, record)
     with _lock(path, wait) as is_locked:
         if not is_locked:
-            print(f"Skipped: another process is running it: {path}")
             return Outcome.LOCKED
         is_recorded = not output.overwrite and is_finished(path)
         if world.broadcast(is_recorded and _is_saved(settings, record["digest"])):
@@ -258,14 +258,19 @@ def _lock(record: Path, wait: bool) -> Iterator[bool]:
         yield world.broadcast(None)
         return
     folder = record.parent / LOCKS
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{record.stem}.lock")
-    with suppress(Timeout):
-        lock.acquire(timeout=-1 if wait else 0)
-    try:
-        yield world.broadcast(lock.is_locked)
-    finally:
-        lock.release()
+    holder = folder / f"{record.stem}.holder"
+    with locked(folder / f"{record.stem}.lock", wait) as is_locked:
+        if is_locked:
+            moment = datetime.now().astimezone().isoformat(" ", "minutes")
+            holder.write_text(f"process {os.getpid()} on {platform.node()} since {moment}")
+        else:
+            who = holder.read_text() if holder.is_file() else "another process"
+            print(f"Skipped: {who} is running it: {record}")
+        try:
+            yield world.broadcast(is_locked)
+        finally:
+            if is_locked:
+                holder.unlink(missing_ok=True)
 
 
 def _missing_files(settings: Settings) -> list[str]:

@@ -16,13 +16,12 @@ from typing import BinaryIO
 import numpy as np
 import psutil
 import torch
-from filelock import FileLock
 from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 import previous_chapters
 from experiments.shortcuts.model import OptimizedClassifier
-from experiments.system.files import naming, sha256_of
+from experiments.system.files import locked, naming, sha256_of
 
 CHUNK = 2**20  # bytes
 LARGE_FILES = Path("/var/tmp")  # noqa: S108 (files made there have no name)
@@ -54,7 +53,7 @@ def load_or_compute(
     computation. `shape` is (tokens, C); `compute` fills a tensor and returns its seconds.
     """
     note, part = path.with_suffix(".sha256"), path.with_suffix(".part")
-    with FileLock(f"{path}.lock"):  # makes the folder
+    with locked(Path(f"{path}.lock")):  # makes the folder
         if path.is_file() and note.is_file():
             digest, _, took = note.read_text(errors="replace").partition(" ")
             if digest == _digest_of(path, took):

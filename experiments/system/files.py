@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
 from experiments.system.progress import progress
 
 LARGE = 100_000_000  # bytes; the digest of a larger file takes seconds
@@ -179,3 +181,26 @@ def _read_note(note: Path) -> str | None:
         if found := re.match(rb"([0-9a-f]{64})  ", note.read_bytes()):
             return found[1].decode()
     return None
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Yield whether a lock file could be locked; without `wait`, another process may have it.
+
+    On a file system without locks, a note is printed, and nothing is locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, is_locked = FileLock(path), True
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        is_locked = False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        note = f"Note: {path.parent} allows no locks ({error.strerror}): run one process at a time"
+        print(note, file=sys.stderr)
+    try:
+        yield is_locked
+    finally:
+        lock.release()
