@@ -139,6 +139,16 @@ def test_recorded_runs_do_not_count_in_the_time_left(monkeypatch, capsys):
     assert capsys.readouterr().out.endswith("Run 2 of 2: row 3, seed 123\n")
 
 
+def test_a_dry_run_of_a_grid_counts_runs_and_prints_each_design_once(monkeypatch, capsys):
+    monkeypatch.setattr(loop, "_run_and_record", lambda *_: Outcome.DONE)
+    run_rows("1", "--dry_run", "--vary", "keep_best", "false", "true", "--num_seeds", "3")
+    first, *runs = capsys.readouterr().out.split("\n\n")
+    assert first == "6 runs: 2 designs, each printed once"
+    assert [line.partition(" (")[0].strip() for line in runs] == [
+        "Run 1 of 2: row 1, seed 123", "Run 2 of 2: row 1, keep_best, seed 123"
+    ]  # fmt: skip
+
+
 # ------------------------------------------------------------------------------------------ locks
 
 HOLDER = """

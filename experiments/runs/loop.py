@@ -101,7 +101,7 @@ def order_runs(runs: Sequence[Settings]) -> list[Settings]:
     Within a prefix, all designs of one seed follow each other, since random weights have a seed.
     """
     groups: dict[tuple[Any, ...], list[Settings]] = {}
-    for settings in sorted(runs, key=lambda s: (s.design.config["n_layers"], s.row or 0)):
+    for settings in sorted(runs, key=lambda s: s.design.config["n_layers"]):
         groups.setdefault(shared_prefix(settings), []).append(settings)
     return [s for group in groups.values() for s in sorted(group, key=lambda s: s.seed)]
 
@@ -136,6 +136,10 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
         UsageError: if custom data cannot be used.
     """
     runs = order_runs(_without_repetitions(runs))
+    if runs[0].output.dry_run and len(runs) > 1:  # seeds have the same plan
+        plans = [settings for settings in runs if settings.seed == runs[0].seed]
+        print(f"{len(runs)} runs: {len(plans)} designs, each printed once")
+        runs = plans
     cache = RunCache(activations={} if len(runs) > 1 else None)
     _check_custom_data(runs, cache)
     pending, prefix = [(settings, False) for settings in runs], None
