@@ -5,6 +5,7 @@ from records import make_baseline, make_run, make_substitute, some_runs
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.comparison.groups import (
+    References,
     common_deviations,
     describe_excluded,
     find_names,
@@ -12,7 +13,6 @@ from experiments.comparison.groups import (
     group_runs,
     inconsistent_runs,
     pair_up,
-    references_of,
     substitutes_of,
 )
 
@@ -161,10 +161,10 @@ def test_training_sets_can_differ_if_the_test_examples_are_the_same():
     whole, fewer = make_custom(), make_custom(data=B, train=200, train_size=200)
     groups = group_runs([whole, fewer])
     assert list(groups) == ["row 1", "row 1, train_size 200"]
-    assert references_of(groups, groups["row 1, train_size 200"][0]) == [groups["row 1"]]
+    assert References(groups).of(groups["row 1, train_size 200"][0]) == [groups["row 1"]]
     other = make_custom(16, data=B, test="u" * 64)
     groups = group_runs([whole, other])
-    assert references_of(groups, groups[list(groups)[1]][0]) == []
+    assert References(groups).of(groups[list(groups)[1]][0]) == []
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_pairs_have_the_same_seed_and_a_baseline_is_paired_with_all():
 def test_a_run_is_compared_with_row_1_of_the_same_weights_data_and_precision(run, names):
     bases = [make_run(1), make_substitute(1, A), make_run(1, precision="bfloat16")]
     groups = group_runs([*bases, make_run(4)])
-    assert references_of(groups, run) == [groups[name] for name in names]
+    assert References(groups).of(run) == [groups[name] for name in names]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_the_reference_has_the_recipe_of_a_run_or_is_the_one_named(reference, na
         make_design(learning_rate=1e-3, **flexible), make_design(num_epochs=10, **flexible),
     ]  # fmt: skip
     groups = group_runs(runs)
-    found = {name: references_of(groups, group[0], reference) for name, group in groups.items()}
+    found = {name: References(groups, reference).of(group[0]) for name, group in groups.items()}
     designs = (
         "row 16", "row 1, learning_rate 0.001", "row 16, learning_rate 0.001",
         "row 16, num_epochs 10",

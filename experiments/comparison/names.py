@@ -89,10 +89,11 @@ def with_unique_names(runs: Sequence[Run]) -> list[Run]:
     for run in runs:
         size = (run.split or {}).get("sizes", {}).get("train", run.correct["train"][1])
         sizes[_test_set(run)] = max(size, sizes.get(_test_set(run), 0))
-    files = {_test_set(run): Path(_file_of(run)).name for run in runs if _file_of(run)}
+    files = {_test_set(run): _name_of_file(_file_of(run)) for run in runs if _file_of(run)}
     data = _unique({key: f"{name}, {sizes[key]:,} for training" for key, name in files.items()})
     designs = {design_without_label(run): run.label for run in runs if run.label}
     several = Counter(designs.values())
+    several.update({design_name(run) for run in runs if design_without_label(run) not in designs})
     labels = {
         design: label if several[label] == 1 else f"{label} ({design})"
         for design, label in designs.items()
@@ -128,6 +129,10 @@ def _has_checkpoint(run: Run) -> bool:
 
 def _file_of(run: Run) -> str | None:
     return (run.split or {}).get("custom", {}).get("data")
+
+
+def _name_of_file(file: str) -> str:
+    return "standard input" if file == "-" else Path(file).name
 
 
 def _test_set(run: Run) -> str:

@@ -94,10 +94,10 @@ def describe_collapsed(name: str, seeds: list[int], total: int) -> str:
 
 def what_seeds_miss(total: int) -> str:
     """Return which failures of single seeds so many seeds can miss."""
-    missed = probability_to_miss(RARE_FAILURE, total)
+    missed, one = probability_to_miss(RARE_FAILURE, total), total == 1
     return (
-        f"{total} good seeds miss a failure of 1 seed in 10 with a probability of {missed:.0%}; "
-        f"they exclude failures of more than {share_missed(total):.0%} of the seeds."
+        f"{total} good seed{' misses' if one else 's miss'} a failure of 1 seed in 10 with a probability of {missed:.0%}; "
+        f"{'it excludes' if one else 'they exclude'} failures of more than {share_missed(total):.0%} of the seeds."
     )
 
 
