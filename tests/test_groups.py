@@ -15,6 +15,7 @@ from experiments.comparison.groups import (
     pair_up,
     substitutes_of,
 )
+from experiments.comparison.names import conditions_of, with_unique_names
 
 A, B = "1a2b3c4d".ljust(64, "0"), "5e6f7a8b".ljust(64, "0")
 TINY = "checkpoint tiny.safetensors"
@@ -131,11 +132,36 @@ def test_a_run_whose_flags_are_of_no_row_has_the_name_of_its_design():
 def test_a_label_names_a_design_and_two_designs_of_a_label_are_told_apart():
     mine = make_design(keep_best=True)
     labelled = replace(mine, seed=1, label="best epoch", date=LATER)
+    labelled = replace(labelled, digest="1" * 64)
     assert names_and_seeds(mine, labelled) == {"best epoch": [1, 123]}
     other = replace(make_run(16), label="best epoch")
     assert list(group_runs([labelled, other])) == [
         "best epoch (row 1, keep_best)", "best epoch (row 16)"
     ]  # fmt: skip
+
+
+def test_a_label_is_not_taken_for_the_name_of_another_design():
+    mine = replace(make_design(keep_best=True), label="row 16")
+    groups = group_runs([mine, make_run(16), make_baseline()])
+    assert list(groups) == ["row 16 (row 1, keep_best)", "row 16", "baseline majority"]
+    assert find_names(groups, "16") == ["row 16"]
+    mine = replace(mine, label="baseline majority")
+    names = list(group_runs([mine, make_baseline()]))
+    assert names == ["baseline majority (row 1, keep_best)", "baseline majority"]
+
+
+def test_a_labelled_row_is_found_by_its_number_and_by_how_its_label_begins():
+    run = replace(make_run(1), label="2 epochs, 'quoted'")
+    groups = group_runs([run, make_run(16)])
+    for word in ("1", "row 1", "2 ep", "2 epochs, 'quoted'"):
+        assert find_names(groups, word) == ["2 epochs, 'quoted'"]
+    assert References(groups).of(make_run(16)) == [groups["2 epochs, 'quoted'"]]
+
+
+def test_data_from_standard_input_says_so():
+    assert conditions_of(with_unique_names([make_custom(file="-")])[0]).data == (
+        "standard input, 412 for training"
+    )
 
 
 def make_custom(row=1, file="questions.csv", train=412, data=A, test="t" * 64, **custom):
@@ -176,7 +202,7 @@ def test_runs_with_the_same_data_have_the_same_test_examples(change):
         change |= {"test": {"probabilities": [[0.9, 0.1, 0], [0.1, 0.9, 0]] * 6}}
     good, bad = [make_run(1), make_run(4), make_run(2)], make_run(16, **change)
     assert {run.name for run, _ in inconsistent_runs([*good, bad])} == {"row 16"}
-    assert list(group_runs([*good, bad])) == ["row 01", "row 02", "row 04"]
+    assert list(group_runs([*good, bad])) == ["row 1", "row 2", "row 4"]
     (words,) = describe_excluded([*good, bad], group_runs([*good, bad]))
     assert words.startswith("row_16_seed_123_")
     assert "than 3 records with the same data" in words

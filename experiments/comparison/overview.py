@@ -32,6 +32,7 @@ from experiments.comparison.summaries import Summary
 from experiments.system.terminal import printable
 
 WIDTH = 100
+MOST_FAILURES = 3  # designs with failed seeds that are named
 NAME, DIFFERENCE, BAR = 26, 25, 13  # columns
 COLORS = {BETTER: "32", WORSE: "31", EQUIVALENT: "36", IDENTICAL: "36", MODELS_DIFFER: "33"}
 SHORT = {MODELS_DIFFER: "models differ", MODELS_INCONCLUSIVE: "inconclusive"}  # of one seed
@@ -205,4 +206,6 @@ def _describe_failures(groups: Groups) -> str:
     if not failed:
         return ""
     words = [describe_collapsed(name, *found) for name, found in failed.items()]
+    if len(words) > MOST_FAILURES:
+        words[MOST_FAILURES:] = [f"So do seeds of {len(words) - MOST_FAILURES} other designs."]
     return " ".join([*words, what_seeds_miss(max(total for _, total in failed.values()))])

@@ -80,7 +80,7 @@ def published_text() -> str:
             markdown([["published conclusion", "rows", "from their figures"], *conclusions]), "",
             f"Supported: p < {LEVEL} (Holm, over the pairs of this table) whichever messages each "
             f"row misclassifies; not supported: for no such choice. Equality: within {ALIKE:g} "
-            "points (two one-sided tests). One seed each, so that no figure tells of other seeds.",
+            "points (two one-sided tests). One seed each: they say nothing about other seeds.",
         ]
     )  # fmt: skip
 
