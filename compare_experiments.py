@@ -118,7 +118,7 @@ def load_groups(folder: Path) -> "Groups":
     for words in describe_excluded(runs, groups):
         print(f"Left out: {words}", file=sys.stderr)
     if not groups:
-        problem = f"no finished record of a row in {folder}: run additional_experiments.py first"
+        problem = f"no finished record in {folder}: run additional_experiments.py first"
         raise ValueError(f"{problem}, or name the folder with --results")
     return groups
 

@@ -116,44 +116,42 @@ def test_rows_of_the_table_are_a_grid_of_their_flags():
 
 @pytest.fixture(scope="module")
 def grid():
-    runs = make_grid(random_errors, range(4), learning_rate=LRS, lora_rank=RANKS)
+    runs = make_grid(random_errors, range(4), lora_rank=RANKS, learning_rate=LRS)
     return grids_of(runs)[0]
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_effects_and_interactions_are_those_of_least_squares(grid, metric):
     table = pd.DataFrame(
-        {"y": values_of(by_seed[seed], metric).mean(), "a": str(a), "b": str(b)}
-        for (a, b), by_seed in grid.runs.items()
+        {"y": values_of(by_seed[seed], metric).mean(), "rank": str(rank), "rate": str(rate)}
+        for (rank, rate), by_seed in grid.runs.items()
         for seed in grid.seeds
     )
-    a, b = (f"C({name}, Treatment('{first}'))" for name, first in (("a", "5e-05"), ("b", "4")))
-    fitted = ols(f"y ~ {a} + {b}", table).fit().params
-    expected = [fitted[f"{a}[T.0.0001]"], fitted[f"{a}[T.0.001]"], fitted[f"{b}[T.8]"]]
-    both = ols(f"y ~ {a} * {b}", table).fit().params
-    expected += [both[f"{a}[T.{level}]:{b}[T.8]"] for level in ("0.0001", "0.001")]
+    rank, rate = "C(rank, Treatment('4'))", "C(rate, Treatment('5e-05'))"
+    fitted = ols(f"y ~ {rank} + {rate}", table).fit().params
+    expected = [fitted[f"{rank}[T.8]"], *(fitted[f"{rate}[T.{x}]"] for x in ("0.0001", "0.001"))]
+    both = ols(f"y ~ {rank} * {rate}", table).fit().params
+    expected += [both[f"{rank}[T.8]:{rate}[T.{x}]"] for x in ("0.0001", "0.001")]
     effects = effects_of(grid, 0.02, metric)
     assert [e.crossed.mean for e in effects] == pytest.approx(expected)
     assert [e.name for e in effects] == [
+        "lora_rank 8 instead of 4",
         "learning_rate 0.0001 instead of 5e-05",
         "learning_rate 0.001 instead of 5e-05",
-        "lora_rank 8 instead of 4",
-        "learning_rate 0.0001 x lora_rank 8",
-        "learning_rate 0.001 x lora_rank 8",
+        "lora_rank 8 x learning_rate 0.0001",
+        "lora_rank 8 x learning_rate 0.001",
     ]
 
 
 def test_intervals_and_p_values_are_those_of_the_contrasts(grid):
-    def of(a, b):
-        return np.array([grid.runs[a, b][seed].is_correct for seed in grid.seeds]).astype(float)
+    def of(rank, rate):
+        runs = grid.runs[rank, rate]
+        return np.array([runs[seed].is_correct for seed in grid.seeds]).astype(float)
 
-    one, two, three = LRS
-    small, large = RANKS
-    main = [
-        (of(x, small) + of(x, large) - of(one, small) - of(one, large)) / 2 for x in (two, three)
-    ]
-    main.append(sum(of(x, large) - of(x, small) for x in LRS) / 3)
-    both = [of(x, large) - of(one, large) - of(x, small) + of(one, small) for x in (two, three)]
+    first, *rates = LRS
+    main = [sum(of(8, x) - of(4, x) for x in LRS) / 3]
+    main += [(of(4, x) + of(8, x) - of(4, first) - of(8, first)) / 2 for x in rates]
+    both = [of(8, x) - of(4, x) - of(8, first) + of(4, first) for x in rates]
     found = []
     for contrasts in (main, both):
         units = [units_of(contrast, range(TOTAL)) for contrast in contrasts]
@@ -180,38 +178,38 @@ def test_copies_of_a_text_are_one_example():
 
 
 def sentences_of(wrong, metric="accuracy", margin=0.02, **factors):
-    factors = factors or {"learning_rate": LRS[:2], "lora_rank": RANKS}
+    factors = factors or {"lora_rank": RANKS, "learning_rate": LRS[:2]}
     text = describe_all(grids_of(make_grid(wrong, **factors)), margin, metric, [])
     return text.split("\n\n")[2].splitlines(), text
 
 
 def test_a_factor_matters_or_does_not():
-    lines, text = sentences_of(lambda rate, rank, seed: range(30 if rate == LRS[0] else 0))
-    effect = r"\+25.00 points \(95 % interval \+\d+\.\d\d to \+\d+\.\d\d\)"
+    lines, text = sentences_of(lambda rank, rate, seed: range(30 if rate == LRS[0] else 0))
+    effect = r"\+25\.00 points \(95 % interval \+\d+\.\d\d to \+\d+\.\d\d\)"
     assert re.fullmatch(
-        f"learning_rate matters: {effect} for learning_rate 0.0001 instead of 5e-05.", lines[0]
+        f"learning_rate matters: {effect} for learning_rate 0.0001 instead of 5e-05.", lines[1]
     )
-    assert lines[1] == "lora_rank: inconclusive."  # 120 examples are too few for 2 points
-    lines, _ = sentences_of(lambda rate, rank, seed: range(30 * (rate == LRS[0])), margin=0.05)
-    assert lines[1] == "lora_rank does not matter: equivalent within 5 points."
+    assert lines[0] == "lora_rank: inconclusive."  # 120 examples are too few for 2 points
+    lines, _ = sentences_of(lambda rank, rate, seed: range(30 * (rate == LRS[0])), margin=0.05)
+    assert lines[0] == "lora_rank does not matter: equivalent within 5 points."
     assert text.endswith("All results are conditional on this train/test split.")
 
 
 def test_a_factor_whose_effect_depends_on_another_is_not_said_not_to_matter():
-    def cancels(rate, rank, seed):
+    def cancels(rank, rate, seed):
         return range(40) if (rate == LRS[0]) == (rank == 4) else range(40, 80)
 
-    def one_only(rate, rank, seed):
+    def one_only(rank, rate, seed):
         return range(60) if rate == LRS[1] and rank == 8 else ()
 
     crossing, _ = sentences_of(
-        lambda rate, rank, seed: range(40) if (rate == LRS[0]) == (rank == 4) else (), margin=0.9
+        lambda rank, rate, seed: range(40) if (rate == LRS[0]) == (rank == 4) else (), margin=0.9
     )
-    assert crossing[0].startswith("learning_rate matters together with lora_rank: -66.67 points")
-    assert crossing[1].startswith("lora_rank matters together with learning_rate: -66.67 points")
+    assert crossing[1].startswith("learning_rate matters together with lora_rank: -66.67 points")
+    assert crossing[0].startswith("lora_rank matters together with learning_rate: -66.67 points")
     lines, text = sentences_of(one_only)
-    assert "Its effect depends on lora_rank: -50.00 points" in lines[0]
-    assert re.search(r"learning_rate 0.0001 x lora_rank 8 +\| -50.00 .*\| worse together \|", text)
+    assert "Its effect depends on lora_rank: -50.00 points" in lines[1]
+    assert re.search(r"lora_rank 8 x learning_rate 0.0001 +\| -50.00 .*\| worse together \|", text)
     assert set(INTERACTIONS) == {"better", "worse", "equivalent"}
     lines, _ = sentences_of(cancels)
     assert not any("does not matter" in line for line in lines)

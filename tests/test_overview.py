@@ -11,6 +11,7 @@ from experiments.comparison.summaries import summarise
 
 COLOR = "\x1b["
 ODD = range(1, 300, 2)
+SETTINGS = {"num_epochs": 5, "batch_size": 8, "learning_rate": 1e-3}
 
 
 def lines_of(*runs, metric="accuracy", reference=None, **more):
@@ -42,15 +43,12 @@ def some_designs():
 
 def test_a_design_is_a_line_of_numbers_an_interval_and_a_verdict():
     heading, *lines = table_of(*some_designs())
-    assert heading.split() == [
-        "design", "seeds", "accuracy", "difference", "(95", "%", "CI)",
-        *re.search(r"(-\S+) *0 *(\+\S+)", heading).group().replace("0 ", " 0 ", 1).split(),
-        "verdict",
-    ] or heading.startswith("design")  # fmt: skip
+    assert heading.split()[:6] == ["design", "seeds", "accuracy", "difference", "(95", "%"]
+    assert re.search(r"  -\d+(\.\d)? *0 *\+\d+(\.\d)?  verdict$", heading)
     assert [line.split()[-1] for line in lines[1:]] == ["better", "worse", "identical", "worse"]
     assert lines[0].split() == ["row", "1", "3", "93.22"]
     assert re.match(r"row 4 +3 +99.22  \+6.00 \(\+\d.\d\d to \+\d.\d\d\) ", lines[1])
-    assert len({line.index("│") if "│" in line else line.index("┼") for line in lines[1:]}) == 1
+    assert lines[3][lines[2].index("│")] == "●"  # no difference
 
 
 def test_designs_are_sorted_by_row_or_with_the_best_first():
@@ -90,7 +88,7 @@ NAMES = st.text(st.characters(codec="utf-8"), max_size=60)
 WRONG = st.lists(st.integers(0, 39), max_size=40, unique=True)
 
 
-@settings(max_examples=25)
+@settings(max_examples=8)
 @given(
     st.lists(NAMES, min_size=2, max_size=2),
     st.lists(st.lists(WRONG, min_size=3, max_size=3), min_size=3, max_size=3),
@@ -186,6 +184,6 @@ def test_only_baselines_can_be_compared_with_a_named_one():
 
 def test_different_references_are_described_once():
     runs = [*some_runs(), make_run(1, precision="bfloat16"), make_run(4, precision="bfloat16")]
-    lr = [make_run(None, seed=s, settings={"learning_rate": 1e-3, **more}, digest=f"{s}{more}")
+    lr = [make_run(None, seed=s, settings=SETTINGS | more, digest=f"{s}{more}")
           for s in (123, 124) for more in ({}, {"trainable_token_pos": "flexible"})]  # fmt: skip
     assert "row 1 with the same training recipe, or else row 1." in notes_of(*runs, *lr)
