@@ -74,7 +74,10 @@ def _sort_key(run: Run) -> tuple[Any, ...]:
     if run.is_baseline:
         return True, *family, run.name
     row, changes = nearest_row(flags_of_design(run))
-    values = [(k, isinstance(v, str), v if v is not None else "") for k, v in changes.items()]
+    values = [
+        (k, not isinstance(v, int | float), v if isinstance(v, int | float) else str(v))
+        for k, v in changes.items()
+    ]
     return False, *family, row, len(changes), str([k for k, *_ in values]), values
 
 
