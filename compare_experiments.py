@@ -118,7 +118,7 @@ def load_groups(folder: Path) -> "Groups":
     for words in describe_excluded(runs, groups):
         print(f"Left out: {words}", file=sys.stderr)
     if not groups:
-        problem = f"no finished record of a row in {folder}: run additional_experiments.py first"
+        problem = f"no finished record in {folder}: run additional_experiments.py first"
         raise ValueError(f"{problem}, or name the folder with --results")
     return groups
 
@@ -145,15 +145,24 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     margin, metric = arguments.margin, arguments.metric
     found = summaries.summarise(groups, margin, arguments.reference, metric)
     lines = notes.notes_on(groups, found, arguments.reference)
-    grids = effects.find_grids(groups)
+    grids = effects.find_grids(groups) if arguments.effects or arguments.plot else []
     if arguments.effects:
         print(effects.describe_all(grids, margin, metric, common_deviations(groups)))
     elif arguments.wide:
         print("\n".join([tables.markdown(tables.summary_rows(found)), "", *lines]))
     else:
-        color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         unicode = "utf" in (sys.stdout.encoding or "").lower()
-        print(overview.overview(groups, found, sort=arguments.sort, color=color, unicode=unicode))
+        print(
+            overview.overview(
+                groups,
+                found,
+                sort=arguments.sort,
+                reference=arguments.reference,
+                color=color,
+                unicode=unicode,
+            )
+        )
     if arguments.metrics:
         of_all = "", tables.metrics_table(groups), tables.losses_table(found)
         print("\n\n".join(of_all).rstrip())

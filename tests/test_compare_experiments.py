@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from records import make_record, some_records
 
 import compare_experiments
 from compare_experiments import main, parse_args
-from experiments.comparison import sentences
+from experiments.comparison import evidence, sentences
 from experiments.runs.records import write_record
 from experiments.system.terminal import INTERRUPTED
 
@@ -26,19 +27,18 @@ def results(tmp_path):
 
 def test_the_table_is_printed_with_its_notes_and_what_was_left_out(results, capsys):
     (results / "broken.json").write_text("{")
-    write_record(results, make_record(None, seed=5))
+    write_record(results, make_record(4, seed=5, status="failed"))
     main(["--results", str(results)])
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert [line.split(" | ")[0].strip("| ") for line in lines[2:6]] == [
-        "row 1", "row 4", "row 16", "baseline majority"
+    assert [line[:26].strip() for line in lines[:6]] == [
+        "design", "row 1", "row 4", "row 16", "baseline majority", ""
     ]  # fmt: skip
-    assert "95.00 (91.9 to 96.9)" in lines[2]
-    assert lines[6] == ""
-    assert lines.count(sentences.FIXED) == 1
+    assert " ".join(lines).count(sentences.FIXED) == 1
     assert "log loss" not in out
+    assert max(map(len, lines)) <= 100
     assert f"Left out: {results / 'broken.json'} is not a record" in err
-    assert err.endswith("\nLeft out: 1 record of a run whose flags match no row\n")
+    assert err.endswith("\nLeft out: 1 record of a failed run\n")
 
 
 @pytest.mark.parametrize("field", ["test", "losses", "split", "seconds", "settings"])
@@ -57,9 +57,9 @@ def test_other_outputs_are_written_where_they_are_asked_for(results, tmp_path, c
     files = [word for flag, name in names.items() for word in (f"--{flag}", str(folder / name))]
     main(["--results", str(results), "--metrics", *files])
     out = capsys.readouterr().out
-    assert "log loss compared with row 1" in out
+    assert "| log loss difference" in out
     assert out.endswith(f"Written: {folder / 'report.html'}\n")
-    assert out.count("Drawn: ") == 5 == len(list((folder / "figures").glob("*.png")))
+    assert out.count("Drawn: ") == len(list((folder / "figures").glob("*.png"))) >= 5
     assert "baseline majority" in (folder / "t.csv").read_text()
     assert json.loads((folder / "t.json").read_text())[2]["name"] == "row 16"
 
@@ -74,15 +74,136 @@ def test_two_groups_are_compared_in_detail(results, tmp_path, capsys):
     assert "They differ in precision" in capsys.readouterr().out
 
 
-def test_the_margin_is_given_in_points(tmp_path, capsys):
-    for row, seed in ((row, seed) for row in (1, 18) for seed in range(3)):
-        write_record(tmp_path, make_record(row, seed=seed))
-    for points, words in (
-        ("30", "is equivalent to row 1 within 30 points"),
-        ("1", "inconclusive"),
-    ):
-        main(["--results", str(tmp_path), "--margin", points])
-        assert words in capsys.readouterr().out
+@pytest.fixture
+def grid(tmp_path):
+    """What `--row 16 --vary learning_rate 5e-5 1e-3 --vary lora_rank 8 16 --num_seeds 3` leaves."""
+    for rate, rank, seed in product((5e-5, 1e-3), (8, 16), range(3)):
+        flags = {"trainable_token_pos": "flexible", "learning_rate": rate, "lora_rank": rank}
+        settings = {"num_epochs": 5, "batch_size": 8} | flags
+        wrong = range(40 if rate == 1e-3 else seed)
+        row = 16 if (rate, rank) == (5e-5, 8) else None
+        digest = f"{rate} {rank} {seed}".replace(" ", "_").ljust(64, "0")
+        record = make_record(row, seed, wrong, 300, settings=settings, digest=digest)
+        write_record(tmp_path / "grid", record)
+    return tmp_path / "grid"
+
+
+def lines_of(capsys, *flags):
+    main([*map(str, flags)])
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_effects_of_a_grid_are_printed(grid, capsys):
+    lines = lines_of(capsys, "--results", grid, "--effects", "--margin", "3")
+    assert lines[0] == (
+        "Grid of 4 designs, 3 seeds: lora_rank (8, 16) x learning_rate (5e-05, 0.001); otherwise "
+        "row 16"
+    )
+    assert lines[-4] == "lora_rank does not matter: equivalent within 3 points."
+    assert lines[-3].startswith("learning_rate matters: -13.00 points (95 % interval -")
+    assert lines[-1] == sentences.FIXED
+    of_loss = lines_of(capsys, "--results", grid, "--effects", "--metric", "log_loss")
+    assert of_loss[-3].startswith("learning_rate matters: +0.286 (95 % interval +")
+
+
+def test_a_pair_is_found_by_how_names_begin(grid, capsys):
+    lines = lines_of(capsys, "16", "16, learning", "--results", grid)
+    assert lines[0] == "row 16 or row 16, learning_rate 0.001?"
+    assert lines[2].startswith("Row 16, learning_rate 0.001 is worse than row 16: -13.00 points")
+    with pytest.raises(SystemExit, match="can mean several groups: name both in full"):
+        main(["16", "row 16, lora", "--results", str(grid)])
+
+
+def test_the_reference_is_the_one_named_or_an_error_lists_the_groups(grid, capsys):
+    table = lines_of(capsys, "--results", grid, "--reference", "16")
+    assert [line.split()[-1] for line in table if line.startswith("row 16")].count("worse") == 2
+    assert any("from row 16." in line for line in table)
+    with pytest.raises(SystemExit, match=r"no record of row 3; the groups are row 16; row 16, "):
+        main(["--results", str(grid), "--reference", "3"])
+    write_record(grid, make_record(4, 0, data="b" * 64, digest="e" * 64))
+    table = lines_of(capsys, "--results", grid, "--reference", "row 4")
+    assert "Nothing to compare: no other design has a seed, the weights" in " ".join(table)
+
+
+def test_the_best_design_comes_first_if_asked_for(grid, capsys):
+    flags = ["--results", grid, "--reference", "row 16, learning_rate 0.001"]
+    for metric in compare_experiments.METRICS:
+        table = lines_of(capsys, *flags, "--metric", metric, "--sort", "difference")
+        first, last = (next(line for line in lines if "  3  " in line) for lines in
+                       (table[1:], table[::-1]))  # fmt: skip
+        assert "better" in first
+        assert not last.endswith("better")
+
+
+def test_all_columns_are_printed_if_asked_for(grid, capsys):
+    table = lines_of(capsys, "--results", grid, "--reference", "16", "--wide")
+    assert "p (Holm)" in table[0]
+    assert len(table[0]) > 100
+    assert any("Compared with row 16 of the same weights" in line for line in table)
+
+
+def test_colours_are_for_terminals_without_no_color(grid, monkeypatch, capsys):
+    flags = ["--results", grid, "--reference", "16"]
+    assert "\x1b[" not in "".join(lines_of(capsys, *flags))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[31mworse" in "".join(lines_of(capsys, *flags))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in "".join(lines_of(capsys, *flags))
+
+
+def test_json_names_the_metric_and_its_margin(grid, tmp_path, capsys):
+    flags = ["--results", grid, "--reference", "16", "--metric", "brier", "--json"]
+    lines_of(capsys, *flags, tmp_path / "t.json", "--margin", "0.1")
+    rows = json.loads((tmp_path / "t.json").read_text())
+    compared = [row for row in rows if row["verdict"]]
+    assert len(compared) == 3
+    assert {(row["metric"], row["margin"]) for row in compared} == {("brier", 0.1)}
+
+
+def test_the_metrics_are_those_of_the_comparison():
+    assert tuple(evidence.METRICS) == compare_experiments.METRICS
+    assert tuple(evidence.VALUES) == tuple(evidence.METRICS) == tuple(sentences.METRIC_NAMES)
+    margins = [parse_args(["--metric", m, "--margin", "1"]).margin for m in evidence.METRICS]
+    assert margins == [0.01, 0.01, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("records", "words"),
+    [
+        ([make_record(1)], "Nothing to compare: row 1 is the only design."),
+        ([make_record(4), make_record(16)], 'run row 1, or use --reference "row 4".'),
+        ([make_record(1, label="a 'b' \"c\" $d")], "Nothing to compare: a 'b' \"c\" $d is the"),
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["--wide"], ["--effects"], ["--metrics"]])
+def test_one_design_or_no_row_1_is_no_error(records, words, flags, tmp_path, capsys):
+    for record in records:
+        write_record(tmp_path, record)
+    lines = lines_of(capsys, "--results", tmp_path, *flags)
+    assert words in " ".join(lines) or flags in (["--wide"], ["--effects"])
+
+
+def test_only_baselines_are_compared_with_one_that_is_named(tmp_path, capsys):
+    for name, wrong in (("majority", [1, 2]), ("bag_of_words", [])):
+        write_record(
+            tmp_path,
+            make_record(None, wrong=wrong, name=f"baseline {name}", model=name, weights=None,
+                        digest=name.ljust(64, "0")),
+        )  # fmt: skip
+    assert "Nothing to compare with" in " ".join(lines_of(capsys, "--results", tmp_path))
+    lines = lines_of(capsys, "--results", tmp_path, "--reference", "majority")
+    assert "from baseline majority." in " ".join(lines)
+    assert "on which" not in " ".join(lines)
+    pair = lines_of(capsys, "majority", "bag_of_words", "--results", tmp_path)
+    assert pair[0] == "baseline majority or baseline bag_of_words?"
+
+
+def test_a_folder_of_failed_runs_has_nothing_to_compare(tmp_path, capsys):
+    write_record(tmp_path, make_record(1, status="failed"))
+    with pytest.raises(SystemExit, match="no finished record in"):
+        main(["--results", str(tmp_path)])
+    assert capsys.readouterr().err == "Left out: 1 record of a failed run\n"
 
 
 def test_the_published_table_needs_no_records(capsys):
@@ -119,7 +240,7 @@ def test_an_interrupted_comparison_ends_with_one_line(results, monkeypatch, caps
     [
         (["1", "19"], "no record of row 19"),
         (["1", "8"], "share no seed"),
-        ([], "no finished record of a row in nowhere: run additional_experiments.py first"),
+        ([], "no finished record in nowhere: run additional_experiments.py first"),
     ],
 )
 def test_a_comparison_that_is_impossible_ends_with_status_1(rows, problem, results):
@@ -132,17 +253,17 @@ def test_a_comparison_that_is_impossible_ends_with_status_1(rows, problem, resul
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["1"], "name two different rows, such as 1 16, or none for the table"),
-        (["1", "01"], "name two different rows"),
-        (["1", "2", "3"], "name two different rows"),
+        (["1"], "name two different designs, such as 1 16, or none for the table"),
+        (["1", "01"], "name two different designs"),
+        (["1", "2", "3"], "name two different designs"),
         (["--margin", "0"], "argument --margin: must be a number above 0, got '0'"),
         (
             ["--published", "--plot", "x"],
-            "leave out --published: --plot needs the table of all rows",
+            "leave out --published: --plot needs the table of all designs",
         ),
         (
             ["1", "16", "--metrics", "--csv", "x"],
-            "leave out two rows: --metrics and --csv needs the table",
+            "leave out the two designs: --metrics and --csv needs the table",
         ),
         (["--output_dir", "x"], "did you mean --results?"),
         (["--plots", "x"], "did you mean --plot?"),

@@ -5,6 +5,7 @@ from records import make_baseline, make_run, make_substitute, some_runs
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.comparison.groups import (
+    References,
     common_deviations,
     describe_excluded,
     find_names,
@@ -12,9 +13,9 @@ from experiments.comparison.groups import (
     group_runs,
     inconsistent_runs,
     pair_up,
-    references_of,
     substitutes_of,
 )
+from experiments.comparison.names import conditions_of, with_unique_names
 
 A, B = "1a2b3c4d".ljust(64, "0"), "5e6f7a8b".ljust(64, "0")
 TINY = "checkpoint tiny.safetensors"
@@ -131,11 +132,48 @@ def test_a_run_whose_flags_are_of_no_row_has_the_name_of_its_design():
 def test_a_label_names_a_design_and_two_designs_of_a_label_are_told_apart():
     mine = make_design(keep_best=True)
     labelled = replace(mine, seed=1, label="best epoch", date=LATER)
+    labelled = replace(labelled, digest="1" * 64)
     assert names_and_seeds(mine, labelled) == {"best epoch": [1, 123]}
     other = replace(make_run(16), label="best epoch")
     assert list(group_runs([labelled, other])) == [
         "best epoch (row 1, keep_best)", "best epoch (row 16)"
     ]  # fmt: skip
+
+
+def test_a_label_is_not_taken_for_the_name_of_another_design():
+    mine = replace(make_design(keep_best=True), label="row 16")
+    groups = group_runs([mine, make_run(16), make_baseline()])
+    assert list(groups) == ["row 16 (row 1, keep_best)", "row 16", "baseline majority"]
+    assert find_names(groups, "16") == ["row 16"]
+    mine = replace(mine, label="baseline majority")
+    names = list(group_runs([mine, make_baseline()]))
+    assert names == ["baseline majority (row 1, keep_best)", "baseline majority"]
+
+
+def test_a_labelled_row_is_found_by_its_number_and_by_how_its_label_begins():
+    run = replace(make_run(1), label="2 epochs, 'quoted'")
+    groups = group_runs([run, make_run(16)])
+    for word in ("1", "row 1", "2 ep", "2 epochs, 'quoted'"):
+        assert find_names(groups, word) == ["2 epochs, 'quoted'"]
+    assert References(groups).of(make_run(16)) == [groups["2 epochs, 'quoted'"]]
+
+
+def test_values_of_any_type_have_an_order():
+    values = ["x", None, True, 7, 0.5]
+    runs = [make_design(digest=f"{v}", num_epochs=v, batch_size=8) for v in values]
+    assert len(group_runs(runs)) == 5
+
+
+def test_runs_with_the_same_test_examples_have_the_same_labels():
+    runs = [make_custom(row, data=data) for row, data in ((1, A), (4, A), (16, B))]
+    bad = replace(make_run(2, total=10, data=B), split=runs[2].split)
+    assert [run.name for run, _ in inconsistent_runs([*runs, bad])] == ["row 02"]
+
+
+def test_data_from_standard_input_says_so():
+    assert conditions_of(with_unique_names([make_custom(file="-")])[0]).data == (
+        "standard input, 412 for training"
+    )
 
 
 def make_custom(row=1, file="questions.csv", train=412, data=A, test="t" * 64, **custom):
@@ -161,10 +199,10 @@ def test_training_sets_can_differ_if_the_test_examples_are_the_same():
     whole, fewer = make_custom(), make_custom(data=B, train=200, train_size=200)
     groups = group_runs([whole, fewer])
     assert list(groups) == ["row 1", "row 1, train_size 200"]
-    assert references_of(groups, groups["row 1, train_size 200"][0]) == [groups["row 1"]]
+    assert References(groups).of(groups["row 1, train_size 200"][0]) == [groups["row 1"]]
     other = make_custom(16, data=B, test="u" * 64)
     groups = group_runs([whole, other])
-    assert references_of(groups, groups[list(groups)[1]][0]) == []
+    assert References(groups).of(groups[list(groups)[1]][0]) == []
 
 
 @pytest.mark.parametrize(
@@ -176,7 +214,7 @@ def test_runs_with_the_same_data_have_the_same_test_examples(change):
         change |= {"test": {"probabilities": [[0.9, 0.1, 0], [0.1, 0.9, 0]] * 6}}
     good, bad = [make_run(1), make_run(4), make_run(2)], make_run(16, **change)
     assert {run.name for run, _ in inconsistent_runs([*good, bad])} == {"row 16"}
-    assert list(group_runs([*good, bad])) == ["row 01", "row 02", "row 04"]
+    assert list(group_runs([*good, bad])) == ["row 1", "row 2", "row 4"]
     (words,) = describe_excluded([*good, bad], group_runs([*good, bad]))
     assert words.startswith("row_16_seed_123_")
     assert "than 3 records with the same data" in words
@@ -202,7 +240,7 @@ def test_one_digest_under_several_seeds_is_left_out():
 def test_the_newest_record_is_that_of_the_last_moment_in_any_time_zone():
     dates = ["2026-01-02T00:30:00+02:00", "2026-01-01T23:00:00+00:00", "2026-01-01T22:59:59+00:00"]
     runs = [make_run(1, date=date, digest=str(i) * 64) for i, date in enumerate(dates)]
-    (found,) = group_runs(runs)["row 01"]
+    (found,) = group_runs(runs)["row 1"]
     assert found.date == dates[1]
 
 
@@ -236,7 +274,7 @@ def test_pairs_have_the_same_seed_and_a_baseline_is_paired_with_all():
 def test_a_run_is_compared_with_row_1_of_the_same_weights_data_and_precision(run, names):
     bases = [make_run(1), make_substitute(1, A), make_run(1, precision="bfloat16")]
     groups = group_runs([*bases, make_run(4)])
-    assert references_of(groups, run) == [groups[name] for name in names]
+    assert References(groups).of(run) == [groups[name] for name in names]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +292,7 @@ def test_the_reference_has_the_recipe_of_a_run_or_is_the_one_named(reference, na
         make_design(learning_rate=1e-3, **flexible), make_design(num_epochs=10, **flexible),
     ]  # fmt: skip
     groups = group_runs(runs)
-    found = {name: references_of(groups, group[0], reference) for name, group in groups.items()}
+    found = {name: References(groups, reference).of(group[0]) for name, group in groups.items()}
     designs = (
         "row 16", "row 1, learning_rate 0.001", "row 16, learning_rate 0.001",
         "row 16, num_epochs 10",

@@ -5,7 +5,7 @@ from experiments.comparison.notes import notes_on
 from experiments.comparison.sentences import FIXED
 from experiments.comparison.summaries import summarise
 
-SUBSTITUTE = "checkpoint tiny.safetensors aaaaaaaa"
+SUBSTITUTE = "checkpoint tiny.safetensors"
 
 
 def said(*runs):
@@ -22,10 +22,11 @@ def test_the_sentences_come_first_and_the_condition_on_the_split_once():
         "example. Training: with the activations computed before it, without the final accuracies.",
         "One of 12 test examples is 8.33 points; two single runs differ significantly if one of "
         "them alone classifies 6 or more correctly, 50.0 points.",
-        "Compared with row 1 of the same weights, data and precision over all shared seeds; from 3 "
-        "seeds on, interval and p are over other seeds and other examples; for one seed, p is that "
-        "of McNemar's exact test. Only one correct: at the first shared seed. Holm: corrected over "
-        "the rows of the table. Detectable and needed: with a power of 80 %.",
+        "Compared with row 1 of the same weights, test examples and precision over all shared "
+        "seeds; from 3 seeds on, interval and p are over other seeds and other examples; for one "
+        "seed, p is that of McNemar's exact test. Only one correct: at the first shared seed. "
+        "Holm: corrected over the designs of the table. Detectable and needed: with a power of "
+        "80 %.",
         "These records do not store which test examples have the same text, so that each counts as "
         "distinct: row 4; row 16; baseline majority.",
     ]
@@ -34,7 +35,7 @@ def test_the_sentences_come_first_and_the_condition_on_the_split_once():
 def test_substitutes_and_a_missing_row_1_are_reported():
     notes = said(make_substitute(4, "a" * 64, total=14, data="b" * 64), make_run(16))
     assert any(f"Substitutes for the published models: {SUBSTITUTE}." in note for note in notes)
-    assert "There is no record of row 1, so that nothing is compared with it." in notes
+    assert 'There is no record of row 1 to compare with: use --reference "row 16".' in notes
     assert sum("test examples is" in note for note in notes) == 2  # two sizes
 
 
@@ -48,9 +49,10 @@ def test_groups_that_are_not_compared_are_reported_with_the_reason():
         make_baseline(),
     )
     assert [note for note in notes if note.startswith("Not compared")] == [
-        "Not compared (no seed of row 1): row 16.",
-        f"Not compared (no row 1 with the same conditions): row 16, {SUBSTITUTE}.",
-        "Not compared (several rows 1): baseline majority.",
+        "Not compared (no reference with the same conditions): row 1, bfloat16; row 16, "
+        f"{SUBSTITUTE}.",
+        "Not compared (no seed of the reference): row 16.",
+        "Not compared (several references): baseline majority.",
     ]
 
 

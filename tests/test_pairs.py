@@ -6,13 +6,16 @@ from records import make_baseline, make_run, make_seeds, make_substitute, some_r
 from experiments.comparison.groups import group_runs
 from experiments.comparison.pairs import QUESTIONS, QUESTIONS_OF_BASELINES, describe_pair
 from experiments.comparison.sentences import FIXED
+from experiments.comparison.summaries import summarise
 from experiments.config.rows import ROWS
 from experiments.config.settings import BASELINES
+
+HEADING = "difference (95 % interval)"
 
 
 def pair_of(*runs, margin=0.01, texts=None):
     groups = group_runs(runs)
-    return describe_pair(*groups.values(), margin, texts)
+    return describe_pair(groups, *groups.values(), margin, texts=texts)
 
 
 def test_a_pair_has_its_question_its_tests_and_the_examples_that_differ():
@@ -24,16 +27,14 @@ def test_a_pair_has_its_question_its_tests_and_the_examples_that_differ():
     assert lines[3:] == [
         FIXED,
         "",
-        "row 1 (gpt2-small (124M), pretrained weights), seed 123: 10 of 12, 83.33% (55.2 to 95.3)",
-        "row 16 (gpt2-small (124M), pretrained weights), seed 123: 9 of 12, 75.00% (46.8 to 91.1)",
-        "Only row 1 correct: 2; only row 16 correct: 1; exact McNemar p = 1, of this seed only",
+        "| mean of 2 seeds           | row 1 | row 16 | difference (95 % interval) |",
+        "| ------------------------- | ----- | ------ | -------------------------- |",
+        "| test accuracy, %          | 87.50 | 83.33  | -4.17                      |",
+        "| balanced test accuracy, % | 87.50 | 83.33  | -4.17                      |",
+        "| log loss                  | 0.380 | 0.472  | +0.0916                    |",
+        "| Brier score               | 0.110 | 0.143  | +0.0333                    |",
         "",
-        "row 16 minus row 1, mean over 2 seeds:",
-        "  test accuracy, points -4.17",
-        "  log loss              +0.0916",
-        "  Brier score           +0.0333",
-        "",
-        "Test examples on which they differ, at the first seed:",
+        "3 test examples that just one classifies correctly, with seed 123:",
         "    1 spam P(spam) 0.100 and 0.900  text 1",
         "    7 spam P(spam) 0.900 and 0.100  text 7",
         "    8 ham  P(spam) 0.100 and 0.900  text 8",
@@ -46,14 +47,19 @@ def test_every_row_but_the_first_and_every_baseline_has_its_question():
     assert list(QUESTIONS_OF_BASELINES) == [f"baseline {name}" for name in BASELINES]
 
 
+def table_of(text):
+    rows = [line.strip("| ").split("|") for line in text.splitlines() if line.startswith("| ")]
+    return {row[0].strip(): row[-1].strip() for row in rows}
+
+
 def test_three_seeds_have_intervals_and_the_components_of_their_variance():
     first, second = [[1, 2, 3, 4, 5], [1], []], [[1, 2, 3], [], [1]]
     text = pair_of(*make_seeds(1, first, 12), *make_seeds(16, second, 12))
-    lines = {line[:23].strip(): line[24:] for line in text.splitlines() if line.startswith("  ")}
-    assert lines["test accuracy, points"].startswith("+5.56 (")  # 2 of 36
-    assert lines["log loss"].startswith("-0.1221 (")  # 2 / 36 ln(0.1 / 0.9)
-    assert lines["Brier score"].startswith("-0.0444 (")  # 2 / 36 (0.9² - 0.1²)
-    variance = text.partition("variance of the mean difference in accuracy: ")[2].partition("\n")[0]
+    cells = table_of(text)
+    assert cells["test accuracy, %"].startswith("+5.56 (")  # 2 of 36
+    assert cells["log loss"].startswith("-0.1221 (")  # 2 / 36 ln(0.1 / 0.9)
+    assert cells["Brier score"].startswith("-0.0444 (")  # 2 / 36 (0.9² - 0.1²)
+    variance = text.partition("Variance of the mean difference: ")[2].partition(";")[0]
     names, shares = zip(*re.findall(r"(\w[\w ]*) (\d+) %", variance), strict=True)
     assert names == ("seeds", "examples", "both together")
     assert sum(map(int, shares)) in (99, 100, 101)
@@ -61,16 +67,54 @@ def test_three_seeds_have_intervals_and_the_components_of_their_variance():
 
 def test_one_seed_has_no_interval_over_other_seeds():
     text = pair_of(make_run(1, wrong=[1]), make_run(16, wrong=[2, 3]))
-    assert "row 16 minus row 1, mean over 1 seed:" in text
-    assert "test accuracy, points -8.33\n" in text
-    assert "variance of the mean" not in text
+    assert table_of(text)["mean of 1 seed"] == "difference (95 % interval)"
+    assert table_of(text)["test accuracy, %"] == "-8.33"
+    assert "Variance of the mean" not in text
     assert re.search(r"    3 spam P\(spam\) 0.900 and 0.100  in training$", text)
 
 
 def test_the_margin_is_that_of_the_pair():
-    runs = make_seeds(1, [[1]] * 3) + make_seeds(16, [[1]] * 3)
-    assert "is equivalent to row 1 within 1 point" in pair_of(*runs)
-    assert "is inconclusive" in pair_of(*runs, margin=0.009)
+    runs = make_seeds(1, [[1]] * 3) + make_seeds(16, [[2]] * 3)
+    assert "is equivalent to row 1 within 3 points" in pair_of(*runs, margin=0.03)
+    assert "is inconclusive" in pair_of(*runs, margin=0.001)
+
+
+def test_p_values_are_corrected_over_the_designs_of_the_folder():
+    wrong = {1: [[1], [2], [3]], 4: [[4], [], [5]], 16: [range(9), range(8), range(9)]}
+    runs = [run for row, of in wrong.items() for run in make_seeds(row, of)]
+    groups = group_runs([*runs, *make_seeds(2, [[]] * 3, precision="bfloat16")])
+    text = describe_pair(groups, groups["row 1"], groups["row 16"], 0.02)
+    of_table = {s.name: s for s in summarise(groups, 0.02)}["row 16"].sentence
+    assert text.splitlines()[2] == of_table
+    assert "Holm-adjusted over 2 designs" in text
+
+
+def test_at_most_so_many_examples_are_listed():
+    runs = [make_run(1, total=40), make_run(16, wrong=range(30), total=40)]
+    groups = group_runs(runs)
+    text = describe_pair(groups, *groups.values(), 0.02, most=20)
+    heading, *examples = text[text.index("30 test examples") :].splitlines()
+    assert heading.endswith("with seed 123; the first 20 (--all_examples prints all):")
+    assert (len(examples), pair_of(*runs).count("P(spam)")) == (20, 30)
+
+
+def test_a_baseline_is_paired_with_every_seed_whichever_comes_first():
+    networks, majority = make_seeds(1, [[1], [2], []], 12), make_baseline(wrong=[1, 3, 5])
+    groups = group_runs([*networks, make_baseline("bag_of_words", wrong=[0]), majority])
+    (one, other) = groups["row 1"], groups["baseline majority"]
+    texts = [describe_pair(groups, *pair, 0.02) for pair in ((one, other), (other, one))]
+    assert texts[0].startswith(QUESTIONS_OF_BASELINES["baseline majority"])
+    assert [table_of(text)["mean of 3 seeds"] for text in texts] == [HEADING] * 2
+    means = [table_of(text)["test accuracy, %"].split()[0] for text in texts]
+    assert means == ["-19.44", "+19.44"]
+    assert all("with seed 0:" in text for text in texts)
+    text = describe_pair(groups, other, groups["baseline bag_of_words"], 0.02)
+    assert table_of(text)["test accuracy, %"] == "+16.67"
+
+
+def test_a_seed_that_predicts_one_class_is_named():
+    runs = make_seeds(1, [[1], [2], []], 12) + make_seeds(16, [[], range(1, 12, 2), [3]], 12)
+    assert "row 16: 1 of 3 seeds predict one class only (1).\n3 good seeds miss" in pair_of(*runs)
 
 
 def test_a_pair_needs_a_shared_seed_and_the_same_examples():
@@ -83,9 +127,8 @@ def test_a_pair_needs_a_shared_seed_and_the_same_examples():
 def test_a_pair_under_different_conditions_says_how_they_differ():
     text = pair_of(make_run(1, wrong=[1]), make_run(1, precision="bfloat16"))
     assert text.startswith("row 1 (no flags) or row 1, bfloat16 (no flags)?")
-    assert "Only row 1 correct: 0; only row 1, bfloat16 correct: 1" in text
+    assert "1 are classified correctly by row 1, bfloat16 only and 0 by row 1 only" in text
     assert "They differ in precision, not in their rows alone." in text
-    assert "(gpt2-small (124M), pretrained weights, bfloat16), seed 123" in text
     text = pair_of(make_run(1), make_run(16, precision="bfloat16"))
     assert text.startswith("row 1 (no flags) or row 16, bfloat16 (--trainable_token_pos")
 
@@ -94,8 +137,8 @@ def test_a_pair_of_substitutes_names_them_once_a_line():
     a = "1a2b3c4d".ljust(64, "0")
     text = pair_of(make_substitute(1, a), make_substitute(16, a, wrong=[1]))
     assert text.startswith(QUESTIONS[16])
-    assert "row 1 (checkpoint tiny.safetensors 1a2b3c4d), seed 123: 12 of 12" in text
-    assert "Only row 1 correct: 1; only row 16 correct: 0" in text
+    assert text.count("checkpoint tiny.safetensors") == 1
+    assert "0 are classified correctly by row 16 only and 1 by row 1 only" in text
     assert "differ in" not in text
 
 

@@ -235,8 +235,8 @@ def test_the_commands_for_custom_data_run(page, tmp_path, monkeypatch, capsys):
     for script, *flags in of_page[start:]:
         if "questions" in str(flags) or {"--metrics", "--effects"} & set(flags):
             first = ["--weights", str(small)] if script == "additional_experiments.py" else []
-            flags = ["3" if word == "5" else word for word in flags]  # seeds
-            import_module(script[:-3]).main(first + flags)
+            fewer = ["3" if word == "5" else word for word in flags]  # seeds
+            import_module(script[:-3]).main(first + fewer)
     printed = capsys.readouterr().out
     assert re.search(r"^(row 16 |learning_rate .*matters: )", printed, flags=re.MULTILINE)
     assert "label\tP(order)\tP(other)\tP(return)\ttext\n" in printed

@@ -1,108 +1,142 @@
+import re
+
 import pytest
 from records import make_run, make_seeds, make_substitute
 
 from experiments.comparison.evidence import compare, compare_all
 from experiments.comparison.groups import pair_up
-from experiments.comparison.sentences import sentence
+from experiments.comparison.sentences import (
+    describe_collapsed,
+    digits_of,
+    format_interval,
+    format_p,
+    in_units,
+    sentence,
+    what_seeds_miss,
+)
 
-POINTS = "points of test accuracy, 95 % confidence interval"
-OVER = "over seeds and examples, p ="
-INCONCLUSIVE = "The comparison of row 4 with row 1 is inconclusive:"
-POWER = "with a power of 80 %"
 ONE, OTHER = list(range(30, 40)), list(range(20, 30))
+INCONCLUSIVE = "The comparison of row 4 with row 1 is inconclusive"
+NUMBERS = re.compile(r"-?\+?\d+(,\d{3})*(\.\d+)?")
 
 
-def said(first, second, margin=0.01, total=300, same_text=None):
-    """The sentence on rows 1 and 4 whose seeds misclassify these examples."""
+def evidence_of(first, second, margin=0.01, total=300, same_text=None, metric="accuracy"):
+    """Rows 1 and 4 whose seeds misclassify these examples."""
     test = {"same_text": same_text} if same_text else None
     runs = make_seeds(1, first, total, test=test), make_seeds(4, second, total)
-    return sentence(compare(pair_up(*runs), margin))
+    return compare(pair_up(*runs), margin, metric)
+
+
+def said(*args, **more):
+    return sentence(evidence_of(*args, **more))
+
+
+def words_of(text):
+    return NUMBERS.sub("#", text)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "expected"),
+    ("wrong", "words"),
     [
-        (
-            ([range(10), range(10), range(11)], [range(40), range(41), range(42)]),
-            f"Row 04 is worse than row 1: -10.22 {POINTS} -13.63 to -6.82 {OVER} 9.48e-09, from "
-            "3 seeds and 300 test examples.",
-        ),
-        (
-            ([range(10)] * 3, [[]] * 3, 0.015, 1200),
-            f"Row 04 is better than row 1: +0.83 {POINTS} +0.32 to +1.35 {OVER} 0.00154, from "
-            "3 seeds and 1,200 test examples. The difference is below 1.5 points, the margin.",
-        ),
-        (
-            ([range(10), *[range(3)] * 4], [[], *[range(15)] * 4]),
-            f"{INCONCLUSIVE} -2.53 {POINTS} -6.51 to +1.44 {OVER} 0.169, from 5 seeds and 300 test "
-            f"examples. Such runs detect a difference of 5.4 points {POWER}; the observed one "
-            "takes about 33 seeds in total.",
-        ),
-        (
-            ([range(10)] * 3, [range(7)] * 3, 0.01, 300, [i - i % 2 for i in range(300)]),
-            f"{INCONCLUSIVE} +1.00 {POINTS} -0.47 to +2.47 {OVER} 0.181, from 3 seeds and 300 test "
-            f"examples (150 distinct). Such runs detect a difference of 2.1 points {POWER}; the "
-            "observed one takes about 1,306 examples in total.",
-        ),
-        (
-            ([ONE, [*ONE, *range(100, 115)], ONE], [[*OTHER, *range(100, 114)], OTHER, OTHER]),
-            f"{INCONCLUSIVE} +0.11 {POINTS} -9.73 to +9.95 {OVER} 0.974, from 3 seeds and 300 test "
-            f"examples. Such runs detect a difference of 13 points {POWER}; the observed one is "
-            "too small for any number of seeds or examples alone.",
-        ),
-        (
-            ([ONE] * 3, [OTHER] * 3, 0.01, 300, list(range(300))),
-            f"{INCONCLUSIVE} +0.00 {POINTS} -2.94 to +2.94 {OVER} 1, from 3 seeds and 300 test "
-            f"examples. Such runs detect a difference of 4.2 points {POWER}.",
-        ),
-        (
-            ([[1]] * 3, [[1]] * 3, 0.005),
-            f"{INCONCLUSIVE} +0.00 {POINTS} -1.22 to +1.22 {OVER} 1, from 3 seeds and 300 test "
-            "examples.",
-        ),
-        (
-            ([[1]] * 3, [[1]] * 3),
-            f"Row 04 is equivalent to row 1 within 1 point: +0.00 {POINTS} -1.22 to +1.22 {OVER} "
-            "1, from 3 seeds and 300 test examples. The 90 % confidence interval, -0.99 to +0.99, "
-            "is within the margin.",
-        ),
-        (
-            ([range(10)], [[]]),
-            "With seed 0 only, row 4 is better than row 1: of 300 test examples, 10 are "
-            "classified correctly by row 4 only and 0 by row 1 only, exact McNemar p = 0.00195. "
-            "This says nothing about other seeds.",
-        ),
-        (
-            ([range(3)], [range(2)]),
-            f"With seed 0 only, t{INCONCLUSIVE[1:]} of 300 test examples, 1 are classified "
-            "correctly by row 4 only and 0 by row 1 only, exact McNemar p = 1. This says nothing "
-            f"about other seeds. Such runs detect a difference of 0.94 points {POWER}; the "
-            "observed one takes about 2,357 examples in total.",
-        ),
-        (
-            ([range(10)] * 2, [[]] * 2),
-            f"{INCONCLUSIVE} 2 seeds say nothing about other seeds, 3 are needed. The mean "
-            "difference is +3.33 points.",
-        ),
-        (
-            ([[1]] * 3, [[]] * 3, 0.01, 300, [0] * 300),
-            f"{INCONCLUSIVE} test examples that all have the same text say nothing about others. "
-            "The mean difference is +0.33 points.",
-        ),
+        (([range(10), range(10), range(11)], [range(40), range(41), range(42)]),
+         "Row 4 is worse than row 1: {} from # seeds and # test examples."),
+        (([range(10)] * 3, [[], [], [1]], 0.015, 1200),
+         "Row 4 is better than row 1: {} from # seeds and # test examples. The difference is "
+         "within # points, the margin."),
+        (([range(10), *[range(3)] * 4], [[], *[range(15)] * 4]),
+         INCONCLUSIVE + ": {} from # seeds and # test examples. Minimum detectable difference at "
+         "# % power, estimated from # seeds: # points worse; the observed one takes about # seeds "
+         "in total."),
+        (([[1]] * 3, [[2]] * 3, 0.03),
+         "Row 4 is equivalent to row 1 within # points: {} from # seeds and # test examples. The "
+         "# % confidence interval, # to #, is within the margin."),
+        (([[1]] * 3, [[1]] * 3), "Row 4 and row 1 are identical: all probabilities are the same: "
+         "{} from # seeds and # test examples."),
     ],
-)
-def test_a_sentence_has_the_verdict_and_what_it_is_based_on(wrong, expected):
-    assert said(*wrong) == expected
+)  # fmt: skip
+def test_three_seeds_have_the_verdict_and_what_it_is_based_on(wrong, words):
+    evidence = evidence_of(*wrong)
+    interval = "# points of test accuracy, # % confidence interval # to #, p = #,"
+    if evidence.p_value < 1e-4:
+        interval = interval.replace("p =", "p <")
+    words = words.replace("4", "#").replace("row 1", "row #")
+    assert words_of(sentence(evidence)) == words.format(interval)
+    mean, limits = 100 * evidence.accuracy.mean, evidence.accuracy.crossed.interval
+    assert f"{mean:+.2f} points of test accuracy" in sentence(evidence)
+    assert f"interval {format_interval(limits)}, p" in sentence(evidence)
 
 
-def test_one_seed_that_is_worse_needs_no_power():
-    assert "detect" not in said([[]], [range(10)])
+def test_copies_of_a_text_are_counted():
+    pairs = [i - i % 2 for i in range(300)]
+    text = said([range(10)] * 3, [range(7)] * 3, same_text=pairs)
+    assert "from 3 seeds and 300 test examples (150 distinct)." in text
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ([range(10)], [[]],
+         "With seed 0 only, the models of row 4 and row 1 differ. Of 300 test examples, 10 are "
+         "classified correctly by row 4 only and 0 by row 1 only; exact McNemar over distinct "
+         "texts, p = 0.002. One seed supports no claim about the designs."),
+        ([range(3)], [range(2)],
+         "With seed 0 only, t" + INCONCLUSIVE[1:] + ". Of 300 test examples, 1 are classified "
+         "correctly by row 4 only and 0 by row 1 only; exact McNemar over distinct texts, p = 1. "
+         "One seed supports no claim about the designs. Minimum detectable difference"),
+        ([range(10)] * 2, [[]] * 2,
+         INCONCLUSIVE + ": 2 seeds say nothing about other seeds, 3 are needed. The mean "
+         "difference is +3.33 points."),
+    ],
+)  # fmt: skip
+def test_one_or_two_seeds_support_no_claim_about_the_designs(first, second, words):
+    assert said(first, second).startswith(words)
+
+
+def test_examples_of_one_text_say_nothing():
+    text = said([[1]] * 3, [[]] * 3, same_text=[0] * 300)
+    assert text.endswith(
+        "test examples that all have the same text say nothing about others. The mean difference "
+        "is +0.33 points."
+    )
+
+
+def test_losses_have_no_points_and_are_better_when_smaller():
+    text = said([range(60), range(61), range(60)], [[]] * 3, metric="log_loss")
+    assert text.startswith("Row 4 is better than row 1: -0.4")
+    assert "of log loss, 95 % confidence interval -" in text
+    assert "points" not in text
+    power = said([ONE] * 3, [OTHER, ONE, OTHER], metric="brier")
+    assert re.search(r"seeds: 0\.\d+ better or 0\.\d+ worse", power)
 
 
 def test_corrected_p_values_and_substitutes_are_named():
-    pair = make_run(1, wrong=range(10), total=300), make_run(4, total=300)
-    corrected = compare_all([[pair]] * 2, 0.01)[0]
-    assert "p = 0.00195 (0.00391 by Holm over 2 rows)." in sentence(corrected)
+    first, second = make_seeds(1, [range(10)]), make_seeds(4, [[]])
+    corrected = compare_all([pair_up(first, second)] * 2, 0.01)[0]
+    assert "p = 0.002 (0.0039 Holm-adjusted over 2 designs)." in sentence(corrected)
     pair = [make_substitute(row, "a" * 64, wrong=w, total=300) for row, w in ((1, ONE), (4, []))]
     text = sentence(compare([pair], 0.01))
-    assert "row 4 is better than row 1 (checkpoint tiny.safetensors aaaaaaaa): of 300" in text
+    assert "the models of row 4 and row 1 differ (checkpoint tiny.safetensors). Of" in text
+
+
+def test_numbers_have_their_unit_and_few_digits():
+    assert [in_units(x, "accuracy") for x in (0.02, 0.01, 0.005)] == [
+        "2 points", "1 point", "0.5 points"
+    ]  # fmt: skip
+    assert in_units(0.0234, "brier") == "0.0234"
+    assert [format_p(p) for p in (0.5, 0.00197, 1e-5)] == ["0.5", "0.002", "< 0.0001"]
+    assert (digits_of("balanced_accuracy"), digits_of("log_loss")) == ((2, 100), (3, 1))
+
+
+def test_failures_that_seeds_miss_are_described():
+    assert describe_collapsed("row 4", [3, 7], 5) == (
+        "row 4: 2 of 5 seeds predict one class only (3, 7)."
+    )
+    assert what_seeds_miss(5) == (
+        "5 good seeds miss a failure of 1 seed in 10 with a probability of 59%; they exclude "
+        "failures of more than 45% of the seeds."
+    )
+    assert what_seeds_miss(1).startswith("1 good seed misses a failure of 1 seed in 10")
+
+
+def test_a_run_is_named_in_the_sentence():
+    assert "row 16" in sentence(compare([(make_run(1), make_run(16, wrong=[1]))], 0.01))

@@ -7,6 +7,7 @@ from records import make_baseline, make_run, make_seeds, make_substitute, some_r
 from scipy import stats
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.comparison.evidence import METRICS, MODELS_DIFFER, MODELS_INCONCLUSIVE
 from experiments.comparison.groups import group_runs
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.summaries import compare_over_splits, summarise
@@ -56,17 +57,19 @@ def test_each_row_is_compared_with_row_1():
 
 def test_the_verdict_is_that_of_the_p_value_corrected_over_the_rows():
     base, row_4 = make_run(1, total=40), make_run(4, wrong=range(6), total=40)  # p = 1/32
-    assert by_name([base, row_4])["row 4"].verdict == "worse"
-    evidence = by_name([base, row_4, make_run(16, total=40)])["row 4"].evidence
+    assert by_name([base, row_4])["row 4"].verdict == MODELS_DIFFER
+    evidence = by_name([base, row_4, make_run(16, wrong=[7], total=40)])["row 4"].evidence
     assert (evidence.p_value, evidence.corrected_p_value) == (2 / 2**6, 4 / 2**6)
-    assert (evidence.compared, evidence.verdict) == (2, "inconclusive")
-    two_seeds = [make_run(row, seed=seed, total=40) for row in (1, 16) for seed in (123, 124)]
-    assert by_name([*two_seeds, row_4])["row 4"].evidence.corrected_p_value == 2 / 2**6
+    assert (evidence.compared, evidence.verdict) == (2, MODELS_INCONCLUSIVE)
+    two_seeds = [
+        make_run(row, seed=seed, wrong=[row], total=40) for row in (1, 16) for seed in (123, 124)
+    ]
+    assert by_name([*two_seeds, row_4])["row 4"].evidence.compared == 1
 
 
 def test_the_margin_is_the_one_asked_for():
-    runs = make_seeds(1, [[]] * 3) + make_seeds(18, [[]] * 3)
-    verdicts = [by_name(runs, margin)["row 18"].verdict for margin in (0.01, 0.005)]
+    runs = make_seeds(1, [[1]] * 3) + make_seeds(18, [[2]] * 3)
+    verdicts = [by_name(runs, margin)["row 18"].verdict for margin in (0.03, 0.005)]
     assert verdicts == ["equivalent", "inconclusive"]
 
 
@@ -98,6 +101,22 @@ def test_devices_are_named_once_and_times_are_medians():
     runs = [make_run(seed=seed, seconds={"train": seed}, environment=cuda) for seed in (2, 9)]
     s = by_name([make_run(seed=1, seconds={"prefix": 2.0, "train": 3.0}), *runs])["row 1"]
     assert (s.device, s.train_seconds) == ("cpu; NVIDIA A100", 5)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_value_is_that_of_the_metric_over_the_seeds_that_are_compared(metric):
+    runs = [*make_seeds(1, [[1], [2]]), *make_seeds(4, [range(9), range(1, 6, 2), range(99)])]
+    found = {s.name: s for s in summarise(group_runs(runs), 0.01, metric=metric)}
+    one, other = found["row 1"], found["row 4"]
+    assert other.value - one.value == pytest.approx(other.evidence.difference.mean)
+    assert (other.seeds, other.evidence.seeds, other.largest_class) == (3, [0, 1], 0.5)
+
+
+def test_the_reference_is_the_one_named():
+    found = summarise(group_runs(some_runs()), 0.01, "4")
+    assert [s.evidence and s.evidence.names[0] for s in found] == ["row 4", None, *["row 4"] * 2]
+    with pytest.raises(ValueError, match="no record of row 7; the groups are row 1; row 4; row 16"):
+        summarise(group_runs(some_runs()), 0.01, "7")
 
 
 # ------------------------------------------------------------------------------------------ splits

@@ -4,6 +4,8 @@ import json
 import pytest
 from records import make_run, make_seeds, make_substitute
 
+from experiments.comparison.evidence import METRICS as METRICS_OF_VERDICTS
+from experiments.comparison.evidence import MODELS_DIFFER, MODELS_INCONCLUSIVE
 from experiments.comparison.groups import group_runs
 from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import (
@@ -11,21 +13,18 @@ from experiments.comparison.tables import (
     markdown,
     metrics_of_summaries,
     metrics_table,
-    published_table,
-    published_verdicts,
     summary_rows,
     with_interval,
     write_summaries,
 )
-from experiments.config.rows import ROWS
 
 METRICS = ["run", "accuracy, %", "macro F1", "AUROC", "log loss", "Brier", "calibration error"]
-LOSSES = ["log loss compared with row 1", "Brier score compared with row 1"]
+LOSSES = ["log loss difference", "Brier score difference"]
 HEADING = [
     "run", "published, %", "first seed, %", "correct", "95 % interval",
     "without duplicates of training examples, %", "seeds", "mean ± sd, %", "range, %",
-    "only row 1 correct", "only this correct", "difference, points", "p", "p (Holm)",
-    "compared with row 1", "minimum detectable difference, points", "seeds or examples needed",
+    "only the reference correct", "only this correct", "difference", "p", "p (Holm)", "verdict",
+    "minimum detectable difference", "seeds or examples needed",
     "training, s", "device",
 ]  # fmt: skip
 
@@ -56,19 +55,21 @@ def rows_of(runs):
 
 
 def test_the_table_of_summaries(few):
-    rows = summary_rows(summarise(few, 0.01))
+    rows, power = summary_rows(found := summarise(few, 0.01)), found[1].evidence.power
+    detectable, needed = f"{100 * power.detectable:.1f} points", f"{power.examples} examples"
     assert cells_of(markdown(rows)) == rows
     assert rows == [
         HEADING,
         ["row 1", "95.00 (91.9 to 96.9)", "95.00", "38 of 40", "83.5 to 98.6", "94.74", "1",
          *[""] * 10, "4.0", "cpu"],
         ["row 4", "98.33 (96.2 to 99.3)", "100.00", "40 of 40", "91.2 to 100.0", "100.00", "2",
-         "98.75 ± 1.77", "97.50 to 100.00", "0", "2", "+5.00", "0.5", "0.5", "inconclusive", "10.0",
-         "155 examples", "7.0", "cpu"],
+         "98.75 ± 1.77", "97.50 to 100.00", "0", "2", "+5.00", "0.5", "0.5",
+         MODELS_INCONCLUSIVE, detectable, needed, "7.0", "cpu"],
         ["row 8", "98.33 (96.2 to 99.3)", "97.50", "39 of 40", "87.1 to 99.6", "97.37", "1",
          *[""] * 10, "11.0", "cpu"],
         ["row 16", "98.33 (96.2 to 99.3)", "70.00", "28 of 40", "54.6 to 81.9", "73.68", "1",
-         "", "", "10", "0", "-25.00", "0.00195", "0.00391", "worse", "", "", "19.0", "cpu"],
+         "", "", "10", "0", "-25.00", "0.002", "0.0039", MODELS_DIFFER, "", "", "19.0",
+         "cpu"],
     ]  # fmt: skip
 
 
@@ -80,16 +81,19 @@ def test_empty_columns_are_left_out():
 
 
 def test_an_inconclusive_row_has_what_is_detectable_and_needed():
-    _, row_2, row_4 = rows_of([
+    runs = [
         *make_seeds(1, [range(10), *[range(3)] * 4]),
         *make_seeds(2, [range(200)] * 5),
         *make_seeds(4, [[], *[range(15)] * 4]),
-    ])  # fmt: skip
+    ]
+    _, row_2, row_4 = rows_of(runs)
     detectable, needed = HEADING[15:17]
-    assert row_4["compared with row 1"] == "inconclusive"
-    assert row_4["difference, points"] == "-2.53 (-6.51 to +1.44)"
-    assert (row_4[detectable], row_4[needed]) == ("5.4", "33 seeds")
-    assert row_2["compared with row 1"] == "worse"
+    evidence = summarise(group_runs(runs), 0.01)[2].evidence
+    assert row_4["verdict"] == "inconclusive"
+    assert row_4["difference"] == with_interval(evidence.accuracy, 100)
+    assert row_4[detectable] == f"{100 * evidence.power.detectable:.1f} points"
+    assert row_4[needed] == f"{evidence.power.seeds} seeds"
+    assert row_2["verdict"] == "worse"
     assert (row_2[detectable], row_2[needed]) == ("", "")
 
 
@@ -159,21 +163,22 @@ def test_csv_and_json_have_the_same_columns_and_values(few, tmp_path):
 
 
 def test_json_has_the_comparison_with_row_1(tmp_path):
-    test = {"same_text": [0, *range(11)]}
-    runs = make_seeds(1, [[1, 2], [1], [5]], 12, test=test)
-    runs += make_seeds(4, [[3], [3, 1, 7], []], 12, test=test)
+    test = {"same_text": [0, *range(299)]}
+    runs = make_seeds(1, [[1, 2], [1], [5]], test=test)
+    runs += make_seeds(4, [range(9), [3, 1, 7], []], test=test)
     (_, summary), (base, row) = written(runs, tmp_path)
     evidence, crossed = summary.evidence, summary.evidence.accuracy.crossed
     expected = {
         "verdict": summary.verdict,
         "sentence": summary.sentence,
         "shared_seeds": 3,
-        "distinct_examples": 11,
-        "only_base": 1,
-        "only_this": 2,
+        "distinct_examples": 299,
+        "only_base": 7,
+        "only_this": 0,
         "margin": 0.02,
         "p_value": crossed.p_value,
         "corrected_p_value": crossed.p_value,
+        "metric": "accuracy",
         "difference": evidence.accuracy.mean,
         "difference_low": crossed.interval.low,
         "difference_high": crossed.interval.high,
@@ -197,38 +202,26 @@ def test_json_has_the_comparison_with_row_1(tmp_path):
     assert (row["low"], row["high"]) == summary.interval
 
 
+@pytest.mark.parametrize("metric", METRICS_OF_VERDICTS)
+def test_json_has_the_difference_of_the_metric_and_of_all_others(metric, tmp_path):
+    runs = make_seeds(1, [[1, 2], [1], [5]], 12) + make_seeds(4, [[3], [3, 1, 7], []], 12)
+    found = summarise(group_runs(runs), 0.02, metric=metric)
+    write_summaries(found, None, tmp_path / "t.json")
+    row, evidence = json.loads((tmp_path / "t.json").read_text())[1], found[1].evidence
+    assert (row["metric"], row["margin"], row["difference"]) == (
+        metric, 0.02, evidence.difference.mean
+    )  # fmt: skip
+    for name in METRICS_OF_VERDICTS.values():
+        difference = getattr(evidence, name)
+        columns = [row[f"{name}_difference{end}"] for end in ("", "_low", "_high")]
+        assert columns == [difference.mean, *difference.crossed.interval]
+
+
 def test_json_has_weights_data_and_precision(tmp_path):
     run = make_substitute(1, "a" * 64, precision="bfloat16", data="b" * 64)
     _, (row,) = written([run], tmp_path)
-    substitute = "checkpoint tiny.safetensors aaaaaaaa"
-    assert row["name"] == f"row 1, {substitute}, data bbbbbbbb, bfloat16"
+    substitute = "checkpoint tiny.safetensors"
+    assert row["name"] == "row 1"  # all groups share the rest
     columns = ("weights", "data", "precision", "substitute", "published_percent", "deviation")
     expected = ["a" * 64, "b" * 64, "bfloat16", substitute, None, None]
     assert [row[column] for column in columns] == expected
-
-
-# ---------------------------------------------------------------------------- the published figures
-
-
-def test_the_published_table_has_every_row_and_its_note():
-    table, _, notes = published_table().partition("\n\n")
-    heading, first, *others = cells_of(table)
-    assert heading == [
-        "row", "flags", "test, %", "correct of 300", "95 % interval", "compared with row 1"
-    ]  # fmt: skip
-    assert first == ["1", "(none)", "95.00", "285", "91.9 to 96.9", ""]
-    assert [line[:2] for line in others] == [[str(n), ROWS[n].flags] for n in ROWS if n > 1]
-    assert [line[5] for line in others] == list(published_verdicts().values())
-    assert notes == "Row 8's validation accuracy, 99.81 %, is not a count of 149 examples."
-
-
-def test_four_published_differences_are_significant_and_seven_are_not():
-    verdicts = published_verdicts()
-    rows = {
-        words: {row for row in verdicts if verdicts[row] == words} for words in {*verdicts.values()}
-    }
-    assert rows == {
-        "worse, for every pairing": {2, 3, 6, 13},
-        "inconclusive, for every pairing": {5, 7, 10, 11, 17, 18, 19},
-        "depends on the pairing, which was not published": {4, 8, 9, 12, 14, 15, 16},
-    }

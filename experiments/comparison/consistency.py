@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from experiments.comparison.names import test_set_of
 from experiments.runs.records import FINISHED, Run
 
 
@@ -14,17 +15,22 @@ def inconsistent_runs(runs: Sequence[Run]) -> list[tuple[Run, str]]:
     finished = [run for run in runs if run.status == FINISHED]
     seeds: dict[str, set[int]] = {}
     by_data: dict[str, list[Run]] = {}
+    by_test_set: dict[str, list[Run]] = {}
     for run in finished:
         seeds.setdefault(run.digest, set()).add(run.seed)
         by_data.setdefault(run.data, []).append(run)
+        by_test_set.setdefault(test_set_of(run), []).append(run)
     found = [
         (run, f"has the digest of the seeds {', '.join(map(str, sorted(seeds[run.digest])))}")
         for run in finished
         if len(seeds[run.digest]) > 1
     ]
-    for same in by_data.values():
-        for fields in (("classes",), ("labels", "in_training"), ("same_text",)):
+    for same in by_test_set.values():
+        for fields in (("classes",), ("labels",), ("same_text",)):
             found += _deviating(same, fields)
+    wrong = {id(run) for run, _ in found}
+    for same in by_data.values():
+        found += _deviating([run for run in same if id(run) not in wrong], ("in_training",))
     return found
 
 

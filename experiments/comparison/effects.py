@@ -13,8 +13,11 @@ over seeds and examples applies to them as to the difference of two designs.
 Source: Montgomery 2017, "Design and Analysis of Experiments", chapters 5 and 6.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
@@ -53,7 +56,7 @@ from experiments.config.naming import format_flag, format_value, nearest_row
 from experiments.runs.records import Run
 
 MOST_FACTORS = 5
-INTERACTIONS = {BETTER: "larger together", WORSE: "smaller together", EQUIVALENT: "none"}
+INTERACTIONS = {BETTER: "better together", WORSE: "worse together", EQUIVALENT: "none"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,19 @@ class Grid:
     conditions: Conditions
     runs: dict[tuple[Any, ...], dict[int, Run]]  # by levels in the order of the factors, and seed
     seeds: list[int]  # that all designs share
+
+    @cached_property
+    def members(self) -> set[int]:
+        """The identities of its runs."""
+        return {id(run) for by_seed in self.runs.values() for run in by_seed.values()}
+
+
+class Member(NamedTuple):
+    """A design that can be in a grid."""
+
+    flags: dict[str, Any]
+    varied: dict[str, str]  # those that not all designs share, as text
+    group: list[Run]
 
 
 class Effect(NamedTuple):
@@ -88,46 +104,60 @@ class Effect(NamedTuple):
 
 
 def find_grids(groups: Groups) -> list[Grid]:
-    """Return the complete grids, the largest first; none is part of another."""
+    """Return the complete grids, the largest first; none is part of another.
+
+    Designs of fewer than three seeds are in none.
+    """
     by_conditions: dict[Conditions, list[list[Run]]] = {}
     for group in groups.values():
-        if not group[0].is_baseline:
+        if not group[0].is_baseline and len(group) >= MIN_SEEDS:
             by_conditions.setdefault(conditions_of(group[0]), []).append(group)
     found: list[Grid] = []
     for conditions, members in by_conditions.items():
-        designs = [(flags_of_design(group[0]), group) for group in members]
-        varied = [k for k in designs[0][0] if len({repr(flags[k]) for flags, _ in designs}) > 1]
+        flags = [flags_of_design(group[0]) for group in members]
+        varied = [name for name in flags[0] if len({repr(of[name]) for of in flags}) > 1]
+        designs = [
+            Member(of, {name: repr(of[name]) for name in varied}, group)
+            for of, group in zip(flags, members, strict=True)
+        ]
         for size in range(min(MOST_FACTORS, len(varied)), 0, -1):
             for names in combinations(varied, size):
                 found += _grids_of(designs, names, conditions)
     largest: list[Grid] = []
     for grid in sorted(found, key=lambda grid: -len(grid.runs)):
-        if not any(_is_part(grid, other) for other in largest):
+        if not any(grid.members <= other.members for other in largest):
             largest.append(grid)
     return largest
 
 
-def _grids_of(
-    designs: Sequence[tuple[dict[str, Any], list[Run]]], names: Sequence[str], of: Conditions
-) -> Iterator[Grid]:
+def _grids_of(members: Sequence[Member], names: Sequence[str], of: Conditions) -> Iterator[Grid]:
     """Yield the complete grids of some factors: one for each value of the other flags."""
-    by_rest: dict[str, list[tuple[dict[str, Any], list[Run]]]] = {}
-    for flags, group in designs:
-        rest = {k: v for k, v in flags.items() if k not in names}
-        by_rest.setdefault(repr(rest), []).append((flags, group))
-    for members in by_rest.values():
-        levels = {name: _levels(flags[name] for flags, _ in members) for name in names}
-        runs = {
-            tuple(flags[name] for name in names): {run.seed: run for run in group}
-            for flags, group in members
-        }
-        is_complete = all(cell in runs for cell in product(*levels.values()))
-        if not is_complete or min(map(len, levels.values())) < 2:
+    by_rest: dict[tuple[str, ...], list[Member]] = {}
+    for member in members:
+        rest = tuple(text for name, text in member.varied.items() if name not in names)
+        by_rest.setdefault(rest, []).append(member)
+    for same in by_rest.values():
+        cells = {tuple(member.flags[name] for name in names): member for member in same}
+        levels = [_levels(cell[i] for cell in cells) for i in range(len(names))]
+        if len(same) < max(2 ** len(names), math.prod(map(len, levels)) / 2):
             continue
-        seeds = sorted(set.intersection(*(set(by_seed) for by_seed in runs.values())))
+        levels = _complete(levels, cells)
+        runs = {cell: {run.seed: run for run in cells[cell].group} for cell in product(*levels)}
+        if min(map(len, levels)) < 2:
+            continue
+        seeds = sorted(set.intersection(*map(set, runs.values())))
         if len(seeds) >= MIN_SEEDS:
-            fixed = {k: v for k, v in members[0][0].items() if k not in names}
-            yield Grid(levels, fixed, of, runs, seeds)
+            fixed = {k: v for k, v in same[0].flags.items() if k not in names}
+            yield Grid(dict(zip(names, levels, strict=True)), fixed, of, runs, seeds)
+
+
+def _complete(levels: list[list[Any]], cells: Collection[tuple[Any, ...]]) -> list[list[Any]]:
+    """Return the levels without those that lack the most combinations, until none is missing."""
+    while missing := [cell for cell in product(*levels) if cell not in cells]:
+        lacking = Counter((i, level) for cell in missing for i, level in enumerate(cell))
+        i, level = max(lacking, key=lambda of: lacking[of] * len(levels[of[0]]))  # as a share
+        levels = [[x for x in found if (j, x) != (i, level)] for j, found in enumerate(levels)]
+    return levels
 
 
 def _levels(values: Iterator[Any]) -> list[Any]:
@@ -135,11 +165,6 @@ def _levels(values: Iterator[Any]) -> list[Any]:
     levels = list(dict.fromkeys(values))
     are_numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in levels)
     return sorted(levels) if are_numbers else levels
-
-
-def _is_part(grid: Grid, other: Grid) -> bool:
-    cells = {id(run) for by_seed in grid.runs.values() for run in by_seed.values()}
-    return cells <= {id(run) for by_seed in other.runs.values() for run in by_seed.values()}
 
 
 def effects_of(grid: Grid, margin: float, metric: str = "accuracy") -> list[Effect]:
@@ -214,11 +239,11 @@ def describe_all(grids: Sequence[Grid], margin: float, metric: str, common: Sequ
             f"No complete grid of designs with {MIN_SEEDS} shared seeds: run one, such as "
             "additional_experiments.py --vary learning_rate 5e-5 1e-4 --num_seeds 5"
         )
-    found = (describe_grid(grid, effects_of(grid, margin, metric), common) for grid in grids)
+    found = (_describe_grid(grid, effects_of(grid, margin, metric), common) for grid in grids)
     return "\n\n".join([*found, FIXED])
 
 
-def describe_grid(grid: Grid, effects: Sequence[Effect], common: Sequence[str]) -> str:
+def _describe_grid(grid: Grid, effects: Sequence[Effect], common: Sequence[str]) -> str:
     """Return a table of the effects in a grid, and a sentence on each factor."""
     metric, margin = effects[0].metric, effects[0].margin
     digits, scale = digits_of(metric)
@@ -249,15 +274,28 @@ def describe_grid(grid: Grid, effects: Sequence[Effect], common: Sequence[str]) 
 
 
 def _sentence(factor: str, effects: Sequence[Effect], margin: float, metric: str) -> str:
-    """Return whether a factor matters, with its largest effect."""
+    """Return whether a factor matters, with its largest effect and its largest interaction."""
     own = [e for e in effects if e.factors == (factor,)]
-    real = [e for e in own if e.verdict in (BETTER, WORSE)]
+    real = [e for e in effects if e.verdict in (BETTER, WORSE) and factor in e.factors]
+    real.sort(key=lambda e: (len(e.factors), -abs(e.crossed.mean)))
+    if real and real[0] in own:
+        text = f"{factor} matters: {_describe(real[0])}."
+        more = [f"Its effect depends on {_others(e, factor)}." for e in real if e not in own]
+        return " ".join([text, *more[:1]])
     if real:
-        e = max(real, key=lambda e: abs(e.crossed.mean))
-        digits, scale = digits_of(metric)
-        mean = f"{scale * e.crossed.mean:+.{digits}f}{' points' if scale > 1 else ''}"
-        interval = format_interval(e.crossed.interval, digits, scale)
-        return f"{factor} matters: {mean} (95 % interval {interval}) for {e.name}."
+        return f"{factor} matters together with {_others(real[0], factor)}."
     if all(e.verdict == EQUIVALENT for e in own):
         return f"{factor} does not matter: equivalent within {in_units(margin, metric)}."
     return f"{factor}: inconclusive."
+
+
+def _others(e: Effect, factor: str) -> str:
+    (other,) = (name for name in e.factors if name != factor)
+    return f"{other}: {_describe(e)}"
+
+
+def _describe(e: Effect) -> str:
+    digits, scale = digits_of(e.metric)
+    mean = f"{scale * e.crossed.mean:+.{digits}f}{' points' if scale > 1 else ''}"
+    interval = format_interval(e.crossed.interval, digits, scale)
+    return f"{mean} (95 % interval {interval}) for {e.name}"

@@ -184,10 +184,10 @@ Layouts = dict[str, Layout]  # by the field of `Evidence`
 def values_of(run: Run, metric: str) -> np.ndarray:
     """Return (N,) values of the test examples, whose mean is the metric."""
     values = getattr(run, VALUES[metric]).astype(float)
-    return values * weights_of(run.labels) if metric == "balanced_accuracy" else values
+    return values * _weights_of(run.labels) if metric == "balanced_accuracy" else values
 
 
-def weights_of(labels: np.ndarray) -> np.ndarray:
+def _weights_of(labels: np.ndarray) -> np.ndarray:
     """Return (N,) weights of mean 1, with which all classes count the same."""
     _, of_class, counts = np.unique(labels, return_inverse=True, return_counts=True)
     return (len(labels) / (len(counts) * counts))[of_class]
@@ -197,7 +197,7 @@ def layout_of(
     contrast: np.ndarray, metric: str, labels: np.ndarray, texts: Sequence[int]
 ) -> Layout:
     """Return the layout of (S, N) values of a contrast of a metric."""
-    weights = weights_of(labels) if metric == "balanced_accuracy" else np.ones(len(labels))
+    weights = _weights_of(labels) if metric == "balanced_accuracy" else np.ones(len(labels))
     reach = 0.0 if metric in LOSSES else reach_of(weights, texts)
     return Layout(units_of(contrast, texts), reach)
 

@@ -1,7 +1,7 @@
 """Groups of runs: the seeds of a design, which groups are compared, and with which one.
 
     groups = group_runs(runs)
-    reference, *_ = references_of(groups, groups["row 16"][0])
+    reference, *_ = References(groups).of(groups["row 16"][0])
     first, second = find_pair(groups, ["1", "16"])
 
 Runs that contradict others, or that are not the newest of their design and seed, are left out.
@@ -74,7 +74,10 @@ def _sort_key(run: Run) -> tuple[Any, ...]:
     if run.is_baseline:
         return True, *family, run.name
     row, changes = nearest_row(flags_of_design(run))
-    values = [(k, isinstance(v, str), v if v is not None else "") for k, v in changes.items()]
+    values = [
+        (k, not isinstance(v, int | float), v if isinstance(v, int | float) else str(v))
+        for k, v in changes.items()
+    ]
     return False, *family, row, len(changes), str([k for k, *_ in values]), values
 
 
@@ -129,29 +132,36 @@ def names_of_pair(one: Run, other: Run) -> tuple[str, str]:
     return _join(design_name(one), first), _join(design_name(other), second)
 
 
-def references_of(groups: Groups, run: Run, reference: str | None = None) -> list[list[Run]]:
-    """Return the groups to compare a run with: one, none, or several (of a baseline).
+class References:
+    """The groups that others are compared with.
 
-    Without the name of a reference, it is row 1 with the run's own training recipe, or else row 1.
+    Without the name of a reference, it is row 1 with a run's own training recipe, or else row 1.
     All have the run's weights, test examples and precision.
     """
-    conditions, own = conditions_of(run), design_name(run)
-    allowed = {
-        name: group
-        for name, group in groups.items()
-        if conditions_of(group[0]).allow(conditions) and design_name(group[0]) != own
-    }
-    if reference:
-        return [allowed[name] for name in find_names(groups, reference) if name in allowed]
-    for design in dict.fromkeys((_same_recipe(run), BASE)):
-        of_design = [
-            group
-            for group in allowed.values()
-            if not group[0].is_baseline and design_without_label(group[0]) == design
-        ]
-        if of_design:
-            return of_design
-    return []
+
+    def __init__(self, groups: Groups, reference: str | None = None) -> None:
+        self._named = [groups[name] for name in find_names(groups, reference)] if reference else []
+        self._by_design: dict[tuple[str, Conditions | str | None], list[list[Run]]] = {}
+        for group in groups.values():
+            if reference is None and not group[0].is_baseline:
+                conditions, design = conditions_of(group[0]), design_without_label(group[0])
+                for key in (conditions, conditions.data):  # of a network, and of a baseline
+                    self._by_design.setdefault((design, key), []).append(group)
+
+    def of(self, run: Run) -> list[list[Run]]:
+        """Return the groups to compare a run with: one, none, or several (of a baseline)."""
+        conditions, own = conditions_of(run), design_name(run)
+        key = conditions.data if run.is_baseline else conditions
+        by_design = (self._by_design.get((of, key), []) for of in (_same_recipe(run), BASE))
+        for found in (self._named, *by_design):
+            allowed = [
+                group
+                for group in found
+                if design_name(group[0]) != own and conditions_of(group[0]).allow(conditions)
+            ]
+            if allowed:
+                return allowed
+        return []
 
 
 def _same_recipe(run: Run) -> str:
@@ -198,10 +208,12 @@ def find_names(groups: Groups, word: str) -> list[str]:
     row = re.fullmatch(r"(?:row )?0*([1-9]\d*)(.*)", word)
     design = f"row {row[1]}{row[2]}" if row else word
     start = f"{design}," if row and not row[2] else design  # not row 10 for row 1
-    designs = {name: design_name(group[0]) for name, group in groups.items()}
+    starts = (start, f"baseline {word}", *([] if row and not row[2] else [word]))
+    firsts = {name: group[0] for name, group in groups.items()}
     for matches in (
-        [name for name, of in designs.items() if of in (design, f"baseline {word}")],
-        [name for name in groups if name.startswith((start, f"baseline {word}"))],
+        [name for name, run in firsts.items() if design_name(run) in (design, f"baseline {word}")],
+        [name for name, run in firsts.items() if run.label and design_without_label(run) == design],
+        [name for name in groups if name.startswith(starts)],
     ):
         if matches:
             return matches

@@ -88,11 +88,12 @@ def with_unique_names(runs: Sequence[Run]) -> list[Run]:
     sizes: dict[str, int] = {}  # of the largest training set, by test set
     for run in runs:
         size = (run.split or {}).get("sizes", {}).get("train", run.correct["train"][1])
-        sizes[_test_set(run)] = max(size, sizes.get(_test_set(run), 0))
-    files = {_test_set(run): Path(_file_of(run)).name for run in runs if _file_of(run)}
+        sizes[test_set_of(run)] = max(size, sizes.get(test_set_of(run), 0))
+    files = {test_set_of(run): _name_of_file(_file_of(run)) for run in runs if _file_of(run)}
     data = _unique({key: f"{name}, {sizes[key]:,} for training" for key, name in files.items()})
     designs = {design_without_label(run): run.label for run in runs if run.label}
     several = Counter(designs.values())
+    several.update({design_name(run) for run in runs if design_without_label(run) not in designs})
     labels = {
         design: label if several[label] == 1 else f"{label} ({design})"
         for design, label in designs.items()
@@ -101,7 +102,7 @@ def with_unique_names(runs: Sequence[Run]) -> list[Run]:
         replace(
             run,
             model=models[run.weights] if _has_checkpoint(run) else run.model,
-            split=run.split | {"name": data[_test_set(run)]} if _file_of(run) else run.split,
+            split=run.split | {"name": data[test_set_of(run)]} if _file_of(run) else run.split,
             label=None if run.is_baseline else labels.get(design_without_label(run)),
         )
         for run in runs
@@ -130,6 +131,10 @@ def _file_of(run: Run) -> str | None:
     return (run.split or {}).get("custom", {}).get("data")
 
 
-def _test_set(run: Run) -> str:
+def _name_of_file(file: str) -> str:
+    return "standard input" if file == "-" else Path(file).name
+
+
+def test_set_of(run: Run) -> str:
     """Return a digest of a run's test examples; earlier records have that of all examples."""
     return (run.split or {}).get("test", run.data)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import count
 
-from experiments.comparison.groups import BASE, Groups, pair_up, references_of, substitutes_of
+from experiments.comparison.groups import BASE, Groups, References, pair_up, substitutes_of
 from experiments.comparison.names import design_name
 from experiments.comparison.sentences import FIXED
 from experiments.comparison.statistics import LEVEL, MIN_SEEDS, mcnemar
@@ -60,9 +60,9 @@ def _notes_on_sizes(runs: Sequence[Run]) -> list[str]:
 
 def _notes_on_tests(groups: Groups, reference: str | None) -> list[str]:
     without: dict[str, list[str]] = {}
-    used = []
+    used, references = [], References(groups, reference)
     for name, group in groups.items():
-        found = references_of(groups, group[0], reference)
+        found = references.of(group[0])
         if len(found) == 1 and pair_up(found[0], group):
             used.append(design_name(found[0][0]))
         else:

@@ -4,18 +4,21 @@ print(overview(groups, summaries, sort="difference", color=True))
 """
 
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 
 from experiments.comparison.evidence import (
     BETTER,
     EQUIVALENT,
     IDENTICAL,
+    LOSSES,
     MODELS_DIFFER,
     MODELS_INCONCLUSIVE,
     WORSE,
     Evidence,
+    collapsed_seeds,
 )
-from experiments.comparison.groups import Groups, common_deviations
+from experiments.comparison.groups import BASE, Groups, common_deviations
 from experiments.comparison.sentences import (
     FIXED,
     METRIC_NAMES,
@@ -26,8 +29,10 @@ from experiments.comparison.sentences import (
     what_seeds_miss,
 )
 from experiments.comparison.summaries import Summary
+from experiments.system.terminal import printable
 
 WIDTH = 100
+MOST_FAILURES = 3  # designs with failed seeds that are named
 NAME, DIFFERENCE, BAR = 26, 25, 13  # columns
 COLORS = {BETTER: "32", WORSE: "31", EQUIVALENT: "36", IDENTICAL: "36", MODELS_DIFFER: "33"}
 SHORT = {MODELS_DIFFER: "models differ", MODELS_INCONCLUSIVE: "inconclusive"}  # of one seed
@@ -38,6 +43,7 @@ def overview(
     summaries: Sequence[Summary],
     *,
     sort: str = "row",
+    reference: str | None = None,
     color: bool = False,
     unicode: bool = True,
 ) -> str:
@@ -46,12 +52,13 @@ def overview(
     Args:
         groups: of the summaries.
         summaries: of `summarise`, all for the same metric.
-        sort: `row` or `difference`.
+        sort: `row` or `difference`, the best one first.
+        reference: the name that `summarise` was given.
         color: whether verdicts are coloured.
         unicode: whether intervals are drawn with lines instead of ASCII characters.
     """
     if sort == "difference":
-        summaries = sorted(summaries, key=_difference_of, reverse=True)
+        summaries = sorted(summaries, key=_order_of)
     compared = [s.evidence for s in summaries if s.evidence]
     metric = compared[0].metric if compared else "accuracy"
     reach = _reach_of(compared)
@@ -59,13 +66,17 @@ def overview(
     heading = (
         f"{'design':{NAME}}  seeds  {_heading_of(metric):>8}  {'difference (95 % CI)':{DIFFERENCE}}"
     )
-    scale = f"{-reach:<+{BAR // 2}.3g}0{reach:>+{BAR // 2}.3g}" if reach else " " * BAR
+    half, limit = BAR // 2, f"{reach:.3g}"
+    scale = f"-{limit:{half - 1}}0{'+' + limit:>{half}}"
+    if not reach or len(scale) > BAR:
+        scale = " " * BAR
     lines = [f"{heading}  {scale}  verdict".rstrip()]
     for s in summaries:
-        first, *more = textwrap.wrap(s.name, NAME, subsequent_indent="  ")
+        first, *more = _wrap(s.name, NAME)
         cells = _cells_of(s, metric, reach, color, unicode)
-        lines += [f"{first:{NAME}}  {s.seeds:5}  {cells}".rstrip(), *more]
-    notes = _notes_on(groups, summaries, name)
+        padding = " " * (NAME - _columns(first))
+        lines += [f"{first}{padding}  {s.seeds:5}  {cells}".rstrip(), *more]
+    notes = _notes_on(groups, summaries, name, reference)
     return "\n".join([*lines, "", *notes])
 
 
@@ -73,8 +84,22 @@ def _heading_of(metric: str) -> str:
     return {"accuracy": "accuracy", "balanced_accuracy": "balanced"}.get(metric, "loss")
 
 
-def _difference_of(summary: Summary) -> float:
-    return summary.evidence.difference.mean if summary.evidence else 0.0
+def _order_of(summary: Summary) -> float:
+    if not (e := summary.evidence):
+        return 0.0  # as the reference
+    return e.difference.mean if e.metric in LOSSES else -e.difference.mean
+
+
+def _columns(text: str) -> int:
+    """Return how many columns a text takes in a terminal: most East Asian characters take two."""
+    return len(text) + sum(unicodedata.east_asian_width(letter) in "FW" for letter in text)
+
+
+def _wrap(text: str, width: int, indent: str = "  ") -> list[str]:
+    """Return the lines of a text, at most so many columns wide; numbers stay whole."""
+    text = printable(" ".join(text.split()))
+    half = width // 2 if _columns(text) > len(text) else width
+    return textwrap.wrap(text, half, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def _reach_of(compared: Sequence[Evidence]) -> float:
@@ -96,9 +121,12 @@ def _cells_of(s: Summary, metric: str, reach: float, color: bool, unicode: bool)
     if not (e := s.evidence):
         return value
     crossed = e.difference.crossed
-    text = f"{scale * e.difference.mean:+.{digits}f}"
-    if crossed:
-        text += f" ({format_interval(crossed.interval, digits, scale)})"
+    for fewer in range(digits, -1, -1):  # of large numbers
+        text = f"{scale * e.difference.mean:+.{fewer}f}"
+        if crossed:
+            text += f" ({format_interval(crossed.interval, fewer, scale)})"
+        if len(text) <= DIFFERENCE:
+            break
     limits = crossed.interval if crossed else (e.difference.mean, e.difference.mean)
     bar = _draw([scale * x for x in (*limits, e.difference.mean)], reach, unicode)
     verdict = SHORT.get(s.verdict, s.verdict)
@@ -119,37 +147,65 @@ def _draw(values: Sequence[float], reach: float, unicode: bool) -> str:
     return "".join(cells)
 
 
-def _notes_on(groups: Groups, summaries: Sequence[Summary], name: str) -> list[str]:
-    """Return at most five lines of notes, before they are wrapped."""
+def _notes_on(
+    groups: Groups, summaries: Sequence[Summary], name: str, reference: str | None
+) -> list[str]:
+    """Return at most five notes, wrapped."""
     compared = [s.evidence for s in summaries if s.evidence]
     notes = []
     if common := common_deviations(groups):
         notes.append(f"All runs: {'; '.join(common)}.")
-    if not compared:
-        first = next(iter(groups))
-        return [*notes, f'Nothing to compare with: run row 1, or use --reference "{first}".']
+    notes.append(
+        _describe_differences(compared, name) if compared else _why_none(groups, reference)
+    )
+    if failed := _describe_failures(groups):
+        notes.append(failed)
+    largest = max(s.largest_class for s in summaries)
+    if largest > 0.6:
+        notes.append(f"The largest class has {largest:.0%} of the test examples.")
+    notes.append(
+        "More: two designs by name, --wide, --effects, --html report.html; docs/comparing.md."
+    )
+    return ["\n".join(_wrap(note, WIDTH, indent="")) for note in notes]
+
+
+def _describe_differences(compared: Sequence[Evidence], name: str) -> str:
+    """Return what is compared with what, and what the verdicts mean."""
     several_references = len({e.names[0] for e in compared}) > 1
     reference = "row 1 with the same training recipe, or else row 1"
     reference = reference if several_references else compared[0].names[0]
     margin, several = compared[0].margin, max(e.compared for e in compared)
-    notes.append(
+    text = (
         f"Difference of {name} from {reference}. Better, worse: p < 0.05 over seeds and examples, "
         f"Holm-adjusted over {several} design{'s' if several > 1 else ''}; equivalent: within "
         f"{in_units(margin, compared[0].metric)}; inconclusive: neither. {FIXED}"
     )
-    seeds = {len(e.seeds) for e in compared}
-    if 1 in seeds:
-        notes.append("One seed compares two models and supports no claim about the designs.")
-    collapsed = {e.names[0]: (e.collapsed[0], len(e.seeds)) for e in compared}
-    collapsed |= {
-        s.name: (s.evidence.collapsed[1], len(s.evidence.seeds)) for s in summaries if s.evidence
-    }
-    if failed := [describe_collapsed(of, *found) for of, found in collapsed.items() if found[0]]:
-        notes.append(f"{' '.join(failed)} {what_seeds_miss(max(seeds))}")
-    shares = {round(s.largest_class, 2) for s in summaries}
-    if max(shares) > 0.6:
-        notes.append(f"The largest class has {max(shares):.0%} of the test examples.")
-    notes.append(
-        "More: two designs by name, --wide, --effects, --html report.html; docs/comparing.md."
-    )
-    return [textwrap.fill(note, WIDTH) for note in notes]
+    if any(len(e.seeds) == 1 for e in compared):
+        text += " One seed compares two models and supports no claim about the designs."
+    return text
+
+
+def _why_none(groups: Groups, reference: str | None) -> str:
+    """Return why nothing is compared, and what to do."""
+    first, *others = groups
+    if not others:
+        return f"Nothing to compare: {first} is the only design. Run others with the same seeds."
+    if reference or any(name == BASE for name in groups):
+        reference = reference or BASE
+        return (
+            f"Nothing to compare: no other design has a seed, the weights, the test examples and "
+            f"the precision of {reference}."
+        )
+    return f'Nothing to compare with: run row 1, or use --reference "{first}".'
+
+
+def _describe_failures(groups: Groups) -> str:
+    """Return which seeds predict one class only; empty if none does."""
+    failed = {name: (collapsed_seeds(group), len(group)) for name, group in groups.items()}
+    failed = {name: found for name, found in failed.items() if found[0]}
+    if not failed:
+        return ""
+    words = [describe_collapsed(name, *found) for name, found in failed.items()]
+    if len(words) > MOST_FAILURES:
+        words[MOST_FAILURES:] = [f"So do seeds of {len(words) - MOST_FAILURES} other designs."]
+    return " ".join([*words, what_seeds_miss(max(total for _, total in failed.values()))])

@@ -165,10 +165,10 @@ def _describe_variance(evidence: Evidence) -> list[str]:
     parts = crossed.components.parts(len(evidence.seeds), evidence.distinct or evidence.examples)
     words = zip(("seeds", "examples", "both together"), parts, strict=True)
     shares = ", ".join(f"{word} {100 * part / (sum(parts) or 1):.0f} %" for word, part in words)
+    limit = f"{100 * crossed.seeds_limit:.0f} %"
     return [
         "",
-        f"Variance of the mean difference: {shares}; seeds at most {crossed.seeds_limit:.0%} "
-        "(95 % limit).",
+        f"Variance of the mean difference: {shares}; seeds at most {limit} (95 % limit).",
     ]
 
 

@@ -80,7 +80,7 @@ def published_text() -> str:
             markdown([["published conclusion", "rows", "from their figures"], *conclusions]), "",
             f"Supported: p < {LEVEL} (Holm, over the pairs of this table) whichever messages each "
             f"row misclassifies; not supported: for no such choice. Equality: within {ALIKE:g} "
-            "points (two one-sided tests). One seed each, so that no figure tells of other seeds.",
+            "points (two one-sided tests). One seed each: they say nothing about other seeds.",
         ]
     )  # fmt: skip
 
@@ -155,20 +155,18 @@ def table_text(path: Path) -> str:
     Raises:
         ValueError: if it is not such a table.
     """
-    table = pd.read_csv(io.BytesIO(path.read_bytes()), skipinitialspace=True)
-    table.columns = table.columns.str.strip().str.lower()
-    if not {"name", "n"} <= set(table) or not {"correct", "accuracy"} & set(table) or table.empty:
-        raise ValueError(f"{path} needs the columns name, n, and correct or accuracy")
     try:
+        table = _read_table(path)
         totals = [_whole(n) for n in table["n"]]
         if "correct" in table:
             counts = [_whole(count) for count in table["correct"]]
         else:
-            shares = [float(str(a).strip().rstrip("%")) for a in table["accuracy"]]
-            scale = 100 if max(shares) > 1 else 1
+            shares = [float(text.rstrip("% ")) for text in table["accuracy"]]
+            is_percent = max(shares) > 1 or table["accuracy"].str.contains("%").any()
+            scale = 100 if is_percent else 1
             counts = [round(a / scale * n) for a, n in zip(shares, totals, strict=True)]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    except (ValueError, OverflowError) as error:  # OverflowError: infinite
+        raise ValueError(f"{path}: {error}".strip()) from error
     if any(not 0 <= count <= n or n < 1 for count, n in zip(counts, totals, strict=True)):
         raise ValueError(f"{path}: a count of correct examples is not between 0 and n")
     if len(set(totals)) > 1:
@@ -182,8 +180,18 @@ def table_text(path: Path) -> str:
     return markdown([[*heading, f"compared with {table['name'][0]}"], *rows])
 
 
-def _whole(value: object) -> int:
-    number = float(str(value).replace(",", ""))
+def _read_table(path: Path) -> pd.DataFrame:
+    """Return the cells as they are written, with names of columns in lower case."""
+    content = io.BytesIO(path.read_bytes())
+    table = pd.read_csv(content, dtype=str, keep_default_na=False, skipinitialspace=True)
+    table.columns = table.columns.str.strip().str.lower()
+    if not {"name", "n"} <= set(table) or not {"correct", "accuracy"} & set(table) or table.empty:
+        raise ValueError("needs the columns name, n, and correct or accuracy")
+    return table
+
+
+def _whole(text: str) -> int:
+    number = float(text.replace(",", ""))
     if number != int(number):
-        raise ValueError(f"{value} is not a whole number")
+        raise ValueError(f"{text} is not a whole number")
     return int(number)

@@ -94,10 +94,13 @@ def describe_collapsed(name: str, seeds: list[int], total: int) -> str:
 
 def what_seeds_miss(total: int) -> str:
     """Return which failures of single seeds so many seeds can miss."""
-    missed = probability_to_miss(RARE_FAILURE, total)
+    missed, most = probability_to_miss(RARE_FAILURE, total), share_missed(total)
+    seeds, miss, they = (
+        ("seed", "misses", "it excludes") if total == 1 else ("seeds", "miss", "they exclude")
+    )
     return (
-        f"{total} good seeds miss a failure of 1 seed in 10 with a probability of {missed:.0%}; "
-        f"they exclude failures of more than {share_missed(total):.0%} of the seeds."
+        f"{total} good {seeds} {miss} a failure of 1 seed in 10 with a probability of "
+        f"{missed:.0%}; {they} failures of more than {most:.0%} of the seeds."
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.comparison.evidence import Evidence, Pairs, compare_all, values_of
-from experiments.comparison.groups import Groups, pair_up, references_of
+from experiments.comparison.groups import Groups, References, pair_up
 from experiments.comparison.names import conditions_of
 from experiments.comparison.sentences import format_interval, sentence
 from experiments.comparison.statistics import LEVEL, Interval, mean_of_splits, wilson_interval
@@ -62,10 +62,11 @@ def summarise(
     Args:
         groups: of `group_runs`.
         margin: of the metric, within which two designs are equivalent.
-        reference: name of the design that the others are compared with; see `references_of`.
+        reference: name of the design that the others are compared with; see `References`.
         metric: that verdicts are about, one of `evidence.METRICS`.
     """
-    found = {name: pairs_of(groups, name, reference) for name in groups}
+    references = References(groups, reference)
+    found = {name: _pairs_with(references, group) for name, group in groups.items()}
     pairs = {name: of_group for name, of_group in found.items() if of_group}
     compared = compare_all(list(pairs.values()), margin, metric)
     evidence = dict(zip(pairs, compared, strict=True))
@@ -76,8 +77,12 @@ def summarise(
 
 def pairs_of(groups: Groups, name: str, reference: str | None = None) -> Pairs:
     """Return the pairs of runs of a group's reference and the group; none without a reference."""
-    found = references_of(groups, groups[name][0], reference)
-    return pair_up(found[0], groups[name]) if len(found) == 1 else []
+    return _pairs_with(References(groups, reference), groups[name])
+
+
+def _pairs_with(references: References, group: list[Run]) -> Pairs:
+    found = references.of(group[0])
+    return pair_up(found[0], group) if len(found) == 1 else []
 
 
 def _summarise_group(

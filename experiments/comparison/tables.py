@@ -119,7 +119,7 @@ def write_summaries(
 def _columns(s: Summary) -> dict[str, Any]:
     """Return the columns of a summary; proportions and differences are fractions."""
     columns = {k: v for k, v in s._asdict().items() if k not in ("interval", "evidence")}
-    e, crossed = s.evidence, s.evidence and s.evidence.accuracy.crossed
+    e, crossed = s.evidence, s.evidence and s.evidence.difference.crossed
     power, parts = e and e.power, crossed and crossed.components
     return columns | {
         "low": s.interval.low,
@@ -128,7 +128,8 @@ def _columns(s: Summary) -> dict[str, Any]:
         "distinct_examples": e and e.distinct,
         "only_base": e and e.only_first,
         "only_this": e and e.only_second,
-        **_columns_of("difference", e and e.accuracy),
+        "metric": e and e.metric,  # of the difference, as all up to the numbers needed
+        **_columns_of("difference", e and e.difference),
         "equivalence_low": crossed and crossed.equivalence.low,
         "equivalence_high": crossed and crossed.equivalence.high,
         **{k: e and getattr(e, k) for k in ("margin", "p_value", "corrected_p_value")},
@@ -136,6 +137,8 @@ def _columns(s: Summary) -> dict[str, Any]:
         "minimum_detectable_difference": power and power.detectable,
         "seeds_needed": power and power.seeds,
         "examples_needed": power and power.examples,
+        **_columns_of("accuracy_difference", e and e.accuracy),
+        **_columns_of("balanced_accuracy_difference", e and e.balanced_accuracy),
         **_columns_of("log_loss_difference", e and e.log_loss),
         **_columns_of("brier_score_difference", e and e.brier_score),
     }

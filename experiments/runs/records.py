@@ -173,11 +173,20 @@ def _check_fields(record: Any) -> None:
         datetime.fromisoformat(record["date"])
     except ValueError as error:
         raise ValueError(f"date is {record['date']!r}") from error
+    _require(all(map(_is_plain, record["settings"].values())), "invalid settings")
     for key in ("device", "device_type"):
         _require(_is_text(record["environment"].get(key)), f"the environment lacks the {key}")
     if split is not None:
         is_valid = _is_text(split.get("of")) and _is_number(split.get("seed"), kind=int)
-        is_valid &= isinstance(split.get("custom", {}), dict)
+        is_valid &= _is_text(split.get("test", "")) and _is_text(split.get("name", ""))
+        custom, sizes = split.get("custom", {}), split.get("sizes", {})
+        is_valid &= isinstance(custom, dict) and isinstance(sizes, dict)
+        is_valid = (
+            is_valid
+            and _is_text(custom.get("data", ""))
+            and all(map(_is_plain, (custom.get("train_size"), custom.get("balance"))))
+        )
+        is_valid = is_valid and all(map(partial(_is_number, kind=int), sizes.values()))
         _require(is_valid and _is_list(split.get("flags", []), _is_text), "invalid split")
 
 
@@ -275,6 +284,10 @@ def _require(is_valid: bool, problem: str) -> None:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
 
 
 def _is_number(value: Any, high: float = LARGEST, low: float = 0, kind: Any = int | float) -> bool:

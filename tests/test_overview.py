@@ -1,0 +1,189 @@
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from records import make_baseline, make_run, make_seeds, make_substitute, some_runs
+
+from experiments.comparison.groups import group_runs
+from experiments.comparison.overview import WIDTH, _columns, overview
+from experiments.comparison.summaries import summarise
+
+COLOR = "\x1b["
+ODD = range(1, 300, 2)
+SETTINGS = {"num_epochs": 5, "batch_size": 8, "learning_rate": 1e-3}
+
+
+def lines_of(*runs, metric="accuracy", reference=None, **more):
+    groups = group_runs(runs)
+    found = summarise(groups, 0.02, reference, metric)
+    return overview(groups, found, reference=reference, **more).splitlines()
+
+
+def table_of(*runs, **more):
+    lines = lines_of(*runs, **more)
+    return lines[: lines.index("")]
+
+
+def notes_of(*runs, **more):
+    """Each begins with a capital letter and ends with a full stop at the end of a line."""
+    lines = lines_of(*runs, **more)
+    return " ".join(lines[lines.index("") + 1 :])
+
+
+def some_designs():
+    return [
+        *make_seeds(1, [range(20), range(21), range(20)]),
+        *make_seeds(4, [range(2), range(3), range(2)]),
+        *make_seeds(16, [range(60), range(61), range(63)]),
+        *make_seeds(18, [range(20), range(21), range(20)]),
+        make_baseline(wrong=range(140), total=300),
+    ]
+
+
+def test_a_design_is_a_line_of_numbers_an_interval_and_a_verdict():
+    heading, *lines = table_of(*some_designs())
+    assert heading.split()[:6] == ["design", "seeds", "accuracy", "difference", "(95", "%"]
+    assert re.search(r"  -\d+(\.\d)? *0 *\+\d+(\.\d)?  verdict$", heading)
+    assert [line.split()[-1] for line in lines[1:]] == ["better", "worse", "identical", "worse"]
+    assert lines[0].split() == ["row", "1", "3", "93.22"]
+    assert re.match(r"row 4 +3 +99.22  \+6.00 \(\+\d.\d\d to \+\d.\d\d\) ", lines[1])
+    assert lines[3][lines[2].index("│")] == "●"  # no difference
+
+
+def test_designs_are_sorted_by_row_or_with_the_best_first():
+    names = [line.split("  ")[0] for line in table_of(*some_designs())[1:]]
+    assert names == ["row 1", "row 4", "row 16", "row 18", "baseline majority"]
+    best = ["row 4", "row 1", "row 18", "row 16", "baseline majority"]
+    for metric in ("accuracy", "balanced_accuracy", "log_loss", "brier"):
+        lines = table_of(*some_designs(), sort="difference", metric=metric)
+        assert [line.split("  ")[0] for line in lines[1:]] == best
+
+
+def test_intervals_are_drawn_in_unicode_or_ascii():
+    unicode, ascii_ = (lines_of(*some_designs(), unicode=x) for x in (True, False))
+    assert {*"─●"} <= set("".join(unicode))
+    assert "".join(ascii_).isascii()
+    assert any("o" in line and "|" in line for line in ascii_[1:4])
+
+
+def test_verdicts_have_a_colour_only_if_asked_for():
+    plain, colored = ("\n".join(lines_of(*some_designs(), color=x)) for x in (False, True))
+    assert COLOR not in plain
+    assert f"{COLOR}32mbetter{COLOR}0m" in colored
+    assert f"{COLOR}31mworse{COLOR}0m" in colored
+    assert re.sub(r"\x1b\[\d+m", "", colored) == plain
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "brier"])
+def test_losses_have_three_digits_and_no_points(metric):
+    lines = lines_of(*some_designs(), metric=metric)
+    assert re.match(r"row 4 +3 +0.\d{3}  -0.\d{3} \(-0.\d{3} to -0.\d{3}\) ", lines[2])
+    assert lines[2].endswith("better")
+    assert "within 0.02;" in " ".join(lines)
+    assert "point" not in " ".join(lines)
+
+
+NAMES = st.text(st.characters(codec="utf-8"), max_size=60)
+WRONG = st.lists(st.integers(0, 39), max_size=40, unique=True)
+
+
+@settings(max_examples=8)
+@given(
+    st.lists(NAMES, min_size=2, max_size=2),
+    st.lists(st.lists(WRONG, min_size=3, max_size=3), min_size=3, max_size=3),
+    st.sampled_from(["accuracy", "log_loss"]),
+    st.booleans(),
+)
+def test_no_line_is_wider_than_the_terminal_whatever_names_and_numbers(names, wrong, metric, flat):
+    runs = make_seeds(1, wrong[0], 40)
+    for row, label, of_row in zip((4, 16), names, wrong[1:], strict=True):
+        runs += make_seeds(row, of_row, 40, label=label or None)
+    lines = lines_of(*runs, metric=metric, unicode=not flat)
+    assert all(_columns(line) <= WIDTH for line in lines)
+    numbers = [line for line in lines[1 : lines.index("")] if re.search(r" 3 +\d", line)]
+    assert len(numbers) >= 3  # one line for each design
+
+
+def test_long_names_are_wrapped_and_their_numbers_stay_whole():
+    long = make_run(None, total=40, settings={"learning_rate": 5e-6, "weight_decay": 1e-05,
+                    "batch_size": 16, "num_epochs": 50})  # fmt: skip
+    lines = table_of(make_run(1, total=40), long)
+    name = " ".join(line[:26].strip() for line in lines[2:])
+    assert "learning_rate 5e-06, weight_decay 1e-05" in name
+    assert all(number in " ".join(lines).split() for number in ("5e-06,", "1e-05"))
+
+
+def test_large_differences_have_fewer_digits():
+    lines = table_of(*make_seeds(1, [[]] * 3, 6), *make_seeds(4, [range(6), [], range(6)], 6))
+    assert len(lines[2]) <= WIDTH
+    assert re.search(r"-66.7 \(-\d+.\d to \+\d+.\d\)", lines[2])
+
+
+# ------------------------------------------------------------------------------------------- notes
+
+
+def test_the_notes_say_what_is_compared_and_what_verdicts_mean():
+    notes = notes_of(*some_designs())
+    assert "Difference of accuracy from row 1." in notes
+    assert "Holm-adjusted over 3 designs; equivalent: within 2 points" in notes
+    assert "train/test split" in notes
+    assert "One seed" not in notes
+    assert notes.endswith("--html report.html; docs/comparing.md.")
+
+
+def test_there_are_five_notes_at_most():
+    a = "a" * 64
+    runs = [
+        *[make_substitute(1, a, seed=s, wrong=ODD, total=300) for s in range(3)],
+        make_substitute(4, a, seed=0, total=300),
+    ]
+    test = {"labels": [0] * 200 + [1] * 100, "predictions": [0] * 300,
+            "probabilities": [[0.9, 0.1]] * 300}  # fmt: skip
+    runs = [make_substitute(run.row, a, seed=run.seed, test=test, total=300) for run in runs]
+    groups = group_runs(runs)
+    text = overview(groups, summarise(groups, 0.02)).partition("\n\n")[2]
+    starts = ("All runs: ", "Difference of", "row 1: 3 of 3 seeds", "The largest class", "More: ")
+    assert [line.startswith(starts) for line in text.splitlines()].count(True) == 5
+    assert "One seed compares two models" in text
+
+
+def test_seeds_that_predict_one_class_are_named_even_if_they_are_not_shared():
+    runs = [*make_seeds(1, [[1], [2], [3], ODD]), *make_seeds(4, [[1], ODD, [2]])]
+    notes = notes_of(*runs)
+    assert "row 1: 1 of 4 seeds predict one class only (3)." in notes
+    assert "row 4: 1 of 3 seeds predict one class only (1)." in notes
+    rows = [run for row in (1, 2, 3, 4, 5, 6) for run in make_seeds(row, [ODD, [1], [2]])]
+    assert "So do seeds of 3 other designs." in notes_of(*rows)
+
+
+def test_one_seed_says_that_it_supports_no_claim():
+    lines = lines_of(*make_seeds(1, [[]]), *make_seeds(4, [range(20)]))
+    assert lines[2].endswith("models differ")
+    assert "One seed compares two models and supports no claim" in " ".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("runs", "reference", "words"),
+    [
+        ([make_run(1)], None, "Nothing to compare: row 1 is the only design."),
+        ([make_run(4), make_run(16)], None, 'run row 1, or use --reference "row 4".'),
+        ([make_run(1), make_run(4, seed=9)], None, "no other design has a seed, the weights"),
+        ([make_run(1), make_substitute(4, "a" * 64)], "row 1", "the precision of row 1."),
+        ([make_baseline(), make_baseline("bag_of_words")], None, "Nothing to compare with: run"),
+    ],
+)
+def test_nothing_to_compare_says_why(runs, reference, words):
+    assert words in notes_of(*runs, reference=reference)
+
+
+def test_only_baselines_can_be_compared_with_a_named_one():
+    runs = [make_baseline(), make_baseline("bag_of_words", wrong=[1])]
+    assert "Difference of accuracy from baseline majority." in notes_of(*runs, reference="majority")
+
+
+def test_different_references_are_described_once():
+    runs = [*some_runs(), make_run(1, precision="bfloat16"), make_run(4, precision="bfloat16")]
+    lr = [make_run(None, seed=s, settings=SETTINGS | more, digest=f"{s}{more}")
+          for s in (123, 124) for more in ({}, {"trainable_token_pos": "flexible"})]  # fmt: skip
+    assert "row 1 with the same training recipe, or else row 1." in notes_of(*runs, *lr)
