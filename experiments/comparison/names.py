@@ -20,6 +20,7 @@ from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.config.naming import design_of, is_substitute, name_design
 from experiments.config.rows import DATA_SHA256, ROWS
 from experiments.runs.records import Run
+from experiments.system.terminal import printable
 
 PUBLISHED = "published models"
 
@@ -84,14 +85,14 @@ def with_unique_names(runs: Sequence[Run]) -> list[Run]:
     Of several names of the same the last one counts; two that have the same name get the start of
     their digest, or the flags of their design, in addition.
     """
-    models = _unique({run.weights: run.model for run in runs if _has_checkpoint(run)})
+    models = _unique({run.weights: _clean(run.model) for run in runs if _has_checkpoint(run)})
     sizes: dict[str, int] = {}  # of the largest training set, by test set
     for run in runs:
         size = (run.split or {}).get("sizes", {}).get("train", run.correct["train"][1])
         sizes[_test_set(run)] = max(size, sizes.get(_test_set(run), 0))
-    files = {_test_set(run): Path(_file_of(run)).name for run in runs if _file_of(run)}
+    files = {_test_set(run): _clean(Path(_file_of(run)).name) for run in runs if _file_of(run)}
     data = _unique({key: f"{name}, {sizes[key]:,} for training" for key, name in files.items()})
-    designs = {design_without_label(run): run.label for run in runs if run.label}
+    designs = {design_without_label(run): _clean(run.label) for run in runs if run.label}
     several = Counter(designs.values())
     labels = {
         design: label if several[label] == 1 else f"{label} ({design})"
@@ -106,6 +107,10 @@ def with_unique_names(runs: Sequence[Run]) -> list[Run]:
         )
         for run in runs
     ]
+
+
+def _clean(name: str) -> str:
+    return " ".join(printable(name).split())
 
 
 def _unique(names: Mapping[str, str]) -> dict[str, str]:

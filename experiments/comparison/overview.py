@@ -21,13 +21,14 @@ from experiments.comparison.sentences import (
     METRIC_NAMES,
     describe_collapsed,
     digits_of,
-    format_interval,
     in_units,
+    mean_and_interval,
     what_seeds_miss,
 )
 from experiments.comparison.summaries import Summary
 
 WIDTH = 100
+MORE = "More: two designs by name, --wide, --effects, --html report.html; docs/comparing.md."
 NAME, DIFFERENCE, BAR = 26, 25, 13  # columns
 COLORS = {BETTER: "32", WORSE: "31", EQUIVALENT: "36", IDENTICAL: "36", MODELS_DIFFER: "33"}
 SHORT = {MODELS_DIFFER: "models differ", MODELS_INCONCLUSIVE: "inconclusive"}  # of one seed
@@ -65,8 +66,8 @@ def overview(
         first, *more = textwrap.wrap(s.name, NAME, subsequent_indent="  ")
         cells = _cells_of(s, metric, reach, color, unicode)
         lines += [f"{first:{NAME}}  {s.seeds:5}  {cells}".rstrip(), *more]
-    notes = _notes_on(groups, summaries, name)
-    return "\n".join([*lines, "", *notes])
+    notes = [*verdict_notes(groups, summaries, name), MORE]
+    return "\n".join([*lines, "", *(textwrap.fill(note, WIDTH) for note in notes)])
 
 
 def _heading_of(metric: str) -> str:
@@ -96,15 +97,12 @@ def _cells_of(s: Summary, metric: str, reach: float, color: bool, unicode: bool)
     if not (e := s.evidence):
         return value
     crossed = e.difference.crossed
-    text = f"{scale * e.difference.mean:+.{digits}f}"
-    if crossed:
-        text += f" ({format_interval(crossed.interval, digits, scale)})"
     limits = crossed.interval if crossed else (e.difference.mean, e.difference.mean)
     bar = _draw([scale * x for x in (*limits, e.difference.mean)], reach, unicode)
     verdict = SHORT.get(s.verdict, s.verdict)
     if color and s.verdict in COLORS:
         verdict = f"\x1b[{COLORS[s.verdict]}m{verdict}\x1b[0m"
-    return f"{value}  {text:{DIFFERENCE}}  {bar}  {verdict}"
+    return f"{value}  {mean_and_interval(e):{DIFFERENCE}}  {bar}  {verdict}"
 
 
 def _draw(values: Sequence[float], reach: float, unicode: bool) -> str:
@@ -119,8 +117,14 @@ def _draw(values: Sequence[float], reach: float, unicode: bool) -> str:
     return "".join(cells)
 
 
-def _notes_on(groups: Groups, summaries: Sequence[Summary], name: str) -> list[str]:
-    """Return at most five lines of notes, before they are wrapped."""
+def verdict_notes(groups: Groups, summaries: Sequence[Summary], name: str) -> list[str]:
+    """Return at most four notes: what the verdicts mean, and what limits them.
+
+    Args:
+        groups: of the summaries.
+        summaries: of `summarise`.
+        name: of the metric.
+    """
     compared = [s.evidence for s in summaries if s.evidence]
     notes = []
     if common := common_deviations(groups):
@@ -149,7 +153,4 @@ def _notes_on(groups: Groups, summaries: Sequence[Summary], name: str) -> list[s
     shares = {round(s.largest_class, 2) for s in summaries}
     if max(shares) > 0.6:
         notes.append(f"The largest class has {max(shares):.0%} of the test examples.")
-    notes.append(
-        "More: two designs by name, --wide, --effects, --html report.html; docs/comparing.md."
-    )
-    return [textwrap.fill(note, WIDTH) for note in notes]
+    return notes
