@@ -182,15 +182,15 @@ def _draw_forest(
     unit = " in points" if scale > 1 else ""
     axes.set(ylim=(len(rows) - 0.4, -0.6))
     words = f"{METRIC_NAMES[metric]}: {what}{unit}, 95 % interval"
-    axes.set_xlabel(_wrapped(words, int(11 * width)), fontsize=9)
+    figure.supxlabel(_wrapped(words, int(12 * width)), fontsize=9)
     axes.locator_params("x", nbins=5 if width < WIDTH else 9)
-    _add_legend(figure, axes, "lower center", 5 if width == WIDTH else 2, "")
+    _add_legend(figure, axes, "upper center", 5 if width == WIDTH else 2, "")
     return figure
 
 
 def _make_rows(names: Sequence[str], width: float, more: float) -> tuple[Figure, Axes]:
     """Return a figure with a line for each name, and some inches more."""
-    labels = [_wrapped(name, int(5.5 * width)) for name in names]
+    labels = [_wrapped(name, int(6 * width)) for name in names]
     step = 0.28 + 0.15 * max((label.count("\n") for label in labels), default=0)  # inches
     figure = Figure(figsize=(width, more + step * len(names)), layout="constrained")
     axes = figure.subplots()

@@ -24,6 +24,7 @@ from experiments.comparison.groups import Groups, common_deviations
 from experiments.comparison.overview import verdict_notes
 from experiments.comparison.pairs import differing_examples, metric_rows, question_of
 from experiments.comparison.sentences import (
+    FIXED,
     METRIC_NAMES,
     describe_collapsed,
     digits_of,
@@ -80,7 +81,7 @@ def write_report(
         "has_custom": any(group[0].data != DATA_SHA256 for group in groups.values()),
         "effects": _describe_effects(groups, effects),
         "summary": summary_rows(summaries),
-        "notes": [note for note in notes if note not in sentences],
+        "notes": [note for note in notes if note not in {*sentences, FIXED}],
         "figures": _draw_figures(groups, summaries, effects),
         "metrics": metrics_of_summaries(summaries),
         "command": shlex.join(["python", "compare_experiments.py", *flags]),
