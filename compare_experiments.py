@@ -27,6 +27,7 @@ from experiments.system.terminal import INTERRUPTED, in_notebook, one_line_error
 
 if TYPE_CHECKING:
     from experiments.comparison.groups import Groups
+    from experiments.comparison.summaries import Summary
 
 OF_TABLE = ("metrics", "plot", "html", "csv", "json", "effects", "wide")  # flags of all designs
 METRICS = ("accuracy", "balanced_accuracy", "log_loss", "brier")
@@ -145,8 +146,8 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     margin, metric = arguments.margin, arguments.metric
     found = summaries.summarise(groups, margin, arguments.reference, metric)
     lines = notes.notes_on(groups, found, arguments.reference)
-    grids = effects.find_grids(groups) if arguments.effects or arguments.plot else []
     if arguments.effects:
+        grids = effects.find_grids(groups)
         print(effects.describe_all(grids, margin, metric, common_deviations(groups)))
     elif arguments.wide:
         print("\n".join([tables.markdown(tables.summary_rows(found)), "", *lines]))
@@ -167,17 +168,33 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
         of_all = "", tables.metrics_table(groups), tables.losses_table(found)
         print("\n\n".join(of_all).rstrip())
     tables.write_summaries(found, arguments.csv, arguments.json)
-    if arguments.plot:
-        from experiments.comparison.figures import plot
+    if arguments.plot or arguments.html:
+        draw(arguments, groups, found, lines, words)
 
-        for file in plot(groups, found, arguments.plot, grids):
+
+def draw(
+    arguments: argparse.Namespace,
+    groups: "Groups",
+    found: "Sequence[Summary]",
+    notes: Sequence[str],
+    words: Sequence[str],
+) -> None:
+    """Write the figures and the report that are asked for."""
+    from experiments.comparison import effects, figures, report, texts
+
+    margin, metric = arguments.margin, arguments.metric
+    grids = filter(effects.is_factorial, effects.find_grids(groups))
+    of_grids = [(grid, effects.effects_of(grid, margin, metric)) for grid in grids]
+    if arguments.plot:
+        for file in figures.plot(groups, found, arguments.plot, of_grids):
             print(f"Drawn: {file}")
     if arguments.html:
-        from experiments.comparison import report, texts
-
         runs = [group[0] for group in groups.values()]
-        of_tests = texts.find_texts(runs, arguments.test_csv)
-        report.write_report(arguments.html, groups, found, lines, of_tests, words)
+        report.write_report(
+            arguments.html, groups, found, notes, words, metric=metric,
+            texts=texts.find_texts(runs, arguments.test_csv, custom=arguments.texts),
+            effects=of_grids, reference=arguments.reference,
+        )  # fmt: skip
         print(f"Written: {arguments.html}")
 
 

@@ -80,23 +80,25 @@ class Elements(HTMLParser):
         self.text += data
 
 
-def test_a_page_has_every_part_and_the_answers_come_first(plain):
+def test_a_page_has_every_part_and_the_summary_comes_first(plain):
     page = Elements(plain)
     anchors = [attributes["id"] for _, attributes in page.found if "id" in attributes]
     assert [anchor for anchor in anchors if "-" not in anchor] == [
-        "answers", "table", "figures", "test_accuracy", "curves", "calibration", "metrics", "costs",
-        "time_and_accuracy", "memory_and_accuracy", "examples", "search", "made",
+        "summary", "differences", "table", "designs", "search", "figures", "test_accuracy",
+        "curves", "calibration", "metrics", "costs", "time_and_accuracy", "memory_and_accuracy",
+        "made",
     ]  # fmt: skip
     links = [attributes["href"] for tag, attributes in page.found if tag == "a"]
     assert {link.removeprefix("#") for link in links} <= set(anchors)
-    assert sum(tag == "svg" for tag, _ in page.found) == 5
+    assert sum(tag == "svg" for tag, _ in page.found) == 7  # two of the differences
+    words = " ".join(page.text.split())
+    assert "4 designs, 7 runs. Compared with row 1 by test accuracy: 3 inconclusive" in words
     sentences = [s.sentence for s in summarise(group_runs(some_runs()), 0.02) if s.sentence]
     for part in (QUESTIONS[4], QUESTIONS[16], *sentences):
         assert page.text.count(part) == 1
-        assert page.text.index(part) < page.text.index("Click on a heading to sort.")
     for part in (
-        "7 runs of 4 designs, made 2026-01-01.", "row 16, compared with row 1: 3 examples, seed 1",
-        "Text h", "python additional_experiments.py --row 16 --num_seeds 2", "--margin 2",
+        "The runs were made 2026-01-01;", "8 texts of test examples are in this page.", "Text h",
+        "python additional_experiments.py --row 16 --num_seeds 2", "--margin 2",
         "python compare_experiments.py --results",
         "All results are conditional on this train/test split.",
     ):  # fmt: skip
@@ -123,15 +125,38 @@ def test_words_of_texts_and_records_are_escaped(hostile):
     assert all(text in page.text for text in HOSTILE)
 
 
-def test_the_examples_of_a_page_are_those_of_the_first_shared_seed(tmp_path):
+def test_control_characters_of_names_are_escaped_and_a_dollar_is_no_formula(tmp_path):
+    record = make_record(16, label="$\\frac{1}$ \x1b[31m", losses=[])
+    page = Elements(make_report(tmp_path, [make_record(1), record]))
+    assert page.text.count("$\\frac{1}$ \\x1b[31m") > 3
+    assert "\x1b" not in page.text
+
+
+@pytest.mark.parametrize(("flags", "count"), [([], 0), (["--texts"], 2)])
+def test_texts_of_custom_data_need_a_flag(flags, count, tmp_path, monkeypatch):
+    def found(runs, test_csv, *, custom):
+        assert custom == bool(flags)
+        return {"d" * 64: [f"secret {i}" for i in range(12)]} if custom else {}
+
+    monkeypatch.setattr("experiments.comparison.texts.find_texts", found)
+    monkeypatch.setattr("experiments.comparison.report.draw_all", lambda *_: {})
+    records = [make_record(row, wrong=[row // 16], data="d" * 64) for row in (1, 16)]
+    page = Elements(make_report(tmp_path, records, None, *flags))
+    assert page.text.count("secret") == count
+    words = f"{count} texts" if count else "No texts"
+    assert f"{words} of test examples are in this page" in page.text
+
+
+def test_the_examples_of_a_page_are_those_of_the_first_shared_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.comparison.report.draw_all", lambda *_: {})
     records = [make_record(row, seed=seed) for row, seed in ((1, 2), (4, 1), (4, 2))]
     page = Elements(make_report(tmp_path, records))
-    assert "row 4, compared with row 1: 0 examples, seed 2" in page.text
+    assert "0 examples that just one classifies correctly, with seed 2" in page.text
 
 
 def test_runs_without_a_row_1_make_a_page_too(tmp_path):
     page = Elements(make_report(tmp_path, [make_record(16, losses=[], peak_memory_mib=None)]))
-    assert "No run can be compared with row 1" in page.text
+    assert "No design can be compared with a reference." in page.text
     assert sum(tag == "svg" for tag, _ in page.found) == 3
 
 
@@ -231,13 +256,16 @@ def browser():
 
 
 def column(browser, number):
-    cells = browser.find_elements(By.CSS_SELECTOR, f"#table tbody tr > :nth-child({number})")
+    cells = browser.find_elements(
+        By.CSS_SELECTOR, f"#table details tbody tr > :nth-child({number})"
+    )
     return [cell.text for cell in cells]
 
 
 @pytest.mark.process
 def test_a_click_on_a_heading_sorts_and_another_one_reverses(browser, plain):
     show(browser, plain)
+    browser.execute_script("document.querySelector('#table details').open = true")
     before = column(browser, 1)
     heading = browser.find_element(By.XPATH, "//section[@id='table']//button[text()='correct']")
     heading.click()
@@ -252,7 +280,7 @@ def test_a_click_on_a_heading_sorts_and_another_one_reverses(browser, plain):
 def test_a_word_finds_the_examples_that_contain_it(browser, plain):
     show(browser, plain)
     browser.find_element(By.ID, "search").send_keys("text H")
-    rows = browser.find_elements(By.CSS_SELECTOR, "#examples tbody tr")
+    rows = browser.find_elements(By.CSS_SELECTOR, ".examples tbody tr")
     assert [row.text.split()[-2] for row in rows if row.is_displayed()] == ["h"]
     assert browser.find_element(By.CSS_SELECTOR, "output").text == "1 found"
 
@@ -260,14 +288,22 @@ def test_a_word_finds_the_examples_that_contain_it(browser, plain):
 @pytest.mark.process
 def test_a_browser_shows_markup_in_texts_as_text(browser, hostile):
     show(browser, hostile)
-    browser.execute_script("document.querySelector('details').open = true")
+    browser.execute_script("document.querySelectorAll('.design')[1].open = true")
     shown = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "td.text")]
     assert shown == HOSTILE
     assert browser.title == "Which differences are significant?"
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("width", [390, 1200])
+def test_a_link_to_a_design_opens_it(browser, plain):
+    show(browser, plain)
+    browser.find_element(By.CSS_SELECTOR, "#table a[href='#design-2']").click()
+    opened = browser.find_elements(By.CSS_SELECTOR, ".design[open]")
+    assert [design.text.split("\n")[0].startswith("row 4") for design in opened] == [True]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("width", [390, 1280])
 def test_a_page_is_no_wider_than_its_window(browser, plain, width):
     show(browser, plain, width)
     browser.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")

@@ -163,8 +163,11 @@ def _complete(levels: list[list[Any]], cells: Collection[tuple[Any, ...]]) -> li
 def _levels(values: Iterator[Any]) -> list[Any]:
     """Return the different values: numbers by size, others as the designs are sorted."""
     levels = list(dict.fromkeys(values))
-    are_numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in levels)
-    return sorted(levels) if are_numbers else levels
+    return sorted(levels) if _are_numbers(levels) else levels
+
+
+def _are_numbers(levels: Sequence[Any]) -> bool:
+    return all(type(level) in (int, float) for level in levels)
 
 
 def effects_of(grid: Grid, margin: float, metric: str = "accuracy") -> list[Effect]:
@@ -243,10 +246,19 @@ def describe_all(grids: Sequence[Grid], margin: float, metric: str, common: Sequ
     return "\n\n".join([*found, FIXED])
 
 
+def is_factorial(grid: Grid) -> bool:
+    """Return whether a grid has several factors, or a numeric one."""
+    return len(grid.factors) > 1 or any(map(_are_numbers, grid.factors.values()))
+
+
 def _describe_grid(grid: Grid, effects: Sequence[Effect], common: Sequence[str]) -> str:
     """Return a table of the effects in a grid, and a sentence on each factor."""
-    metric, margin = effects[0].metric, effects[0].margin
-    digits, scale = digits_of(metric)
+    heading, table = heading_of(grid, common), markdown(effect_rows(effects))
+    return "\n".join([heading, "", table, "", *factor_sentences(grid, effects)])
+
+
+def heading_of(grid: Grid, common: Sequence[str]) -> str:
+    """Return the size of a grid, its factors, and the flags that all its designs share."""
     levels = [f"{k} ({', '.join(map(format_value, v))})" for k, v in grid.factors.items()]
     row, changes = nearest_row(grid.fixed | {k: v[0] for k, v in grid.factors.items()})
     fixed = [
@@ -254,6 +266,16 @@ def _describe_grid(grid: Grid, effects: Sequence[Effect], common: Sequence[str])
         *(format_flag(k, v) for k, v in changes.items() if k not in grid.factors),
     ]
     fixed += [name for name in grid.conditions.deviations if name not in common]
+    return (
+        f"Grid of {len(grid.runs)} designs, {len(grid.seeds)} seeds: {' x '.join(levels)}; "
+        f"otherwise {', '.join(fixed)}"
+    )
+
+
+def effect_rows(effects: Sequence[Effect]) -> list[list[str]]:
+    """Return the table of effects with their intervals and verdicts; the first row is a heading."""
+    metric = effects[0].metric
+    digits, scale = digits_of(metric)
     unit = ", points" if scale > 1 else ""
     rows = [["effect", f"{METRIC_NAMES[metric]}{unit} (95 % interval)", "p (Holm)", "verdict"]]
     for e in effects:
@@ -261,16 +283,13 @@ def _describe_grid(grid: Grid, effects: Sequence[Effect], common: Sequence[str])
         mean = f"{scale * e.crossed.mean:+.{digits}f} ({interval})"
         verdict = INTERACTIONS.get(e.verdict, e.verdict) if len(e.factors) > 1 else e.verdict
         rows.append([e.name, mean, format_p(e.corrected_p_value), verdict])
-    return "\n".join(
-        [
-            f"Grid of {len(grid.runs)} designs, {len(grid.seeds)} seeds: {' x '.join(levels)}; "
-            f"otherwise {', '.join(fixed)}",
-            "",
-            markdown(rows),
-            "",
-            *(_sentence(name, effects, margin, metric) for name in grid.factors),
-        ]
-    )
+    return rows
+
+
+def factor_sentences(grid: Grid, effects: Sequence[Effect]) -> list[str]:
+    """Return for each factor whether it matters."""
+    metric, margin = effects[0].metric, effects[0].margin
+    return [_sentence(name, effects, margin, metric) for name in grid.factors]
 
 
 def _sentence(factor: str, effects: Sequence[Effect], margin: float, metric: str) -> str:

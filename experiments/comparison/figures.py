@@ -20,14 +20,27 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    StrMethodFormatter,
+)
 from matplotlib.transforms import Bbox
 
-from experiments.comparison.effects import Effect, Grid, effects_of
-from experiments.comparison.evidence import BETTER, EQUIVALENT, IDENTICAL, WORSE, values_of
+from experiments.comparison.effects import Effect, Grid
+from experiments.comparison.evidence import (
+    BETTER,
+    EQUIVALENT,
+    IDENTICAL,
+    MODELS_DIFFER,
+    WORSE,
+    values_of,
+)
 from experiments.comparison.groups import Groups, substitutes_of
 from experiments.comparison.names import PUBLISHED, conditions_of, design_name
-from experiments.comparison.sentences import METRIC_NAMES, digits_of
+from experiments.comparison.sentences import METRIC_NAMES, digits_of, in_units
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.summaries import Summary
 from experiments.config.naming import format_value
@@ -35,26 +48,33 @@ from experiments.config.rows import SIZES, published_count
 from experiments.runs.records import Run
 from experiments.system.files import write_whole
 
-LABEL, TITLE = 50, 28  # characters per line of a group's name, on an axis and above a panel
-COLUMNS = 4  # of panels
+WIDTH, NARROW = 7.5, 4.0  # inches of a figure with names on its left, on a page and on a phone
+TITLE, POINT = 28, 34  # characters per line of a name above a panel and next to a point
+LINES = 4  # of a name, whose middle is left out if it is longer
+PANELS = 10.6  # inches for the panels of a line
 LEAST = 0.01  # seconds and MiB on a logarithmic axis
 POINTS = 72  # per inch
 CLEAR = 2.0  # points around a name
-MARKS = {  # of a verdict: colour that is readable on white and on black, and mark
+COLORS = ("#3478c6", "#c8452f", "#2a8a4a", "#8a5fc0", "#a07512", "#c04a8c", "#808080")
+MARKS = {  # of a verdict: colour that is readable on white and on black, as all, and mark
     BETTER: ("#2a8a4a", "^"), WORSE: ("#c8452f", "v"), EQUIVALENT: ("#3478c6", "s"),
-    IDENTICAL: ("#3478c6", "D"),
+    IDENTICAL: ("#3478c6", "D"), MODELS_DIFFER: ("#a07512", "P"),
 }  # fmt: skip
 RING = 7.0  # points between two distances of a name
 DIRECTIONS = 16
 ENTRY, HEADING = 40, 75  # characters per line of a legend's entries and its heading
 
+Effects = Sequence[tuple[Grid, Sequence[Effect]]]  # of each grid
+_as_words = mpl.rc_context({"text.parse_math": False})  # a $ in a name is no formula
 
+
+@_as_words
 def plot(
-    groups: Groups, summaries: Sequence[Summary], folder: Path, grids: Sequence[Grid] = ()
+    groups: Groups, summaries: Sequence[Summary], folder: Path, effects: Effects = ()
 ) -> list[Path]:
     """Draw all figures; return the PNG files."""
     paths = []
-    for name, figure in draw_all(groups, summaries, grids).items():
+    for name, figure in draw_all(groups, summaries, effects).items():
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=150)
         paths.append(folder / f"{name}.png")
@@ -62,8 +82,9 @@ def plot(
     return paths
 
 
+@_as_words
 def draw_all(
-    groups: Groups, summaries: Sequence[Summary], grids: Sequence[Grid] = ()
+    groups: Groups, summaries: Sequence[Summary], effects: Effects = ()
 ) -> dict[str, Figure]:
     """Return the figures by name; their legends name substitutes for the published models."""
     heading = ""
@@ -79,13 +100,11 @@ def draw_all(
     figures = {}
     if compared := [s for s in summaries if s.evidence]:
         figures["differences"] = draw_differences(compared)
-        metric, margin = compared[0].evidence.metric, compared[0].evidence.margin
-        for number, grid in enumerate(grids, start=1):
-            effects = effects_of(grid, margin, metric)
-            figures[f"effects_{number}"] = _draw_effects(effects)
-            if curves := _draw_levels(grid, metric):
-                figures[f"levels_{number}"] = curves
-    figures |= {"test_accuracy": _draw_accuracies(groups, summaries, heading)}
+    for number, (grid, of_grid) in enumerate(effects, start=1):
+        figures[f"effects_{number}"] = _draw_effects(of_grid)
+        if curves := _draw_levels(grid, of_grid[0].metric):
+            figures[f"levels_{number}"] = curves
+    figures["test_accuracy"] = _draw_accuracies(groups, summaries, heading)
     for name, costs, label in (
         ("time_and_accuracy", seconds, "training time, s"),
         ("memory_and_accuracy", memory, "peak memory, MiB"),
@@ -105,7 +124,8 @@ def as_svg(figure: Figure, name: str) -> str:
     must be unique in the page.
     """
     picture = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+    settings = {"svg.hashsalt": name, "svg.fonttype": "path", "text.parse_math": False}
+    with mpl.rc_context(settings):
         unknown = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(picture, format="svg", transparent=True, metadata=unknown)
     text = picture.getvalue()
@@ -115,32 +135,41 @@ def as_svg(figure: Figure, name: str) -> str:
     return text.replace("<svg ", '<svg fill="currentColor" ')
 
 
-def draw_differences(summaries: Sequence[Summary]) -> Figure:
-    """Return the differences of designs from their reference, with intervals and the margin."""
+@_as_words
+def draw_differences(summaries: Sequence[Summary], width: float = WIDTH) -> Figure:
+    """Return the differences of designs from their reference, with intervals and the margin.
+
+    Args:
+        summaries: all with evidence.
+        width: of the figure in inches; NARROW for a phone.
+    """
     first = summaries[0].evidence
     references = {s.evidence.names[0] for s in summaries}
-    name = references.pop() if len(references) == 1 else "row 1 of the same recipe"
+    name = references.pop() if len(references) == 1 else "row 1 with the same training recipe"
     rows = [
         (s.name, s.evidence.difference.mean, s.evidence.difference.crossed, s.verdict)
         for s in summaries
     ]
-    return _draw_forest(rows, first.metric, first.margin, f"difference from {name}")
+    return _draw_forest(rows, first.metric, first.margin, f"difference from {name}", width)
 
 
 def _draw_effects(effects: Sequence[Effect]) -> Figure:
     rows = [(e.name, e.crossed.mean, e.crossed, e.verdict) for e in effects]
-    return _draw_forest(rows, effects[0].metric, effects[0].margin, "effect")
+    return _draw_forest(rows, effects[0].metric, effects[0].margin, "effect", WIDTH)
 
 
 def _draw_forest(
-    rows: Sequence[tuple[str, float, Any, str]], metric: str, margin: float, what: str
+    rows: Sequence[tuple[str, float, Any, str]],
+    metric: str,
+    margin: float,
+    what: str,
+    width: float,
 ) -> Figure:
     """Return a forest plot; a row has a name, a mean, its `Crossed` or None, and a verdict."""
-    labels = [_wrapped(name, LABEL) for name, *_ in rows]
-    step = 0.28 + 0.14 * max(label.count("\n") for label in labels)  # inches
-    figure = Figure(figsize=(7.5, 1.4 + step * len(rows)), layout="constrained")
-    axes, (_, scale) = figure.subplots(), digits_of(metric)
-    axes.axvspan(-scale * margin, scale * margin, color="0.5", alpha=0.15, label="margin")
+    figure, axes = _make_rows([name for name, *_ in rows], width, 1.4)
+    _, scale = digits_of(metric)
+    inside = f"margin of {in_units(margin, metric)}"
+    axes.axvspan(-scale * margin, scale * margin, color="0.5", alpha=0.15, label=inside)
     axes.axvline(0, color="0.5", linewidth=1)
     for i, (_, mean, crossed, verdict) in enumerate(rows):
         color, mark = MARKS.get(verdict, ("0.5", "o"))
@@ -150,14 +179,25 @@ def _draw_forest(
             scale * mean, i, xerr=error, fmt=mark, color=color, capsize=3, markersize=6,
             label=verdict,
         )  # fmt: skip
-    axes.set_yticks(range(len(rows)), labels, fontsize=9)
-    unit = ", points" if scale > 1 else ""
+    unit = " in points" if scale > 1 else ""
     axes.set(ylim=(len(rows) - 0.4, -0.6))
-    axes.set_xlabel(f"{METRIC_NAMES[metric]}: {what}{unit}, 95 % interval", fontsize=9)
+    words = f"{METRIC_NAMES[metric]}: {what}{unit}, 95 % interval"
+    figure.supxlabel(_wrapped(words, int(12 * width)), fontsize=9)
+    axes.locator_params("x", nbins=5 if width < WIDTH else 9)
+    _add_legend(figure, axes, "upper center", 5 if width == WIDTH else 2, "")
+    return figure
+
+
+def _make_rows(names: Sequence[str], width: float, more: float) -> tuple[Figure, Axes]:
+    """Return a figure with a line for each name, and some inches more."""
+    labels = [_wrapped(name, int(6 * width)) for name in names]
+    step = 0.28 + 0.15 * max((label.count("\n") for label in labels), default=0)  # inches
+    figure = Figure(figsize=(width, more + step * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_yticks(range(len(names)), labels, fontsize=9)
     axes.tick_params(axis="x", labelsize=9)
     axes.grid(axis="x", color="0.5", alpha=0.25)
-    _add_legend(figure, axes, "lower center", 5, "")
-    return figure
+    return figure, axes
 
 
 def _draw_levels(grid: Grid, metric: str) -> Figure | None:
@@ -183,6 +223,7 @@ def _draw_levels(grid: Grid, metric: str) -> Figure | None:
         lines.setdefault(", ".join(others), []).append((levels[place], of_seeds))
     figure = Figure(figsize=(7, 4.2 + 0.17 * len(lines)), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=COLORS)
     styles = zip(lines.items(), cycle("os^Dv<>*"), cycle(("-", "--", ":", "-.")), strict=False)
     for (label, points), mark, dash in styles:
         x, y = zip(*sorted(points), strict=True)
@@ -192,8 +233,8 @@ def _draw_levels(grid: Grid, metric: str) -> Figure | None:
     values = grid.factors[name]
     if min(values) > 0 and max(values) / min(values) > 4:
         axes.set_xscale("log")
-    axes.set_xticks(values, [format_value(v) for v in values])
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xticks(values, [format_value(v) for v in values], rotation=90 * (len(values) > 6))
+    axes.xaxis.set_minor_locator(NullLocator())
     unit = ", %" if scale > 1 else ""
     axes.set(xlabel=name, ylabel=f"{METRIC_NAMES[metric]}{unit} (mean and seeds)")
     axes.grid(color="0.5", alpha=0.25)
@@ -202,11 +243,8 @@ def _draw_levels(grid: Grid, metric: str) -> Figure | None:
 
 
 def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str) -> Figure:
-    labels = [_wrapped(s.name, LABEL) for s in summaries]
-    step = 0.3 + 0.14 * max(label.count("\n") for label in labels)  # inches
-    height = 1.3 + step * len(summaries) + 0.17 * heading.count("\n")
-    figure = Figure(figsize=(7.5, height), layout="constrained")
-    axes = figure.subplots()
+    more = 1.3 + 0.17 * heading.count("\n") + 0.04 * len(summaries)
+    figure, axes = _make_rows([s.name for s in summaries], WIDTH, more)
     for i, s in enumerate(summaries):
         share = s.right / s.total
         error = [[share - s.interval.low], [s.interval.high - share]]
@@ -225,10 +263,9 @@ def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str)
                 markerfacecolor="white", markersize=5, capsize=2,
                 label="published, 95 % interval",
             )  # fmt: skip
-    axes.set_yticks(range(len(summaries)), labels, fontsize=8)
-    axes.set(ylim=(len(summaries) - 0.3, -0.7), xlabel="test accuracy, %")  # the first at the top
+    axes.set(ylim=(len(summaries) - 0.3, -0.7))  # the first at the top
+    axes.set_xlabel("test accuracy, %", fontsize=9)
     axes.set_xlim(right=100.5)
-    axes.grid(axis="x", color="0.5", alpha=0.25)
     _add_legend(figure, axes, "lower center", 3, heading)
     return figure
 
@@ -299,7 +336,7 @@ def _draw_calibration(groups: Groups, heading: str) -> Figure:
 def _make_panels(names: Sequence[str], size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     """Return a figure with a panel of this size (in inches, without its title) per name."""
     titles = [_wrapped(name, TITLE) for name in names]
-    columns = min(COLUMNS, len(names))
+    columns = min(int(PANELS / size[0]), len(names))
     lines = math.ceil(len(names) / columns)
     height = size[1] + 0.13 * max(title.count("\n") for title in titles)
     width = max(size[0] * columns, 5.2)  # for the legend
@@ -308,7 +345,7 @@ def _make_panels(names: Sequence[str], size: tuple[float, float]) -> tuple[Figur
     for title, panel in zip_longest(titles, panels, fillvalue=""):
         panel.set_visible(bool(title))  # the last line can have fewer
         panel.set_title(title, fontsize=8)
-        panel.tick_params(labelsize=7)
+        panel.tick_params(labelsize=8)
         panel.locator_params("x", nbins=5)
     return figure, panels[: len(titles)]
 
@@ -322,14 +359,17 @@ def _finish(figure: Figure, across: str, up: str, heading: str) -> Figure:
 
 
 def _wrapped(name: str, width: int) -> str:
-    parts = name.split(", ", 1)  # the row has the first line
-    return "\n".join(line for part in parts for line in textwrap.wrap(part, width))
+    """Return a name in at most LINES lines, whose middle is left out if it is longer."""
+    most = LINES * width * 3 // 4  # lines are not full
+    if len(name) > most:
+        name = f"{name[: most // 2]} … {name[-most // 2 :]}"
+    return textwrap.fill(name, width)
 
 
 def _add_legend(figure: Figure, axes: Axes, where: str, columns: int, heading: str) -> None:
     handles, labels = axes.get_legend_handles_labels()
     by_label = dict(zip(labels, handles, strict=True))
-    words = [textwrap.fill(label, ENTRY) for label in by_label]
+    words = [_wrapped(label, ENTRY) for label in by_label]
     heading = "\n".join(textwrap.fill(line, HEADING) for line in heading.splitlines())
     figure.legend(
         by_label.values(), words, loc=f"outside {where}", ncols=columns, fontsize=8,
@@ -350,7 +390,8 @@ def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
 def _place_names(axes: Axes, points: Sequence[tuple[tuple[float, float], str]]) -> None:
     """Write the name of each point next to it, where it covers no other name and no point.
 
-    The limits of the axes are final. A name that is far from its point has a line to it.
+    The limits of the axes are final. A name that is far from its point has a line to it; one that
+    has no place is left out.
     """
     figure = axes.figure
     figure.draw_without_rendering()  # computes the layout, which is then fixed
@@ -360,11 +401,15 @@ def _place_names(axes: Axes, points: Sequence[tuple[tuple[float, float], str]]) 
     taken = [Bbox.from_extents(x, y, x, y).padded(4 * scale) for x, y in marks]
     for mark, (point, name) in zip(marks, points, strict=True):
         text = axes.annotate(
-            name, point, (0, 0), textcoords="offset points", fontsize=8, ha="center", va="center",
+            _wrapped(name, POINT), point, (0, 0), textcoords="offset points", fontsize=8,
+            ha="center", va="center",
             arrowprops={"arrowstyle": "-", "color": "0.5", "linewidth": 0.5, "shrinkB": 3},
         )  # fmt: skip
         size = Text.get_window_extent(text).padded(CLEAR * scale)
-        ring, box = next(_free_places(mark, size, taken, axes.bbox, RING * scale))
+        ring, box = next(_free_places(mark, size, taken, axes.bbox, RING * scale), (0, None))
+        if not box:
+            text.remove()
+            continue
         text.set_position((box.get_points().mean(axis=0) - mark) / scale)
         text.arrow_patch.set_visible(ring > 1)
         taken.append(box)

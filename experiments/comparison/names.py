@@ -20,6 +20,7 @@ from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.config.naming import design_of, is_substitute, name_design
 from experiments.config.rows import DATA_SHA256, ROWS
 from experiments.runs.records import Run
+from experiments.system.terminal import printable
 
 PUBLISHED = "published models"
 
@@ -84,14 +85,14 @@ def with_unique_names(runs: Sequence[Run]) -> list[Run]:
     Of several names of the same the last one counts; two that have the same name get the start of
     their digest, or the flags of their design, in addition.
     """
-    models = _unique({run.weights: run.model for run in runs if _has_checkpoint(run)})
+    models = _unique({run.weights: _clean(run.model) for run in runs if _has_checkpoint(run)})
     sizes: dict[str, int] = {}  # of the largest training set, by test set
     for run in runs:
         size = (run.split or {}).get("sizes", {}).get("train", run.correct["train"][1])
         sizes[test_set_of(run)] = max(size, sizes.get(test_set_of(run), 0))
     files = {test_set_of(run): _name_of_file(_file_of(run)) for run in runs if _file_of(run)}
     data = _unique({key: f"{name}, {sizes[key]:,} for training" for key, name in files.items()})
-    designs = {design_without_label(run): run.label for run in runs if run.label}
+    designs = {design_without_label(run): _clean(run.label) for run in runs if run.label}
     several = Counter(designs.values())
     several.update({design_name(run) for run in runs if design_without_label(run) not in designs})
     labels = {
@@ -107,6 +108,10 @@ def with_unique_names(runs: Sequence[Run]) -> list[Run]:
         )
         for run in runs
     ]
+
+
+def _clean(name: str) -> str:
+    return " ".join(printable(name).split())
 
 
 def _unique(names: Mapping[str, str]) -> dict[str, str]:
@@ -132,7 +137,7 @@ def _file_of(run: Run) -> str | None:
 
 
 def _name_of_file(file: str) -> str:
-    return "standard input" if file == "-" else Path(file).name
+    return "standard input" if file == "-" else _clean(Path(file).name)
 
 
 def test_set_of(run: Run) -> str:

@@ -33,6 +33,7 @@ from experiments.system.terminal import printable
 
 WIDTH = 100
 MOST_FAILURES = 3  # designs with failed seeds that are named
+MORE = "More: two designs by name, --wide, --effects, --html report.html; docs/comparing.md."
 NAME, DIFFERENCE, BAR = 26, 25, 13  # columns
 COLORS = {BETTER: "32", WORSE: "31", EQUIVALENT: "36", IDENTICAL: "36", MODELS_DIFFER: "33"}
 SHORT = {MODELS_DIFFER: "models differ", MODELS_INCONCLUSIVE: "inconclusive"}  # of one seed
@@ -76,8 +77,9 @@ def overview(
         cells = _cells_of(s, metric, reach, color, unicode)
         padding = " " * (NAME - _columns(first))
         lines += [f"{first}{padding}  {s.seeds:5}  {cells}".rstrip(), *more]
-    notes = _notes_on(groups, summaries, name, reference)
-    return "\n".join([*lines, "", *notes])
+    notes = [*verdict_notes(groups, summaries, name, reference), MORE]
+    wrapped = ("\n".join(_wrap(note, WIDTH, indent="")) for note in notes)
+    return "\n".join([*lines, "", *wrapped])
 
 
 def _heading_of(metric: str) -> str:
@@ -147,10 +149,17 @@ def _draw(values: Sequence[float], reach: float, unicode: bool) -> str:
     return "".join(cells)
 
 
-def _notes_on(
-    groups: Groups, summaries: Sequence[Summary], name: str, reference: str | None
+def verdict_notes(
+    groups: Groups, summaries: Sequence[Summary], name: str, reference: str | None = None
 ) -> list[str]:
-    """Return at most five notes, wrapped."""
+    """Return at most four notes: what the verdicts mean, and what limits them.
+
+    Args:
+        groups: of the summaries.
+        summaries: of `summarise`.
+        name: of the metric.
+        reference: that was asked for.
+    """
     compared = [s.evidence for s in summaries if s.evidence]
     notes = []
     if common := common_deviations(groups):
@@ -163,10 +172,7 @@ def _notes_on(
     largest = max(s.largest_class for s in summaries)
     if largest > 0.6:
         notes.append(f"The largest class has {largest:.0%} of the test examples.")
-    notes.append(
-        "More: two designs by name, --wide, --effects, --html report.html; docs/comparing.md."
-    )
-    return ["\n".join(_wrap(note, WIDTH, indent="")) for note in notes]
+    return notes
 
 
 def _describe_differences(compared: Sequence[Evidence], name: str) -> str:

@@ -90,7 +90,7 @@ def describe_pair(
         [
             question_of(one, other), "", sentence(evidence), FIXED,
             *_warnings_of(first, second, evidence), "",
-            markdown(_metric_rows(pairs, evidence)), *_describe_variance(evidence), "",
+            markdown(metric_rows(pairs, evidence)), *_describe_variance(evidence), "",
             *_list_examples(one, other, texts, most),
         ]
     )  # fmt: skip
@@ -140,7 +140,7 @@ def _warnings_of(first: list[Run], second: list[Run], evidence: Evidence) -> lis
     return [*found, what_seeds_miss(total)] if any(evidence.collapsed) else found
 
 
-def _metric_rows(pairs: Pairs, evidence: Evidence) -> list[list[str]]:
+def metric_rows(pairs: Pairs, evidence: Evidence) -> list[list[str]]:
     """Return the means over the shared seeds of each metric, and the difference."""
     count = len(pairs)
     rows = [[f"mean of {count} seed{'s' if count > 1 else ''}", *evidence.names,

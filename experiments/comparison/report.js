@@ -29,9 +29,9 @@ function sortBy(heading) {
 
 function filter(word) {
   let count = 0;
-  for (const details of document.querySelectorAll("#examples details")) {
+  for (const details of document.querySelectorAll("details.design")) {
     let found = 0;
-    for (const row of details.querySelectorAll("tbody tr")) {
+    for (const row of details.querySelectorAll(".examples tbody tr")) {
       row.hidden = !row.textContent.toLowerCase().includes(word);
       found += !row.hidden;
     }
@@ -42,9 +42,21 @@ function filter(word) {
   document.querySelector("output").textContent = word === "" ? "" : `${count} found`;
 }
 
+// A link to a folded part opens it.
+function openTarget() {
+  const target = document.getElementById(location.hash.slice(1));
+  const details = target?.closest("details");
+  if (!details) return;
+  details.open = true;
+  details.scrollIntoView();
+  details.querySelector("summary").focus({ preventScroll: true });
+}
+
 for (const button of document.querySelectorAll(".sortable thead button")) {
   button.addEventListener("click", () => sortBy(button.closest("th")));
 }
 document.querySelector("#search")?.addEventListener("input", (event) => {
   filter(event.target.value.trim().toLowerCase());
 });
+addEventListener("hashchange", openTarget);
+openTarget();

@@ -1,6 +1,6 @@
 """The report: one HTML page with all results, which needs no other file and no network.
 
-    write_report(Path("report.html"), groups, summaries, notes, texts, flags)
+    write_report(Path("report.html"), groups, summaries, notes, flags)
 
 The page is `report.html.jinja`, with its style and its script in it. What a record or a text
 contains is escaped, and no script but the page's own is run.
@@ -17,36 +17,30 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments.comparison.figures import as_svg, draw_all
-from experiments.comparison.groups import Groups
-from experiments.comparison.pairs import differing_examples, question_of
+from experiments.comparison import effects as grids
+from experiments.comparison.evidence import BETTER, EQUIVALENT, IDENTICAL, WORSE
+from experiments.comparison.figures import NARROW, Effects, as_svg, draw_all, draw_differences
+from experiments.comparison.groups import Groups, common_deviations
+from experiments.comparison.overview import verdict_notes
+from experiments.comparison.pairs import differing_examples, metric_rows, question_of
+from experiments.comparison.sentences import (
+    FIXED,
+    METRIC_NAMES,
+    describe_collapsed,
+    digits_of,
+    mean_and_interval,
+)
 from experiments.comparison.summaries import Summary, pairs_of
-from experiments.comparison.tables import metrics_of_summaries, summary_rows
+from experiments.comparison.tables import Cells, metrics_of_summaries, summary_rows
 from experiments.comparison.texts import Texts
 from experiments.config.rows import DATA_SHA256, ROWS
 from experiments.config.settings import default_values
 from experiments.runs.records import Run
 from experiments.system.files import write_file
+from experiments.system.terminal import printable
 
 FOLDER = Path(__file__).parent
-FIGURES = {  # by name: heading and caption
-    "test_accuracy": (
-        "Test accuracy",
-        "Proportion of test examples classified correctly, with Wilson's 95 % interval of the "
-        "first seed, the other seeds, and the published accuracy of the row.",
-    ),
-    "curves": (
-        "Learning curves",
-        "Losses and accuracies on a few batches during the training of the first seed.",
-    ),
-    "calibration": (
-        "Calibration",
-        "Accuracy by the confidence of the predicted class, for the first seed: on the dotted "
-        "line, confidence equals accuracy. Larger marks stand for more examples.",
-    ),
-    "time_and_accuracy": ("Time", "Training time and test accuracy."),
-    "memory_and_accuracy": ("Memory", "Peak memory and test accuracy."),
-}
+ORDER = (BETTER, WORSE, EQUIVALENT, IDENTICAL)  # and then the others
 
 
 def write_report(
@@ -54,40 +48,120 @@ def write_report(
     groups: Groups,
     summaries: Sequence[Summary],
     notes: Sequence[str],
-    texts: Texts,
     flags: Sequence[str],
+    *,
+    texts: Texts,
+    effects: Effects = (),
     reference: str | None = None,
+    metric: str = "accuracy",
 ) -> None:
-    """Write the report as one page of HTML; `flags` are those of the command that asks for it."""
+    """Write the report as one page of HTML.
+
+    Args:
+        path: of the page.
+        groups: of all runs.
+        summaries: of `summarise`, with this reference and metric.
+        notes: of `notes_on`.
+        flags: of the command that asks for the page.
+        texts: of test examples that the page may contain.
+        effects: of the grids in the page.
+        reference: name of the design that the others are compared with, if it was named.
+        metric: that the differences are about.
+    """
+    designs = [_describe_design(groups, s, texts, reference) for s in summaries]
     sentences = {s.sentence for s in summaries}
-    figures = draw_all(groups, summaries)
     contents = {
-        "runs": sum(map(len, groups.values())),
+        "groups": groups,
         "dates": sorted(run.date[:10] for group in groups.values() for run in group),
-        "answers": [_answer(groups, s, texts, reference) for s in summaries if s.evidence],
+        "findings": _find_verdicts(summaries),
+        "metric": metric,
+        "verdict_notes": verdict_notes(groups, summaries, METRIC_NAMES[metric]),
+        "designs": designs,
+        "shown": _count_texts(designs),
+        "has_custom": any(group[0].data != DATA_SHA256 for group in groups.values()),
+        "effects": _describe_effects(groups, effects),
         "summary": summary_rows(summaries),
-        "notes": [note for note in notes if note not in sentences],
-        "figures": {
-            name: (*words, Markup(as_svg(figures[name], name)))
-            for name, words in FIGURES.items()
-            if name in figures
-        },
+        "notes": [note for note in notes if note not in {*sentences, FIXED}],
+        "figures": _draw_figures(groups, summaries, effects),
         "metrics": metrics_of_summaries(summaries),
-        "confusions": [
-            (name, group[0].classes, group[0].metrics.confusion) for name, group in groups.items()
-        ],
         "command": shlex.join(["python", "compare_experiments.py", *flags]),
-        "commands": [line for group in groups.values() for line in commands_of(group)],
         "environment": environments_of(groups),
     }
     write_file(path, _render(contents))
 
 
+def _find_verdicts(summaries: Sequence[Summary]) -> dict[str, dict[str, dict[int, str]]]:
+    """Return the names of designs by number, for each reference and verdict."""
+    found: dict[str, dict[str, dict[int, str]]] = {}
+    for number, s in enumerate(summaries, start=1):
+        if s.evidence:
+            verdicts = found.setdefault(s.evidence.names[0], {verdict: {} for verdict in ORDER})
+            verdicts.setdefault(s.verdict, {})[number] = s.name
+    return found
+
+
+def _draw_figures(
+    groups: Groups, summaries: Sequence[Summary], effects: Effects
+) -> dict[str, Markup]:
+    """Return the SVG of each figure; that of the differences is drawn for phones, too."""
+    figures = draw_all(groups, summaries, effects)
+    if "differences" in figures:
+        compared = [s for s in summaries if s.evidence]
+        figures["differences_narrow"] = draw_differences(compared, NARROW)
+    return {name: Markup(as_svg(figure, name)) for name, figure in figures.items()}
+
+
+def _describe_effects(groups: Groups, effects: Effects) -> list[tuple[str, Cells, list[str]]]:
+    """Return heading, table and sentences of each grid."""
+    common = common_deviations(groups)
+    return [
+        (grids.heading_of(grid, common), grids.effect_rows(of), grids.factor_sentences(grid, of))
+        for grid, of in effects
+    ]
+
+
+def _describe_design(
+    groups: Groups, summary: Summary, texts: Texts, reference: str | None
+) -> dict[str, Any]:
+    """Return what the page has on a design in addition to its summary."""
+    group = groups[summary.name]
+    found = {"summary": summary, "commands": commands_of(group), "examples": []}
+    found["seeds"] = [
+        ["seed", "test accuracy, %", "training, s"],
+        *(
+            [str(r.seed), f"{100 * r.is_correct.mean():.2f}", f"{r.train_seconds:.1f}"]
+            for r in group
+        ),
+    ]
+    if summary.evidence:
+        pairs = pairs_of(groups, summary.name, reference)
+        one, other = pairs[0]
+        found["question"] = question_of(one, other)
+        found["metrics"] = metric_rows(pairs, summary.evidence)
+        found["examples"] = differing_examples(one, other, texts.get(one.data))
+    return found
+
+
+def _count_texts(designs: Sequence[dict[str, Any]]) -> int:
+    """Return how many different examples have their text in the page."""
+    shown = {
+        (design["summary"].data, example.number)
+        for design in designs
+        for example in design["examples"]
+        if example.text is not None
+    }
+    return len(shown)
+
+
 def _render(contents: dict[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        finalize=_clean, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.globals |= {
+        "METRIC_NAMES": METRIC_NAMES, "describe_collapsed": describe_collapsed,
+        "digits_of": digits_of, "mean_and_interval": mean_and_interval,
+    }  # fmt: skip
     files = (FOLDER / "report.css", FOLDER / "report.js")
     style, script = (Markup(file.read_text(encoding="utf-8")) for file in files)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -95,16 +169,8 @@ def _render(contents: dict[str, Any]) -> str:
     return page.render(contents, style=style, script=script, script_sha256=digest)
 
 
-def _answer(
-    groups: Groups, summary: Summary, texts: Texts, reference: str | None
-) -> dict[str, Any]:
-    one, other = pairs_of(groups, summary.name, reference)[0]
-    return summary._asdict() | {
-        "question": question_of(one, other),
-        "names": summary.evidence.names,
-        "seed": summary.evidence.seeds[0],
-        "examples": differing_examples(one, other, texts.get(one.data)),
-    }
+def _clean(value: Any) -> Any:
+    return printable(value) if type(value) is str else value  # Markup is the page's own
 
 
 def commands_of(group: Sequence[Run]) -> list[str]:

@@ -147,6 +147,13 @@ def _mean_of(evidence: Evidence) -> str:
     return f"{scale * evidence.difference.mean:+.{digits}f}{unit}"
 
 
+def mean_and_interval(evidence: Evidence) -> str:
+    """Return the difference of the metric with its 95 % interval if there is one, without unit."""
+    digits, scale = digits_of(evidence.metric)
+    mean, crossed = f"{scale * evidence.difference.mean:+.{digits}f}", evidence.difference.crossed
+    return f"{mean} ({format_interval(crossed.interval, digits, scale)})" if crossed else mean
+
+
 # ------------------------------------------------------------------------------------- numbers
 
 

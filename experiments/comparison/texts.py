@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config.parsing import read_custom_values
+from experiments.config.rows import DATA_SHA256
 from experiments.config.settings import DataConfig
 from experiments.data.corpus import load_corpus
 from experiments.data.sms_spam import read_messages
@@ -19,15 +20,15 @@ Texts = dict[str, list[str]]  # of the test examples in their order, by the dige
 WHOLE = ("split_seed", "train_size")  # flags that take whole numbers
 
 
-def find_texts(runs: Iterable[Run], test_csv: Path) -> Texts:
+def find_texts(runs: Iterable[Run], test_csv: Path, *, custom: bool = True) -> Texts:
     """Return the available test texts of runs; print on stderr which custom data are not.
 
     `test_csv` is used for runs with the same labels. Raises ValueError if it exists, but lacks the
-    columns `Label` and `Text`.
+    columns `Label` and `Text`. Without `custom`, only the published texts are found.
     """
     in_csv = read_messages(test_csv) if test_csv.is_file() else None
     found: Texts = {}
-    for run in {run.data: run for run in runs}.values():
+    for run in {run.data: run for run in runs if custom or run.data == DATA_SHA256}.values():
         if in_csv is not None and in_csv["Label"].tolist() == run.test["labels"]:
             found[run.data] = in_csv["Text"].tolist()
         elif run.split and run.split.keys() & {"custom", "flags"}:
