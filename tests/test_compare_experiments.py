@@ -301,7 +301,8 @@ import resource, sys, time
 import compare_experiments
 started = time.perf_counter()
 compare_experiments.main(sys.argv[1:])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
+peak /= 1024**2 if sys.platform == "darwin" else 1024
 print(f"{time.perf_counter() - started:.1f} seconds, {peak:.0f} MiB")
 """
 
@@ -326,13 +327,18 @@ def write_many(folder, designs, seeds, total):
         write_record(folder, record)
 
 
+needs_resource = pytest.mark.skipif(sys.platform == "win32", reason="has no resource module")
+
+
+@needs_resource
 @pytest.mark.slow
 def test_five_thousand_records_take_some_seconds(tmp_path):
     write_many(tmp_path / "many", 25, 200, 300)
     seconds, _ = measure(tmp_path / "many")
-    assert seconds < 40  # 10 on an idle core
+    assert seconds < 30  # some 10 on an idle core
 
 
+@needs_resource
 @pytest.mark.slow
 def test_a_hundred_thousand_examples_take_less_than_a_minute_and_a_gigabyte(tmp_path):
     write_many(tmp_path / "large", 2, 5, 100_000)
