@@ -6,6 +6,7 @@ import time
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from records import make_record, some_records
 
@@ -293,3 +294,54 @@ def test_help_and_invalid_flags_do_not_wait_for_libraries(flags, status):
     assert run.returncode == status
     assert not {"numpy", "scipy", "pandas", "torch"} & {*run.stderr.replace("|", " ").split()}
     assert time.perf_counter() - started < 5  # far less than the libraries on a busy machine
+
+
+LARGE = """
+import resource, sys, time
+import compare_experiments
+started = time.perf_counter()
+compare_experiments.main(sys.argv[1:])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
+peak /= 1024**2 if sys.platform == "darwin" else 1024
+print(f"{time.perf_counter() - started:.1f} seconds, {peak:.0f} MiB")
+"""
+
+
+def measure(folder, *flags):
+    """Seconds and peak memory in MiB of a comparison in its own process."""
+    command = [sys.executable, "-c", LARGE, "--results", str(folder), *flags]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    seconds, _, peak, _ = run.stdout.splitlines()[-1].split()
+    return float(seconds), float(peak)
+
+
+def write_many(folder, designs, seeds, total):
+    generator = np.random.default_rng(0)
+    folder.mkdir()
+    for design, seed in product(range(designs), range(seeds)):
+        wrong = set(generator.choice(total, total // 20, replace=False).tolist())
+        settings = {"num_epochs": 5 + design, "batch_size": 8}
+        digest = f"{design}-{seed}-".ljust(64, "0")
+        test = {"same_text": list(range(total))}
+        record = make_record(None, seed, wrong, total, test, settings=settings, digest=digest)
+        write_record(folder, record)
+
+
+needs_resource = pytest.mark.skipif(sys.platform == "win32", reason="has no resource module")
+
+
+@needs_resource
+@pytest.mark.slow
+def test_five_thousand_records_take_some_seconds(tmp_path):
+    write_many(tmp_path / "many", 25, 200, 300)
+    seconds, _ = measure(tmp_path / "many")
+    assert seconds < 30  # some 10 on an idle core
+
+
+@needs_resource
+@pytest.mark.slow
+def test_a_hundred_thousand_examples_take_less_than_a_minute_and_a_gigabyte(tmp_path):
+    write_many(tmp_path / "large", 2, 5, 100_000)
+    seconds, peak = measure(tmp_path / "large")
+    assert seconds < 60
+    assert peak < 1024

@@ -58,6 +58,11 @@ def test_four_conclusions_have_a_supported_part_and_four_have_none():
     assert [row[2] for row in conclusions] == ["; ".join(words) for words in found]
 
 
+def test_the_better_row_of_a_conclusion_has_the_higher_accuracy():
+    pairs = [pair for c in CONCLUSIONS if not c.alike for pair in c.pairs]
+    assert all(ROWS[a].test_accuracy < ROWS[b].test_accuracy for a, b in pairs)
+
+
 def test_equality_needs_few_discordant_examples():
     """Rows 1 and 18: 285 correct each. All errors shared, or none: 0 or 30 discordant of 300."""
     half = [1.645 * ((2 * p) / 302) ** 0.5 for p in (1 / 302, 16 / 302)]  # with 1 added to each

@@ -10,7 +10,7 @@ from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.comparison.evidence import METRICS, MODELS_DIFFER, MODELS_INCONCLUSIVE
 from experiments.comparison.groups import group_runs
 from experiments.comparison.statistics import wilson_interval
-from experiments.comparison.summaries import compare_over_splits, summarise
+from experiments.comparison.summaries import MEANS, compare_over_splits, summarise
 
 
 def by_name(runs, margin=0.01):
@@ -34,6 +34,13 @@ def test_metrics_are_means_over_seeds():
     for name in ("macro_f1", "auroc", "log_loss", "brier_score", "calibration_error"):
         expected = np.mean([getattr(run.metrics, name) for run in runs])
         assert getattr(s, name) == pytest.approx(expected)
+
+
+def test_metrics_of_runs_are_only_computed_for_details():
+    groups = group_runs(some_runs())
+    (first, *_), (full, *_) = (summarise(groups, 0.01, details=x) for x in (False, True))
+    assert {getattr(first, name) for name in MEANS} == {None}
+    assert first == full._replace(**dict.fromkeys(MEANS))
 
 
 def test_what_is_not_defined_is_none_or_nan():

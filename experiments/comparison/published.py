@@ -95,12 +95,7 @@ def judge(conclusion: Conclusion) -> list[str]:
         dict(zip(pairs, holm([getattr(limits[pair], end) for pair in pairs]), strict=True))
         for end in ("low", "high")
     )
-    found = []
-    for worse, better in conclusion.pairs:
-        is_opposite = _count_of(worse) >= _count_of(better)
-        p = low[worse, better], high[worse, better]
-        found.append(UNSUPPORTED if is_opposite else _word(*p))
-    return found
+    return [_word(low[pair], high[pair]) for pair in conclusion.pairs]
 
 
 def _word(lowest: float, highest: float) -> str:

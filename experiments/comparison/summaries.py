@@ -16,7 +16,7 @@ from experiments.runs.records import Run
 
 MIN_SPLITS = 3  # fewer say nothing about other splits
 OF_FIRST = ("row", "model", "weights", "data", "precision", "seed")  # fields of the first seed
-MEANS = ("macro_f1", "log_loss", "brier_score", "calibration_error")  # over seeds
+MEANS = ("macro_f1", "auroc", "log_loss", "brier_score", "calibration_error")  # over seeds
 
 
 class Summary(NamedTuple):
@@ -42,11 +42,11 @@ class Summary(NamedTuple):
     deviation: float  # standard, over seeds
     lowest: float
     highest: float
-    macro_f1: float  # means over seeds, as the next four
-    auroc: float | None  # None if the test examples lack a class
-    log_loss: float
-    brier_score: float
-    calibration_error: float
+    macro_f1: float | None  # means over seeds, as the next four; None without details
+    auroc: float | None  # also None if the test examples lack a class
+    log_loss: float | None
+    brier_score: float | None
+    calibration_error: float | None
     train_seconds: float  # median
     device: str  # several, if seeds were run on several
     evidence: Evidence | None  # compared with the reference, if it can be, as the next two
@@ -55,7 +55,12 @@ class Summary(NamedTuple):
 
 
 def summarise(
-    groups: Groups, margin: float, reference: str | None = None, metric: str = "accuracy"
+    groups: Groups,
+    margin: float,
+    reference: str | None = None,
+    metric: str = "accuracy",
+    *,
+    details: bool = True,
 ) -> list[Summary]:
     """Return a summary of each group; p-values are corrected over all of them.
 
@@ -64,6 +69,7 @@ def summarise(
         margin: of the metric, within which two designs are equivalent.
         reference: name of the design that the others are compared with; see `References`.
         metric: that verdicts are about, one of `evidence.METRICS`.
+        details: whether the metrics of each run are computed, which takes milliseconds for each.
     """
     references = References(groups, reference)
     found = {name: _pairs_with(references, group) for name, group in groups.items()}
@@ -71,7 +77,8 @@ def summarise(
     compared = compare_all(list(pairs.values()), margin, metric)
     evidence = dict(zip(pairs, compared, strict=True))
     return [
-        _summarise_group(name, group, evidence.get(name), metric) for name, group in groups.items()
+        _summarise_group(name, group, evidence.get(name), metric, details)
+        for name, group in groups.items()
     ]
 
 
@@ -86,11 +93,11 @@ def _pairs_with(references: References, group: list[Run]) -> Pairs:
 
 
 def _summarise_group(
-    name: str, group: list[Run], evidence: Evidence | None, metric: str
+    name: str, group: list[Run], evidence: Evidence | None, metric: str, details: bool
 ) -> Summary:
     first, shares = group[0], [float(run.is_correct.mean()) for run in group]
     right, total = int(first.is_correct.sum()), len(first.labels)
-    metrics = [run.metrics for run in group]
+    metrics = [run.metrics for run in group] if details else []
     is_published = first.row is not None and first.data == DATA_SHA256
     distinct = first.is_correct[~first.in_training]
     shared = evidence.seeds if evidence else ()
@@ -111,14 +118,17 @@ def _summarise_group(
         deviation=float(np.std(shares, ddof=1)) if len(group) > 1 else math.nan,
         lowest=min(shares),
         highest=max(shares),
-        auroc=None if metrics[0].auroc is None else float(np.mean([m.auroc for m in metrics])),
-        **{name: float(np.mean([getattr(m, name) for m in metrics])) for name in MEANS},
+        **{name: _mean_of([getattr(m, name) for m in metrics]) for name in MEANS},
         train_seconds=float(np.median([run.train_seconds for run in group])),
         device="; ".join(dict.fromkeys(run.environment["device"] for run in group)),
         evidence=evidence,
         verdict=evidence.verdict if evidence else "",
         sentence=sentence(evidence) if evidence else "",
     )
+
+
+def _mean_of(values: list[float | None]) -> float | None:
+    return float(np.mean(values)) if values and values[0] is not None else None
 
 
 def compare_over_splits(groups: Groups, summaries: Sequence[Summary]) -> list[str]:
