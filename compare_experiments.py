@@ -144,7 +144,7 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
 
     groups = load_groups(arguments.results)
     margin, metric = arguments.margin, arguments.metric
-    details = any(getattr(arguments, name) for name in OF_TABLE if name not in ("effects", "wide"))
+    details = any(getattr(arguments, name) for name in OF_TABLE if name != "effects")
     found = summaries.summarise(groups, margin, arguments.reference, metric, details=details)
     lines = notes.notes_on(groups, found, arguments.reference)
     if arguments.effects:

@@ -23,6 +23,7 @@ Bars to Evals", arXiv 2411.00640 (clusters, paired differences).
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -227,6 +228,7 @@ _NODES = (np.arange(200) + 0.5) / 200
 _PLACES, _WEIGHTS = _NODES**6, _NODES**5  # dense near 0, where a variance is large
 
 
+@lru_cache
 def _chi_squares(degrees: float) -> np.ndarray:
     """Return quantiles of the chi-squared distribution at `_PLACES`."""
     return 2 * special.gammaincinv(degrees / 2, _PLACES)

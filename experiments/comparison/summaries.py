@@ -69,7 +69,7 @@ def summarise(
         margin: of the metric, within which two designs are equivalent.
         reference: name of the design that the others are compared with; see `References`.
         metric: that verdicts are about, one of `evidence.METRICS`.
-        details: whether the metrics of each run are computed, which takes milliseconds for each.
+        details: whether metrics and sentences are computed, which takes milliseconds for each.
     """
     references = References(groups, reference)
     found = {name: _pairs_with(references, group) for name, group in groups.items()}
@@ -123,7 +123,7 @@ def _summarise_group(
         device="; ".join(dict.fromkeys(run.environment["device"] for run in group)),
         evidence=evidence,
         verdict=evidence.verdict if evidence else "",
-        sentence=sentence(evidence) if evidence else "",
+        sentence=sentence(evidence) if evidence and details else "",
     )
 
 
