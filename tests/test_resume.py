@@ -69,6 +69,7 @@ def run(small, tmp_path, capsys, monkeypatch):  # noqa: F811
             if len(steps) in signals:
                 os.kill(os.getpid(), signal.SIGINT)
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # not that of an earlier test
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(optimization, "make_step", count)
             flags = [*map(str, flags)]
