@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from experiments.config.naming import name_of
 from experiments.config.settings import Settings
 from experiments.runs.fingerprint import begin_record
 from experiments.runs.records import is_finished, record_path, write_record
-from experiments.system.distributed import world
+from experiments.system.distributed import START_TIMEOUT, world
 from experiments.system.downloads import naming_missing
 from experiments.system.files import check_writable
 from experiments.system.terminal import UsageError
@@ -116,6 +116,7 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
         UsageError: if custom data cannot be used.
     """
     cache, runs = RunCache(activations={} if len(runs) > 1 else None), order_runs(runs)
+    world.check_equal(_shared_facts(runs), START_TIMEOUT)
     _check_custom_data(runs, cache)
     pending, prefix = [(settings, False) for settings in runs], None
     seconds, failed = [], []  # of the runs that were made, and names of others
@@ -142,6 +143,22 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
             pending.append((settings, True))
     if failed:
         raise ValueError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+
+
+def _shared_facts(runs: Sequence[Settings]) -> dict[str, Any]:
+    """Return what all processes need to have in common: all but paths, devices and versions."""
+    facts: dict[str, Any] = {"number of runs": len(runs)}
+    for number, s in enumerate(runs, start=1):
+        runtime, output = asdict(s.runtime), asdict(s.output)
+        own = s.identity | {"seed": s.seed, "row": s.row, "network": s.design.config}
+        own |= {"weights": s.weights.sha256}
+        own |= {
+            name: runtime[name] for name in ("no_shortcuts", "parallel", "activation_checkpointing")
+        }
+        own |= {name: bool(output[name]) for name in ("save_model", "save_whole", "dry_run")}
+        own |= {"data": bool(s.custom.data), "cache_dir": bool(s.runtime.cache_dir)}
+        facts |= {f"{name} (run {number})": value for name, value in own.items()}
+    return facts
 
 
 def _run_and_record(
@@ -254,6 +271,7 @@ def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
         corpus = cache.corpus(runs[0])
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
+    world.check_equal({"data of SHA-256": corpus.digest})
     for settings in runs:
         if problem := find_training_conflict(settings.training, len(corpus.splits["train"])):
             raise UsageError(problem)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import httpx2
     from tqdm import tqdm
 
-TIMEOUT = 15  # seconds, to connect and without data
+TIMEOUT = 30  # seconds, to connect and without data
 START = 60  # seconds in which the body begins, with all redirects and tries
 TRIES, PAUSE = 5, 1  # in a row without data, and the seconds between them
 MAX_REDIRECTS = 10
