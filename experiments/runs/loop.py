@@ -28,7 +28,7 @@ from experiments.runs.records import is_finished, record_path, write_record
 from experiments.system.distributed import START_TIMEOUT, world
 from experiments.system.downloads import naming_missing
 from experiments.system.files import check_writable
-from experiments.system.terminal import UsageError
+from experiments.system.terminal import UsageError, printable
 
 if TYPE_CHECKING:
     from experiments.data.corpus import Corpus
@@ -125,7 +125,7 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
             if cache.activations:
                 cache.activations.clear()  # before the next model is built
             prefix = shared_prefix(settings)
-        name = f"{name_of(settings)}, seed {settings.seed}"
+        name = printable(f"{name_of(settings)}, seed {settings.seed}")
         if len(runs) > 1:
             print(f"\nRun {number} of {len(pending)}: {name}{_time_left(seconds, pending, number)}")
         started = time.monotonic()
@@ -134,7 +134,7 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
         except (OSError, ValueError, MemoryError, UsageError) as error:
             if len(runs) == 1 or world.size > 1:
                 raise
-            print(f"Failed: {name}: {error}", file=sys.stderr)
+            print(printable(f"Failed: {name}: {error}"), file=sys.stderr)
             failed.append(name)
             continue
         if outcome == Outcome.DONE:
@@ -180,10 +180,10 @@ def _run_and_record(
     path = record_path(output.output_dir, record)
     with _lock(path, wait) as is_locked:
         if not is_locked:
-            print(f"Skipped: another process is running it: {path}")
+            print(printable(f"Skipped: another process is running it: {path}"))
             return Outcome.LOCKED
         if world.broadcast(not output.overwrite and is_finished(path) and _is_saved(settings)):
-            print(f"Recorded already (--overwrite repeats it): {path}")
+            print(printable(f"Recorded already (--overwrite repeats it): {path}"))
             return Outcome.RECORDED
         from experiments.runs.results import finish_record, record_failure
 
@@ -194,7 +194,8 @@ def _run_and_record(
             record_failure(output.output_dir, record, error)
             raise
         if world.is_main:
-            print(f"Recorded: {write_record(output.output_dir, finish_record(record, result))}")
+            path = write_record(output.output_dir, finish_record(record, result))
+            print(printable(f"Recorded: {path}"))
     return Outcome.DONE
 
 
@@ -202,17 +203,18 @@ def _run_baseline(
     settings: Settings, cache: RunCache, record: str | None = None
 ) -> "Result | None":
     """Run a non-neural baseline on the splits of the networks."""
-    if settings.output.dry_run:
-        print(f"Baseline: {settings.baseline}")
-        return None
     from experiments.runs.printing import describe_result
     from experiments.runs.results import Clock, Result
-    from experiments.training.baselines import evaluate_baseline
+    from experiments.training.baselines import check_baseline_memory, evaluate_baseline
     from experiments.training.loop import History
 
-    clock, corpus = Clock(), cache.corpus(settings)
+    name, clock, corpus = settings.baseline, Clock(), cache.corpus(settings)
+    print(check_baseline_memory(name, corpus, settings.runtime.ignore_memory))
+    if settings.output.dry_run:
+        print(f"Baseline: {name}")
+        return None
     clock.stop("load")
-    evaluation = evaluate_baseline(settings.baseline, corpus)
+    evaluation = evaluate_baseline(name, corpus)
     clock.stop("train")
     result = Result(corpus, History(), *evaluation, clock.seconds)
     print(describe_result(result, settings))
