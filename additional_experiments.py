@@ -26,7 +26,7 @@ from experiments.config.parsing import parse_runs
 from experiments.config.settings import Settings
 from experiments.runs.loop import RunCache, run_all
 from experiments.system.distributed import process_group, world
-from experiments.system.terminal import one_line_errors, setup_terminal
+from experiments.system.terminal import one_line_errors, printable, setup_terminal
 
 if TYPE_CHECKING:
     from experiments.runs.results import Recorder, Result
@@ -91,7 +91,7 @@ def run_experiment(
                 conditions=f"{runtime.precision} {kernels} {devices.device_name(device)}",
                 dtype=dtype, cast_once=runtime.parallel != "shard",
             )  # fmt: skip
-            print(report)
+            print(printable(report))
             if not settings.output.save_model:
                 reference = None  # in bfloat16, the model has other copies of the frozen weights
         clock.stop("prefix", prefix_seconds)
@@ -128,7 +128,7 @@ def run_experiment(
                 path = save_classifier(
                     settings, reference, length, corpus.class_names, digest, corpus.text_columns
                 )
-                print(f"Saved: {path}")
+                print(printable(f"Saved: {path}"))
     return result
 
 

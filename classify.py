@@ -39,7 +39,13 @@ from experiments.system.arguments import (
     whole_number,
 )
 from experiments.system.progress import progress
-from experiments.system.terminal import INTERRUPTED, UsageError, one_line_errors, setup_terminal
+from experiments.system.terminal import (
+    INTERRUPTED,
+    UsageError,
+    one_line_errors,
+    printable,
+    setup_terminal,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -190,9 +196,9 @@ def print_answers(arguments: argparse.Namespace, classifier: Classifier) -> None
             chunks = found = stack.enter_context(opened)
             notes = found.source.notes
             if found.source.is_guessed:
-                print(f"{arguments.file}: {found}", file=sys.stderr)
+                print(printable(f"{arguments.file}: {found}"), file=sys.stderr)
         for note in notes:
-            print(f"{arguments.file}: {note}", file=sys.stderr)
+            print(printable(f"{arguments.file}: {note}"), file=sys.stderr)
         num_notes, others = len(notes), found.others if found else []
         if arguments.json:
             form = json_lines(facts.class_names, others)
@@ -202,7 +208,7 @@ def print_answers(arguments: argparse.Namespace, classifier: Classifier) -> None
             form = tab_separated(facts.class_names, others)
         scores = print_predictions(classifier, chunks, form, arguments.threshold)
     for note in notes[num_notes:]:
-        print(f"{arguments.file}: {note}", file=sys.stderr)
+        print(printable(f"{arguments.file}: {note}"), file=sys.stderr)
     if count := classifier.num_cut:
         length = facts.max_length
         print(f"Texts cut to {length} tokens, the length in training: {count:,}", file=sys.stderr)
@@ -210,7 +216,7 @@ def print_answers(arguments: argparse.Namespace, classifier: Classifier) -> None
         from experiments.comparison.statistics import wilson_interval
 
         interval = wilson_interval(scores.correct, scores.total) if scores.total else (0, 1)
-        print(scores.describe(interval, arguments.json), file=sys.stderr)
+        print(printable(scores.describe(interval, arguments.json)), file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,7 +23,13 @@ from typing import TYPE_CHECKING
 
 from experiments.runs.records import read_runs
 from experiments.system.arguments import Parser, path, positive_number
-from experiments.system.terminal import INTERRUPTED, in_notebook, one_line_errors, setup_terminal
+from experiments.system.terminal import (
+    INTERRUPTED,
+    in_notebook,
+    one_line_errors,
+    printable,
+    setup_terminal,
+)
 
 if TYPE_CHECKING:
     from experiments.comparison.groups import Groups
@@ -114,10 +120,10 @@ def load_groups(folder: Path) -> "Groups":
 
     runs, problems = read_runs(folder)
     for problem in problems:
-        print(f"Left out: {problem}", file=sys.stderr)
+        print(printable(f"Left out: {problem}"), file=sys.stderr)
     groups = group_runs(runs)
     for words in describe_excluded(runs, groups):
-        print(f"Left out: {words}", file=sys.stderr)
+        print(printable(f"Left out: {words}"), file=sys.stderr)
     if not groups:
         problem = f"no finished record in {folder}: run additional_experiments.py first"
         raise ValueError(f"{problem}, or name the folder with --results")
@@ -134,7 +140,7 @@ def print_pair(arguments: argparse.Namespace) -> None:
     found = texts.find_texts(first[:1], arguments.test_csv).get(first[0].data)
     most = None if arguments.all_examples else MOST_EXAMPLES
     margin, metric = arguments.margin, arguments.metric
-    print(pairs.describe_pair(groups, first, second, margin, metric, found, most))
+    print(printable(pairs.describe_pair(groups, first, second, margin, metric, found, most)))
 
 
 def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
@@ -188,7 +194,7 @@ def draw(
     of_grids = [(grid, effects.effects_of(grid, margin, metric)) for grid in grids]
     if arguments.plot:
         for file in figures.plot(groups, found, arguments.plot, of_grids):
-            print(f"Drawn: {file}")
+            print(printable(f"Drawn: {file}"))
     if arguments.html:
         runs = [group[0] for group in groups.values()]
         report.write_report(
@@ -196,7 +202,7 @@ def draw(
             texts=texts.find_texts(runs, arguments.test_csv, custom=arguments.texts),
             effects=of_grids, reference=arguments.reference,
         )  # fmt: skip
-        print(f"Written: {arguments.html}")
+        print(printable(f"Written: {arguments.html}"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -214,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             from experiments.comparison.published import published_text, table_text
 
             file = arguments.published
-            print(published_text() if file is True else table_text(file))
+            print(published_text() if file is True else printable(table_text(file)))
         elif arguments.designs:
             print_pair(arguments)
         else:

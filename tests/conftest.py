@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import hypothesis
 import pytest
 import torch
 from checkpoints import MINIATURE_SHA256, write_checkpoint
 
+from experiments.system import downloads
 from experiments.system.files import sha256_of
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"  # and its key
@@ -220,14 +220,10 @@ def https_server():
 
 @pytest.fixture
 def quick_and_alone(monkeypatch, tmp_path, server):
-    """Retries cost no time, pieces are small, and the environment is empty but for the server."""
-    import huggingface_hub
-    from huggingface_hub import constants, file_download
-    from huggingface_hub.utils import _http
+    """Retries cost no time, and the environment is empty but for the server."""
+    from huggingface_hub import constants
 
-    for module in (file_download, _http):
-        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda _: None))
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(downloads, "PAUSE", 0)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     for name in ENVIRONMENT:
@@ -237,9 +233,6 @@ def quick_and_alone(monkeypatch, tmp_path, server):
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "tiktoken"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    huggingface_hub.close_session()
-    yield
-    huggingface_hub.close_session()
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 from experiments.config.parsing import parse_args
 from experiments.config.settings import BASELINES as NAMES
 from experiments.data.corpus import Corpus, load_corpus
+from experiments.system.terminal import UsageError
+from experiments.training import baselines
 from experiments.training.baselines import BASELINES, bag_of_words, evaluate_baseline
 
 TEXTS = ["win a PRIZE, now, now", "free prize", "see you at five", "are you home", "call to win £5"]
@@ -82,3 +84,15 @@ def test_the_words_of_many_texts_need_little_memory():
     bag_of_words(texts, np.arange(4000) % 2, 2, [texts[:5]])
     assert tracemalloc.get_traced_memory()[1] < 50e6  # 4,000 x 4,000 numbers would be 128 MB
     tracemalloc.stop()
+
+
+def test_a_baseline_needs_memory_for_each_word_and_class(monkeypatch):
+    texts = pd.DataFrame({"Text": [f"word{i}" for i in range(1000)], "Label": range(1000)})
+    splits = dict.fromkeys(("train", "validation", "test"), texts)
+    corpus = Corpus(splits, tuple(map(str, range(1000))), "digest")
+    monkeypatch.setattr(baselines, "available_memory", lambda: 2**30 * 0.66)
+    check = baselines.check_baseline_memory
+    assert check("bag_of_words", corpus, ignore=True) == "Memory: 0.7 GiB needed, 0.7 GiB available"
+    with pytest.raises(UsageError, match=r"^Not enough memory: .*--ignore_memory runs it anyway.$"):
+        check("bag_of_words", corpus)
+    assert check("majority", corpus).startswith("Memory: 0.6 GiB")

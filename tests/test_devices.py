@@ -245,10 +245,10 @@ STAT = "anon 7\ninactive_file 5\nactive_file 3"
     [
         ({}, 103),
         ({"memory.max": 50, "memory.current": 20}, 33),
-        ({"memory.max": 50}, 53),
+        ({"memory.max": 50}, 50),  # never more than the limit, as the last
         ({"memory.max": "max", "memory.current": 20}, 103),
         ({"memory.max": 50, "memory.current": 20, "memory.stat": STAT}, 38),
-        ({"memory.max": 50, "memory.current": 3, "memory.stat": STAT}, 53),
+        ({"memory.max": 50, "memory.current": 3, "memory.stat": STAT}, 50),
     ],
 )
 def test_available_is_what_system_and_container_have_left_and_the_process_holds(
@@ -256,6 +256,15 @@ def test_available_is_what_system_and_container_have_left_and_the_process_holds(
 ):
     system("0::/\n", files)
     assert available_memory(CPU) == available
+
+
+@pytest.mark.skipif(hardware.resource is None, reason="has no such limits")
+@pytest.mark.parametrize("name", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_available_is_never_more_than_a_limit_of_the_process(name, system, monkeypatch):
+    limited = getattr(hardware.resource, name)
+    limits = {limited: (40, 50)}
+    monkeypatch.setattr(hardware.resource, "getrlimit", lambda n: limits.get(n, (-1, -1)))
+    assert available_memory(CPU) == 40
 
 
 def test_the_processes_of_a_run_on_a_machine_divide_what_is_left(system, monkeypatch):

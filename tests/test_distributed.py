@@ -96,3 +96,59 @@ def test_an_invalid_flag_is_reported_once():
     status, _, errors = finish(torchrun(2, SCRIPT, "--rwo", 3), seconds=60)
     assert status == 1
     assert errors.count(f"{SCRIPT}: error: unknown: --rwo 3") == 1
+
+
+DIFFERENT = """
+import os, sys
+import additional_experiments
+flags = sys.argv[1:] if os.environ["RANK"] == "1" else []
+additional_experiments.main(["--demo", *flags])
+"""
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [("--learning_rate 0.1", "learning_rate (run 1) 0.1"),
+     ("--batch_size 2", "batch_size (run 1) 2"),
+     ("--seed 5", "seed (run 1) 5"), ("--num_seeds 2", "number of runs 2")],
+)  # fmt: skip
+def test_processes_with_other_flags_are_refused_before_the_first_step(flag, name, tmp_path):
+    (tmp_path / "different.py").write_text(DIFFERENT)
+    status, output, errors = finish(torchrun(2, tmp_path / "different.py", *flag.split()), 60)
+    assert status == 1
+    assert f"all processes need the same flags and data: process 1 has {name}" in errors
+    assert "Ep 1" not in output
+
+
+def test_processes_with_other_data_are_refused_before_the_first_step(tmp_path):
+    lines = [f"text {i} of class {i % 2},{i % 2}" for i in range(100)]
+    for rank in (0, 1):  # two labels are swapped on one node
+        (tmp_path / str(rank)).mkdir()
+        rows = ["Text,Label", *(lines if rank == 0 else [lines[0][:-1] + "1", *lines[1:]])]
+        (tmp_path / str(rank) / "data.csv").write_text("\n".join(rows))
+    script = DIFFERENT.replace(
+        '["--demo", *flags]', "[*sys.argv[1:], f\"{os.environ['RANK']}/data.csv\"]"
+    )
+    script = script.replace("import os, sys", f"import os, sys\nos.chdir({str(tmp_path)!r})")
+    (tmp_path / "different.py").write_text(script)
+    arguments = ["--weights", "random", "--dry_run", "--data"]
+    status, _, errors = finish(torchrun(2, tmp_path / "different.py", *arguments), 60)
+    assert status == 1
+    assert "process 1 has data of SHA-256" in errors
+
+
+@NEEDS_PROC
+def test_processes_without_their_launcher_end_when_they_are_asked_to():
+    code = "from experiments.system.distributed import process_group\n"
+    code += "with process_group('cpu'): pass"
+    variables = {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1",
+                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29532",
+                 "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip
+    started = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | variables, stderr=subprocess.PIPE
+    )
+    time.sleep(6)  # imports, and then waits for a launcher that is gone
+    assert started.poll() is None
+    started.terminate()
+    started.communicate(timeout=5)
+    assert started.returncode == -signal.SIGTERM

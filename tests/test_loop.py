@@ -18,6 +18,7 @@ from additional_experiments import main
 from experiments.config.parsing import parse_runs
 from experiments.runs import loop
 from experiments.runs.loop import LOCKS, Outcome, _lock, order_runs, run_all, shared_prefix
+from experiments.system.distributed import world
 from experiments.system.terminal import one_line_errors
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +83,7 @@ def test_a_single_run_that_fails_is_the_error(made):
 def test_a_failure_ends_processes_that_share_a_run(made, monkeypatch):
     for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "2"), ("RANK", "0")):
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(type(world), "check_equal", lambda *_: None)
     with pytest.raises(OSError, match="no weights"):
         run_rows("1,4,16")
     assert [row for row, *_ in made] == [1, 4]

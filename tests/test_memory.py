@@ -59,7 +59,8 @@ def test_examples_are_counted_as_far_as_they_are_computed(flags, length, cached)
     found = memory.count_examples(settings_of(*flags.split()), datasets, 50)
     assert found[:3] == (length, expected.get(cached, 0), 50)
     train, _, test = map(len, datasets)
-    assert found.num_bytes == 8 * 18 * len(pairs) + 50 * (8 * train + memory.RECORD * test)
+    frames = sum(int(d.data.memory_usage(deep=True).sum()) for d in datasets)
+    assert found.num_bytes == frames + 8 * 18 * len(pairs) + 50 * (8 * train + memory.RECORD * test)
 
 
 def test_gradients_and_moments_are_those_of_trained_parameters():
@@ -104,6 +105,19 @@ def test_data_and_many_classes_need_memory():
     assert estimate(examples=examples).base == estimate().base + GIB
     few, many = (estimate(examples=Examples(120, 0, k)).activations for k in (2, 1000))
     assert many - few == 4 * FLOAT * 8 * 998
+    lengths = Examples(120, 0, 2), Examples(120, 0, 1000)
+    few, many = (estimate("--no_shortcuts", examples=e).activations for e in lengths)
+    assert many - few == 4 * FLOAT * 8 * 120 * 998
+
+
+def test_saving_the_whole_model_needs_two_more_copies():
+    trained, total = memory.count_parameters(settings_of().design, 2)
+    part, whole = (
+        estimate("--save_model", "x.safetensors", *flags, examples=Examples(1, 0, 2)).peak
+        for flags in ([], ["--save_whole"])
+    )
+    assert whole - estimate(examples=Examples(1, 0, 2)).peak > 1.8 * FLOAT * total
+    assert part < whole - 1.5 * FLOAT * (total - trained)
 
 
 # ---------------------------------------------------------------------------------- measured peaks

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from records import make_record, make_run
 
+import compare_experiments
 from experiments.runs.records import (
     FAILED,
     OPTIONAL,
@@ -297,3 +298,17 @@ def test_records_are_read_before_numpy_is_imported():
     code = "import sys; from experiments.runs import records; print('numpy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+def test_no_text_of_a_record_and_no_file_name_can_control_the_terminal(tmp_path, capsys):
+    bad = "\x1b]52;c;cHduZWQ=\x07\u202e"
+    settings = {"num_epochs": 5, "batch_size": 8, bad: bad}
+    found = make_record(
+        classes=[f"ham{bad}", "spam"], model=bad, label=bad, settings=settings,
+    )  # fmt: skip
+    (tmp_path / f"1{bad}.json").write_text(json.dumps(found))
+    (tmp_path / f"2{bad}.json").write_text("{}")
+    groups = compare_experiments.load_groups(tmp_path)
+    shown = str(groups) + capsys.readouterr().err
+    assert "\\x1b]52;c;cHduZWQ=\\x07\\x202e" in shown.replace("\\\\", "\\")
+    assert not set(bad) & {"\x1b", "\x07", "\u202e"} & set(shown)

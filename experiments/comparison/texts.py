@@ -15,6 +15,7 @@ from experiments.config.settings import DataConfig
 from experiments.data.corpus import load_corpus
 from experiments.data.sms_spam import read_messages
 from experiments.runs.records import Run
+from experiments.system.terminal import printable
 
 Texts = dict[str, list[str]]  # of the test examples in their order, by the digest of the data
 WHOLE = ("split_seed", "train_size")  # flags that take whole numbers
@@ -35,7 +36,7 @@ def find_texts(runs: Iterable[Run], test_csv: Path, *, custom: bool = True) -> T
             try:
                 found[run.data] = _read_again(run.split, run.data)
             except (OSError, ValueError, TypeError) as error:  # TypeError: not values of flags
-                print(f"Texts are not available: {error}", file=sys.stderr)
+                print(printable(f"Texts are not available: {error}"), file=sys.stderr)
     return found
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import Enum
 from functools import partial
@@ -28,10 +28,10 @@ from experiments.config.settings import Settings
 from experiments.config.values import LENGTHS
 from experiments.runs.fingerprint import begin_record
 from experiments.runs.records import is_finished, read_run, record_path
-from experiments.system.distributed import world
+from experiments.system.distributed import START_TIMEOUT, world
 from experiments.system.downloads import naming_missing
 from experiments.system.files import check_writable, locked
-from experiments.system.terminal import UsageError
+from experiments.system.terminal import UsageError, printable
 
 if TYPE_CHECKING:
     from experiments.data.corpus import Corpus
@@ -141,6 +141,7 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
         print(f"{len(runs)} runs: {len(plans)} designs, each printed once")
         runs = plans
     cache = RunCache(activations={} if len(runs) > 1 else None)
+    world.check_equal(_shared_facts(runs), START_TIMEOUT)
     _check_custom_data(runs, cache)
     pending, prefix = [(settings, False) for settings in runs], None
     seconds, failed = [], []  # cost and seconds of the runs that were made, and names of others
@@ -149,7 +150,7 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
             if cache.activations:
                 cache.activations.clear()  # before the next model is built
             prefix = shared_prefix(settings)
-        name, left = _name_of(settings), _time_left(seconds, pending[number - 1 :])
+        name, left = printable(_name_of(settings)), _time_left(seconds, pending[number - 1 :])
         print(
             f"\nRun {number} of {len(pending)}: {name}{left}" if len(runs) > 1 else f"Run: {name}"
         )
@@ -159,7 +160,7 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
         except (OSError, ValueError, MemoryError, UsageError) as error:
             if len(runs) == 1 or world.size > 1:
                 raise
-            print(f"Failed: {name}: {error}", file=sys.stderr)
+            print(printable(f"Failed: {name}: {error}"), file=sys.stderr)
             failed.append(name)
             continue
         if outcome == Outcome.DONE:
@@ -169,6 +170,22 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
     _print_summary(runs, cache.results)
     if failed:
         raise ValueError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+
+
+def _shared_facts(runs: Sequence[Settings]) -> dict[str, Any]:
+    """Return what all processes need to have in common: all but paths, devices and versions."""
+    facts: dict[str, Any] = {"number of runs": len(runs)}
+    for number, s in enumerate(runs, start=1):
+        runtime, output = asdict(s.runtime), asdict(s.output)
+        own = s.identity | {"seed": s.seed, "row": s.row, "network": s.design.config}
+        own |= {"weights": s.weights.sha256}
+        own |= {
+            name: runtime[name] for name in ("no_shortcuts", "parallel", "activation_checkpointing")
+        }
+        own |= {name: bool(output[name]) for name in ("save_model", "save_whole", "dry_run")}
+        own |= {"data": bool(s.custom.data), "cache_dir": bool(s.runtime.cache_dir)}
+        facts |= {f"{name} (run {number})": value for name, value in own.items()}
+    return facts
 
 
 def _run_and_record(
@@ -194,7 +211,7 @@ def _run_and_record(
         is_recorded = not output.overwrite and is_finished(path)
         if world.broadcast(is_recorded and _is_saved(settings, record["digest"])):
             cache.results[_name_of(settings)] = accuracy = _accuracy_in(path)
-            print(f"Recorded already, {accuracy} (--overwrite repeats it): {path}")
+            print(printable(f"Recorded already, {accuracy} (--overwrite repeats it): {path}"))
             return Outcome.RECORDED
         from experiments.runs.results import Recorder
 
@@ -220,30 +237,31 @@ def _print_summary(runs: Sequence[Settings], results: dict[str, str]) -> None:
     if len(runs) > 1 and results:
         print("\nSummary:")
         for name in map(_name_of, runs):
-            print(f"  {name}: {results.get(name, 'not recorded')}")
+            print(f"  {printable(name)}: {results.get(name, 'not recorded')}")
     if results and world.is_main:
         output = runs[0].output
         folder = "" if output.output_dir == Path("results") else f" --results {output.output_dir}"
         path = runs[0].model_path
         other = f'python classify.py {path} "A text"' if path else "--save_model saves a classifier"
-        print(f"Next: python compare_experiments.py{folder}; {other}")
+        print(printable(f"Next: python compare_experiments.py{folder}; {other}"))
 
 
 def _run_baseline(
     settings: Settings, cache: RunCache, record: "Recorder | None" = None
 ) -> "Result | None":
     """Run a non-neural baseline on the splits of the networks."""
-    if settings.output.dry_run:
-        print(f"Baseline: {settings.baseline}")
-        return None
     from experiments.runs.printing import describe_result
     from experiments.runs.results import Clock, Result
-    from experiments.training.baselines import evaluate_baseline
+    from experiments.training.baselines import check_baseline_memory, evaluate_baseline
     from experiments.training.loop import History
 
-    clock, corpus = Clock(), cache.corpus(settings)
+    name, clock, corpus = settings.baseline, Clock(), cache.corpus(settings)
+    print(check_baseline_memory(name, corpus, settings.runtime.ignore_memory))
+    if settings.output.dry_run:
+        print(f"Baseline: {name}")
+        return None
     clock.stop("load")
-    evaluation = evaluate_baseline(settings.baseline, corpus)
+    evaluation = evaluate_baseline(name, corpus)
     clock.stop("train")
     result = Result(corpus, History(), *evaluation, clock.seconds)
     print(describe_result(result, settings))
@@ -269,7 +287,7 @@ def _lock(record: Path, wait: bool) -> Iterator[bool]:
             holder.write_text(f"process {os.getpid()} on {platform.node()} since {moment}")
         else:
             who = holder.read_text() if holder.is_file() else "another process"
-            print(f"Skipped: {who} is running it: {record}")
+            print(printable(f"Skipped: {who} is running it: {record}"))
         try:
             yield world.broadcast(is_locked)
         finally:
@@ -309,6 +327,7 @@ def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
         corpus = cache.corpus(runs[0])
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
+    world.check_equal({"data of SHA-256": corpus.digest})
     for settings in runs:
         if problem := find_training_conflict(settings.training, len(corpus.splits["train"])):
             raise UsageError(problem)

@@ -14,6 +14,7 @@ from experiments.data.datasets import Splits
 from experiments.runs.results import Result
 from experiments.system.devices import device_is_available, lacks_bfloat16
 from experiments.system.distributed import world
+from experiments.system.terminal import printable
 from experiments.training.memory import count_parameters
 from experiments.training.optimization import Watch, no_op
 
@@ -24,7 +25,9 @@ def describe_corpus(corpus: Corpus) -> str:
     counts = labels.value_counts().reindex(range(corpus.num_classes), fill_value=0)
     names = enumerate(corpus.class_names)
     classes = ", ".join(f"{number} {name} ({counts[number]:,})" for number, name in names)
-    return "\n".join([*(f"Data: {note}" for note in corpus.notes), f"Classes: {classes}"])
+    return printable(
+        "\n".join([*(f"Data: {note}" for note in corpus.notes), f"Classes: {classes}"])
+    )
 
 
 def describe_run(
@@ -57,7 +60,7 @@ def describe_run(
         _describe_lengths(datasets) if settings.custom.data else "",
         f"Device: {device}{cpu}; torch {torch.__version__}",
     )
-    return "\n".join(filter(None, lines))
+    return printable("\n".join(filter(None, lines)))
 
 
 def _count(number: int, what: str) -> str:

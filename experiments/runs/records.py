@@ -20,6 +20,7 @@ from typing import Any
 
 from experiments.config.rows import ROWS, name_of_row
 from experiments.system.files import write_whole
+from experiments.system.terminal import printable
 
 VERSION = 2
 FINISHED, FAILED = "finished", "failed"
@@ -123,9 +124,18 @@ def run_of(record: Any) -> Run:
 def read_run(path: Path) -> Run:
     """Return the run of a file; raise ValueError if that is not a record."""
     try:
-        return run_of(json.loads(path.read_bytes()))
+        return run_of(_printable(json.loads(path.read_bytes())))
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested too deeply
         raise ValueError(f"{path} is not a record: {error}") from error
+
+
+def _printable(value: Any) -> Any:
+    """Return a value of a record with printable texts; those of a comparison are in it."""
+    if isinstance(value, dict):
+        return {printable(k): v if k == "test" else _printable(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [*map(_printable, value)]
+    return printable(value) if isinstance(value, str) else value
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[str]]:

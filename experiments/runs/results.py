@@ -15,6 +15,7 @@ from experiments.config.settings import RuntimeConfig
 from experiments.data.corpus import Corpus, same_texts
 from experiments.runs.records import FAILED, FINISHED, is_finished, record_path, write_record
 from experiments.system.distributed import world
+from experiments.system.terminal import printable
 from experiments.system.files import write_or_rescue
 from experiments.training.loop import History
 from experiments.training.metrics import measure
@@ -79,7 +80,7 @@ class Recorder:
         record = _finish_record(self.begun, result)
         write_or_rescue(self.path, lambda path: write_record(path.parent, record))
         self.state.unlink(missing_ok=True)
-        print(f"Recorded: {self.path}")
+        print(printable(f"Recorded: {self.path}"))
 
     def write_failure(self, error: Exception) -> None:
         """Record that the run failed, unless a finished record of it exists."""

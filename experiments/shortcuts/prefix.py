@@ -3,6 +3,7 @@
 Of an example's tokens, only those are computed on which its logits depend.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,13 +37,15 @@ def distinct_examples(design: Design, datasets: Splits) -> tuple[list[Tensor], l
 
     The shortest is first; a split's numbers are those of its examples among the distinct ones.
     """
-    keys = []
+    keys, needed = [], {}  # digests, since the tokens of all examples may fill the memory
     for dataset in datasets:
         rows = zip(dataset.tokens, needed_lengths(design, dataset), strict=True)
-        keys.append([tokens[:length].numpy().tobytes() for tokens, length in rows])
-    order = sorted(dict.fromkeys(chain(*keys)), key=len)
+        rows = [tokens[:length] for tokens, length in rows]
+        keys.append([hashlib.sha256(row.numpy().data).digest() for row in rows])
+        needed = dict(zip(keys[-1], rows, strict=True)) | needed
+    order = sorted(dict.fromkeys(chain(*keys)), key=lambda key: len(needed[key]))
     number = {key: i for i, key in enumerate(order)}
-    examples = [torch.frombuffer(bytearray(key), dtype=torch.long) for key in order]
+    examples = [needed[key] for key in order]
     return examples, [torch.tensor([number[key] for key in of_split]) for of_split in keys]
 
 

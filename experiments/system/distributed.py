@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = timedelta(days=1)  # one process downloads while the others wait
 SMALL_GRADIENT = 2**18  # elements, up to which gradients are sent together
+START_TIMEOUT = timedelta(minutes=1)  # to find the launcher, and for all to say what they run
 EXIT_TIMEOUT = 10  # seconds in which a process that ends reports its status
 
 # -------------------------------------------------------------------------------------- the world
@@ -79,6 +80,22 @@ class World:
         values = [None] * self.size
         dist.all_gather_object(values, value)
         return values
+
+    def check_equal(self, facts: dict[str, Any], timeout: timedelta = TIMEOUT) -> None:
+        """Raise ValueError in all processes if one has other facts than the main process."""
+        if self.size == 1:
+            return
+        import torch.distributed as dist
+
+        group, values = dist.new_group(timeout=timeout, backend="gloo"), [None] * self.size
+        dist.all_gather_object(values, {name: repr(value) for name, value in facts.items()}, group)
+        for rank, found in enumerate(values):
+            if others := [n for n in values[0] | found if values[0].get(n) != found.get(n)]:
+                n = others[0]
+                raise ValueError(
+                    "all processes need the same flags and data: "
+                    f"process {rank} has {n} {found.get(n)}, process 0 {values[0].get(n)}"
+                )
 
     def broadcast_(self, x: "Tensor") -> None:
         """Fill a tensor with the main process's values, in place."""
@@ -150,6 +167,7 @@ class World:
 
 
 world = World()
+_PARENT = os.getppid()  # before slow imports
 
 # ------------------------------------------------------------------------------- start and end
 
@@ -172,7 +190,14 @@ def process_group(device_name: str) -> Iterator[None]:
     from experiments.system.devices import select_device
     from experiments.system.terminal import SIGNALS, print_interrupted
 
-    store, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    handlers = {each: signal.signal(each, signal.SIG_DFL) for each in SIGNALS}
+    if os.getppid() != _PARENT:
+        raise ConnectionError("torchrun, which started this process, has ended")
+    # Waits outside Python, where no handler of Python's runs.
+    store, rank, size = next(dist.rendezvous("env://", timeout=START_TIMEOUT))
+    store.set_timeout(TIMEOUT)
+    for each, handler in handlers.items():
+        signal.signal(each, handler)
     backend = "cpu:gloo,cuda:nccl" if select_device(device_name).type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
     try:

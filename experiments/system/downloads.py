@@ -3,28 +3,42 @@
     path = fetch(hub_file("openai-community/gpt2", revision, "vocab.json", sha256), folder)
 
 A file that is on this machine is used, and a download gets its name once its digest is checked.
-Zips are transferred by pooch, files of the Hugging Face hub by its `http_get`: an interrupted
-`hf_hub_download` deletes what it has; here the next run resumes.
+Downloads use httpx2, as huggingface_hub does, but not `http_get` or `hf_hub_download`: these read
+the bodies of redirects and errors without a limit, wait for headers without a deadline, and delete
+what an interrupted download has; here the next run resumes.
 """
 
-import logging
+import base64
 import os
 import re
-import tempfile
+import ssl
+import struct
 import textwrap
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path
+from threading import Timer
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import unquote
 
 from filelock import FileLock
 
 from experiments.system.files import check_digest, naming, sha256_of
 from experiments.system.progress import progress
 
-TIMEOUT = (10, 30)  # seconds, to connect to the address of a zip and without data from it
+if TYPE_CHECKING:
+    import httpx2
+    from tqdm import tqdm
+
+TIMEOUT = 30  # seconds, to connect and without data
+START = 60  # seconds in which the body begins, with all redirects and tries
+TRIES, PAUSE = 5, 1  # in a row without data, and the seconds between them
+MAX_REDIRECTS = 10
 _HINTS = {  # a pattern in the reason of a failure
     "CERTIFICATE_VERIFY_FAILED": "REQUESTS_CA_BUNDLE or SSL_CERT_FILE names trusted certificates",
     r"\b401\b": "HF_TOKEN identifies you at the hub: set it, or unset one that has expired",
@@ -33,6 +47,9 @@ _HINTS = {  # a pattern in the reason of a failure
     r"\b429\b": "wait some minutes",
     "codec can't encode": "HF_TOKEN, or the file of the token, has characters that no token has",
 }
+
+
+_HUB = "https://huggingface.co"
 
 
 class DownloadError(OSError):
@@ -60,11 +77,10 @@ def hub_file(
     """
     from huggingface_hub import constants
 
-    hub = "https://huggingface.co"
-    endpoint = os.environ.get("HF_ENDPOINT", "").strip() or hub
+    endpoint = _endpoint()
     if not re.match("https?://[^/]", endpoint):
-        raise ValueError(f"HF_ENDPOINT must be an address such as {hub}, got {_hide(endpoint)!r}")
-    address = f"{endpoint.rstrip('/')}/{repository}/resolve/{revision}/{name}"
+        raise ValueError(f"HF_ENDPOINT must be an address such as {_HUB}, got {hide(endpoint)!r}")
+    address = f"{endpoint}/{repository}/resolve/{revision}/{name}"
     cache, model = Path(constants.HF_HUB_CACHE), repository.rpartition("/")[2]
     blobs = cache.glob(f"models--*/blobs/{sha256}")
     files = cache.glob(f"models--*{model}/snapshots/*/{name}")
@@ -95,7 +111,7 @@ def find(file: RemoteFile, folder: Path, verify: bool = False) -> Path | None:
 def how_to_place(file: RemoteFile, folder: Path) -> str:
     """Return how to place a file by hand, in one sentence."""
     what = f"the member {file.zip_member} of the zip at" if file.zip_member else "the file at"
-    where = _hide(" or ".join(file.addresses))
+    where = hide(" or ".join(file.addresses))
     return f"Save {what} {where} as {folder / file.names[0]} (SHA-256 {file.sha256})."
 
 
@@ -139,89 +155,158 @@ def fetch(file: RemoteFile, folder: Path, verify: bool = False) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     destination = folder / file.names[0]
-    download = _download_member if file.zip_member else _download_from_hub
     lines = [f"{destination} could not be downloaded:"]
     with FileLock(f"{destination}.lock"):
         if found := find(file, folder):  # another process has downloaded it
             return found
-        _set_certificates()
+        _certificates()  # a wrong variable is no fault of an address
         for address in file.addresses:
             try:
-                with naming(destination):
-                    download(file, address, destination)
+                _download(file, address, destination)
                 return destination
-            except (OSError, ValueError, httpx2.HTTPError) as error:
+            except (OSError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise  # of the disk, not of the address
-                lines.append(f"  {_hide(address)}: {_describe(error)}")
+                lines.append(f"  {hide(address)}: {_describe(error)}")
     mirror = [] if file.zip_member else ["HF_ENDPOINT can name a mirror of the hub."]
     raise DownloadError("\n".join([*lines, *mirror, how_to_place(file, folder)]))
 
 
-def _download_member(file: RemoteFile, address: str, destination: Path) -> None:
-    """Download a zip, and extract the file from it."""
-    import pooch
-
-    pooch.get_logger().setLevel(logging.ERROR)
-    print(f"Downloading {destination.name}")
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as folder:
-        try:
-            (path,) = pooch.retrieve(
-                address,
-                known_hash=None,  # of the zip; the file itself is verified below
-                path=folder,
-                fname="zip",
-                processor=pooch.Unzip(members=[file.zip_member]),
-                downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
-            )
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
-            raise ValueError(f"serves no zip with {file.zip_member}: {error}") from error
-        if (actual := sha256_of(Path(path))) != file.sha256:
-            raise ValueError(f"serves a file of SHA-256 {actual}, expected {file.sha256}")
-        Path(path).replace(destination)
-
-
-def _download_from_hub(file: RemoteFile, address: str, destination: Path) -> None:
-    """Download a file of the hub, or complete what an interrupted download has left."""
+def _download(file: RemoteFile, address: str, destination: Path) -> None:
+    """Download a file, or complete what an interrupted download has left."""
     part = destination.with_name(f"{destination.name}.part")
-    is_resumed = part.exists()
+    size = None if file.zip_member else file.size
+    done = part.stat().st_size if part.exists() else 0
+    if file.zip_member or (size is not None and done > size):
+        part.unlink(missing_ok=True)  # another address may serve another zip
+        done = 0
+    bar = progress(f"Downloading {destination.name}", size, "B", done)
     try:
-        _complete(part, address, file.size)
+        with naming(part), part.open("ab") as out, bar as shown:
+            _transfer(file, address, out, shown)
+        if file.zip_member:
+            _extract(file, part)
+        if (actual := sha256_of(part)) == file.sha256:
+            part.replace(destination)
+            return
+        if not done:  # else what was left may have been wrong: start again
+            raise ValueError(f"serves a file of SHA-256 {actual}, expected {file.sha256}")
     except ValueError:
         part.unlink(missing_ok=True)
         raise
-    if (actual := sha256_of(part)) == file.sha256:
-        part.replace(destination)
-        return
+    finally:
+        if file.zip_member:
+            part.unlink(missing_ok=True)
     part.unlink()
-    if not is_resumed:  # else what was left may have been wrong: start again
-        raise ValueError(f"serves a file of SHA-256 {actual}, expected {file.sha256}")
-    _download_from_hub(file, address, destination)
+    _download(file, address, destination)
 
 
-def _complete(part: Path, address: str, size: int | None) -> None:
-    """Append to a part of a file what it lacks; raise ValueError on a file of another size."""
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.file_download import http_get
+def _extract(file: RemoteFile, archive: Path) -> None:
+    """Replace a zip by its member; raise ValueError if it has none that can be read."""
+    try:
+        with zipfile.ZipFile(archive) as zipped, zipped.open(file.zip_member) as member:
+            content = member.read(file.size and file.size + 1)  # more is another file
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        LZMAError,
+        struct.error,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        OSError,
+    ) as error:  # RuntimeError: encrypted, or an unknown method
+        raise ValueError(f"serves no zip with {file.zip_member}: {error}") from error
+    archive.write_bytes(content)
 
-    logging.getLogger("huggingface_hub.file_download").setLevel(logging.ERROR)  # of retries
-    logging.getLogger("huggingface_hub.utils._http").addFilter(_hide_in_log)
-    headers = {"Accept-Encoding": "identity"}
-    if token := _token():
-        headers["Authorization"] = f"Bearer {token}"
-    options = {"headers": headers, "expected_size": size, "displayed_filename": part.stem}
-    done = part.stat().st_size if part.exists() else 0
-    bar = progress(f"Downloading {part.stem}", size, "B", done)
-    with naming(part), part.open("ab") as out, bar as shown:
+
+def _transfer(file: RemoteFile, address: str, out: BinaryIO, bar: "tqdm") -> None:
+    """Append to a file what it lacks, after each lost connection too; ValueError if too long."""
+    import httpx2
+
+    temporary = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
+    token, size = (None, None) if file.zip_member else (_token(), file.size)
+    tries, until, most = TRIES, time.monotonic() + START, out.tell()
+    while size is None or out.tell() < size:
+        done = out.tell()
         try:
-            http_get(address, out, resume_size=done, _tqdm_bar=shown, **options)
-        except HfHubHTTPError as error:
-            if error.response.status_code != 416:  # it has all bytes, or too many
+            with _body(address, token, done, until) as response:
+                _append(response, out, size, bar)
+            break
+        except temporary as error:
+            out.flush()
+            if out.tell() > most:
+                tries, until, most = TRIES, time.monotonic() + START, out.tell()
+            if time.monotonic() > until:
+                raise httpx2.ReadTimeout(f"sent no file within {START} seconds") from error
+            if tries == 1 or (isinstance(error, httpx2.ConnectError) and not out.tell()):
                 raise
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise ValueError(f"{error}".partition("\n")[0]) from error
+            tries -= 1
+            time.sleep(PAUSE)
+    if size is not None and out.tell() != size:
+        raise ValueError(f"serves {out.tell():,} bytes, expected {size:,}")
+
+
+def _append(response: "httpx2.Response", out: BinaryIO, size: int | None, bar: "tqdm") -> None:
+    if response.status_code == 416:  # the file has all bytes, or too many
+        return
+    if response.status_code == 200 and (done := out.tell()):  # the server sends all of it again
+        bar.update(-done)
+        out.seek(0)
+        out.truncate()
+    for piece in response.iter_bytes():
+        out.write(piece)
+        bar.update(len(piece))
+        if size is not None and out.tell() > size:
+            raise ValueError(f"serves more than the expected {size:,} bytes")
+
+
+@contextmanager
+def _body(address: str, token: str | None, done: int, until: float) -> Iterator["httpx2.Response"]:
+    """Yield an answer whose body begins before a time; no other body is read, a redirect's neither.
+
+    The token is sent to addresses below the hub's, or the mirror's, only.
+    """
+    import httpx2
+
+    endpoint, url = httpx2.URL(_endpoint()), httpx2.URL(address)
+    client = httpx2.Client(timeout=TIMEOUT, verify=_certificates())
+    watch = Timer(max(0, until - time.monotonic()), client.close)  # which ends slow headers
+    watch.daemon = True
+    watch.start()
+    try:
+        for _ in range(MAX_REDIRECTS):
+            headers = {"Accept-Encoding": "identity", "Range": f"bytes={done}-"}
+            if not done:
+                del headers["Range"]
+            if not _is_below(url, endpoint):
+                url = url.copy_with(userinfo=b"") if str(url) != address else url
+            elif token:
+                headers["Authorization"] = f"Bearer {token}"
+            response = client.send(client.build_request("GET", url, headers=headers), stream=True)
+            if not response.has_redirect_location:
+                break
+            response.close()
+            url = url.join(response.headers["Location"])
+        else:
+            raise httpx2.TooManyRedirects(f"more than {MAX_REDIRECTS} redirects")
+        if response.status_code != 416 or not done:
+            response.raise_for_status()
+        watch.cancel()
+        yield response
+    finally:
+        watch.cancel()
+        client.close()
+
+
+def _is_below(url: "httpx2.URL", endpoint: "httpx2.URL") -> bool:
+    path = unquote(url.path).replace("\\", "/")
+    is_same = (url.scheme, url.host, url.port) == (endpoint.scheme, endpoint.host, endpoint.port)
+    return is_same and path.startswith(f"{endpoint.path.rstrip('/')}/") and "/.." not in path
+
+
+def _endpoint() -> str:
+    return (os.environ.get("HF_ENDPOINT", "").strip() or _HUB).rstrip("/")
 
 
 def _token() -> str | None:
@@ -232,18 +317,15 @@ def _token() -> str | None:
     return None
 
 
-def _set_certificates() -> None:
-    """Let both libraries trust the certificates that the first of four variables names.
-
-    requests, which pooch uses, knows the first two, httpx2, which huggingface_hub uses, the others.
-    """
+def _certificates() -> ssl.SSLContext | bool:
+    """Return the certificates that the first of four variables names, or True for the default."""
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-    if name := next(filter(os.environ.get, names), None):
-        path = os.environ[name]
-        if not Path(path).exists():
-            raise ValueError(f"{name} names {path}, which does not exist: correct or unset it")
-        os.environ["REQUESTS_CA_BUNDLE"] = path
-        os.environ["SSL_CERT_DIR" if Path(path).is_dir() else "SSL_CERT_FILE"] = path
+    if not (name := next(filter(os.environ.get, names), None)):
+        return True
+    path = Path(os.environ[name])
+    if not path.exists():
+        raise ValueError(f"{name} names {path}, which does not exist: correct or unset it")
+    return ssl.create_default_context(**{"capath" if path.is_dir() else "cafile": str(path)})
 
 
 def _describe(error: Exception) -> str:
@@ -252,14 +334,18 @@ def _describe(error: Exception) -> str:
     if (response := getattr(error, "response", None)) is not None:
         reason = f"HTTP status {response.status_code}"
     hints = [hint for pattern, hint in _HINTS.items() if re.search(pattern, reason)]
-    return "; ".join([textwrap.shorten(_hide(reason), 300, placeholder=" ..."), *hints])
+    return "; ".join([textwrap.shorten(hide(reason), 300, placeholder=" ..."), *hints])
 
 
-def _hide(text: str) -> str:
+def hide(text: str) -> str:
     """Return a text without the token, and without names and passwords in addresses."""
-    return re.sub(r"[^\s/'\"=]+@", "***@", text.replace(_token() or "\0", "***"))
-
-
-def _hide_in_log(record: logging.LogRecord) -> bool:
-    record.msg, record.args = _hide(record.getMessage()), ()
-    return True
+    secrets = {_token() or ""}
+    for name, address in os.environ.items():
+        if name == "HF_ENDPOINT" or name.upper().endswith("_PROXY"):
+            login = address.rpartition("@")[0].rpartition("//")[2]
+            for each in (login, unquote(login)):
+                encoded = base64.b64encode(each.encode(errors="replace")).decode()
+                secrets |= {each, each.partition(":")[2], encoded}
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return re.sub(r"(?<=//)[^\s'\"]*@|[^\s/'\"=]+@", "***@", text)

@@ -14,6 +14,11 @@ import psutil
 
 from experiments.system.distributed import world
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 _ROOT = Path("/")  # of /proc and /sys
 
 
@@ -52,10 +57,22 @@ def total_memory() -> int:
 
 
 def available_memory() -> float:
-    """Return the bytes that this process may hold, including those that it holds already."""
-    groups = (limit - used for limit, used in _control_groups())
-    left = min(psutil.virtual_memory().available, *groups, math.inf)
-    return psutil.Process().memory_info().rss + left / world.local_size  # processes share the rest
+    """Return the bytes that this process may hold, including those that it holds already.
+
+    They are never more than a limit, which counts fewer pages of files than the process holds.
+    """
+    groups, held = list(_control_groups()), psutil.Process().memory_info()
+    left = min(
+        psutil.virtual_memory().available, *(limit - used for limit, used in groups), math.inf
+    )
+    found = [held.rss + max(0, left) / world.local_size, *(limit for limit, _ in groups)]
+    for name, used in (
+        ("RLIMIT_AS", getattr(held, "vms", 0)),
+        ("RLIMIT_DATA", getattr(held, "data", 0)),
+    ):
+        limit = resource.getrlimit(getattr(resource, name))[0] if resource else -1
+        found += [min(limit, held.rss + max(0, limit - used))] if limit >= 0 else []
+    return min(found)  # processes share what is left
 
 
 def _control_groups() -> Iterator[tuple[int, int]]:

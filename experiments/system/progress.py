@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from experiments.system.terminal import in_notebook
+from experiments.system.terminal import in_notebook, printable
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # without ipywidgets tqdm warns, and draws text
@@ -26,6 +26,7 @@ def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator
     `total` and `done`, which was done before, count units, in the plural; None is unknown. Bytes,
     "B", are shortened to MB and GB.
     """
+    what = printable(what)
     is_interactive, is_bytes = _is_interactive(), unit == "B"
     if not is_interactive:
         amount = (

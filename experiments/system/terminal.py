@@ -49,8 +49,12 @@ def in_notebook() -> bool:
 
 
 def printable(text: str) -> str:
-    """Return a text with control characters as escapes, except newlines and tabs."""
-    control = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+    """Return a text with control characters as escapes, except newlines and tabs.
+
+    All that comes from elsewhere passes through it before it is printed: texts, names, paths,
+    records, answers of servers. Characters that reverse a line count as control characters.
+    """
+    control = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
     return re.sub(control, lambda found: f"\\x{ord(found[0]):02x}", text)
 
 

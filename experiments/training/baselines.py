@@ -4,13 +4,18 @@ correct, probabilities, labels = evaluate_baseline("bag_of_words", corpus)
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.data.corpus import Corpus
+from experiments.system.hardware import available_memory
+from experiments.system.terminal import UsageError
+from experiments.training.memory import BASE, GIB, RECORD
 
+SOLVER = 13  # numbers of newton-cg for each weight, as measured
 PENALTY = 1.0  # on half the squared weights, compared with the summed loss
 WORD = r"\w+|[^\w\s]"
 
@@ -43,6 +48,26 @@ def bag_of_words(texts: Texts, labels: np.ndarray, num_classes: int, groups: lis
 
 
 BASELINES: dict[str, Callable[..., list]] = {"majority": _majority, "bag_of_words": bag_of_words}
+
+
+def check_baseline_memory(name: str, corpus: Corpus, ignore: bool = False) -> str:
+    """Return a line on the memory that a baseline needs; raise UsageError if it is not enough."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    num_classes, words = corpus.num_classes, 0
+    if name == "bag_of_words":
+        with suppress(ValueError):  # no word in any text
+            vectorizer = CountVectorizer(token_pattern=WORD)
+            words = len(vectorizer.fit(corpus.splits["train"]["Text"]).vocabulary_)
+    probabilities = num_classes * sum(map(len, corpus.splits.values()))
+    weights = SOLVER * num_classes * words
+    in_record = RECORD * num_classes * len(corpus.splits["test"])
+    needed = BASE + 8 * (weights + 2 * probabilities) + in_record
+    available = available_memory()
+    line = f"{needed / GIB:.1f} GiB needed, {available / GIB:.1f} GiB available"
+    if needed > available and not ignore:
+        raise UsageError(f"Not enough memory: {line}; --ignore_memory runs it anyway.")
+    return f"Memory: {line}"
 
 
 def evaluate_baseline(

@@ -19,7 +19,7 @@ from experiments.config.settings import Settings
 from experiments.data.datasets import Splits
 from experiments.shortcuts.layers import MAX_PLAIN_ATTENTION
 from experiments.shortcuts.prefix import MEMORY_SHARE, POOL, PREFIX_TOKENS, distinct_examples
-from experiments.system.devices import available_memory, memory_of
+from experiments.system.devices import available_memory, memory_of, peak_memory_mib
 from experiments.system.distributed import world
 from experiments.system.terminal import UsageError
 
@@ -33,6 +33,7 @@ BASE, SHARDING, RECORD = 460 * 2**20, 1250 * 2**20, 100
 # linear layers, queries, keys, values, GELU's input and output. The reference keeps twice as many.
 KEPT = {"float32": 16, "bfloat16": 12}
 KEPT_ONE_QUERY = 2  # of a last block that computes one query
+LOGITS, SAVED = 4, 2  # copies of logits, and of tensors that are saved
 PASSING = 8  # of what passes while a block computes
 PASSING_PREFIX = {"all": 17, "first": 17, "real": 57}  # examples of many lengths leave holes
 # Factor for the holes between what is kept, by whether optimised and whether checkpointed.
@@ -77,7 +78,8 @@ def count_examples(settings: Settings, datasets: Splits, num_classes: int) -> Ex
         length = 1 if design.needed_tokens(no_padding=False) == "first" else length
         distinct = distinct_examples(design, datasets)[0] if design.num_frozen_blocks else []
     predictions = num_classes * (2 * FLOAT * len(datasets.train) + RECORD * len(datasets.test))
-    num_bytes = predictions + sum(dataset.tokens.nbytes for dataset in datasets)
+    data = (d.tokens.nbytes + int(d.data.memory_usage(deep=True).sum()) for d in datasets)
+    num_bytes = predictions + sum(data)
     return Examples(length, sum(map(len, distinct)), num_classes, num_bytes)
 
 
@@ -120,9 +122,10 @@ def estimate_memory(settings: Settings, examples: Examples, hardware: Hardware) 
     of_block = KEPT[runtime.precision] * C * (1 if is_optimised else 2) + attention
     kept = blocks * C + of_block * (blocks > 0) if is_checkpointed else blocks * of_block
     kept += KEPT_ONE_QUERY * C * has_one_query
+    logits = LOGITS * examples.num_classes * (1 if is_optimised else length)  # of each token
     heap = 1 if hardware.is_gpu else HEAP[is_optimised, is_checkpointed]
     passing = PASSING * C + 3 * attention if blocks or not is_optimised else KEPT_ONE_QUERY * C
-    activations = FLOAT * batch * (length * (heap * kept + passing) + 4 * examples.num_classes)
+    activations = FLOAT * batch * (length * (heap * kept + passing) + logits)
 
     base = 0 if hardware.is_gpu else BASE + examples.num_bytes + SHARDING * (shards > 1)
     cached = depth and (HALF if is_half else FLOAT) * C * examples.cached_tokens
@@ -138,7 +141,10 @@ def estimate_memory(settings: Settings, examples: Examples, hardware: Hardware) 
     replaced = min(gradients, activations, FLOAT * linears * design.num_trained_blocks / shards)
     replaced *= training.accumulation_steps == 1 and not is_checkpointed
     during = weights + gradients + optimiser + activations + cached - replaced
-    peak = base + max(before, during)
+    saved = total + linears * n * design.is_lora if settings.output.save_whole else trained
+    saved *= SAVED * FLOAT * (settings.output.save_model is not None)
+    after = saved and FLOAT * total + gradients + optimiser + cached + saved
+    peak = base + max(before, during, after)
     return MemoryEstimate(weights, gradients, optimiser, activations, cached, base, peak)
 
 
@@ -157,9 +163,11 @@ def check_memory(
     hardware = Hardware(*all_memory[rank], is_gpu, world.size, shards)
     examples = count_examples(settings, datasets, num_classes)
     estimate = estimate_memory(settings, examples, hardware)
+    used = 0 if is_gpu else peak_memory_mib(device) * 2**20  # until now, as by reading the data
+    needed = max(estimate.peak, used)
     sizes = {n.replace("_", " "): f"{x / GIB:.1f}" for n, x in estimate._asdict().items()}
     parts = [f"{n} {x}" for n, x in sizes.items() if n != "peak" and x != "0.0"]
-    line = f"{sizes['peak']} GiB needed" + (f" ({', '.join(parts)})" if parts else "")
+    line = f"{needed / GIB:.1f} GiB needed" + (f" ({', '.join(parts)})" if parts else "")
     line += f", {hardware.available / GIB:.1f} GiB available"
     line += f" to process {rank}" if world.size > 1 else ""
     if estimate.peak <= hardware.available or settings.runtime.ignore_memory:
