@@ -15,8 +15,8 @@ from experiments.config.settings import RuntimeConfig
 from experiments.data.corpus import Corpus, same_texts
 from experiments.runs.records import FAILED, FINISHED, is_finished, record_path, write_record
 from experiments.system.distributed import world
-from experiments.system.terminal import printable
 from experiments.system.files import write_or_rescue
+from experiments.system.terminal import printable
 from experiments.training.loop import History
 from experiments.training.metrics import measure
 from experiments.training.resume import Resume
