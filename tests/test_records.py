@@ -99,7 +99,7 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ({"split": {"of": "a", "seed": 1, "custom": {"train_size": [2]}}}, "invalid split"),
         ({"split": {"of": "a", "seed": 1, "sizes": {"train": "9"}}}, "invalid split"),
         ({"split": {"of": "a", "seed": 1, "test": [1]}}, "invalid split"),
-        ({"settings": {"batch_size": 8, "learning_rate": [1]}}, "invalid settings"),
+        ({"settings": {"batch_size": 8, "learning_rate": [1]}}, "setting "),
         ({"seconds": {}}, "invalid seconds"),
         ({"seconds": {"train": 1, "prefix": "long"}}, "invalid seconds"),
         ({"seconds": {"train": -1}}, "invalid seconds"),
@@ -308,7 +308,14 @@ def test_no_text_of_a_record_and_no_file_name_can_control_the_terminal(tmp_path,
     )  # fmt: skip
     (tmp_path / f"1{bad}.json").write_text(json.dumps(found))
     (tmp_path / f"2{bad}.json").write_text("{}")
-    groups = compare_experiments.load_groups(tmp_path)
-    shown = str(groups) + capsys.readouterr().err
-    assert "\\x1b]52;c;cHduZWQ=\\x07\\x202e" in shown.replace("\\\\", "\\")
-    assert not set(bad) & {"\x1b", "\x07", "\u202e"} & set(shown)
+    (tmp_path / "3.json").write_text(json.dumps(found | {"seed": 5, "digest": "5"}))
+    compare_experiments.main(["--results", str(tmp_path), "--metrics", "--wide"])
+    shown = "".join(capsys.readouterr())
+    assert "\\x1b]52;c;cHduZWQ=\\x07\\x202e" in shown
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+
+
+@pytest.mark.parametrize("value", [[1], {}])
+def test_a_setting_is_one_value(value):
+    with pytest.raises(ValueError, match="setting learning_rate is "):
+        make_run(settings={"batch_size": 8, "learning_rate": value})

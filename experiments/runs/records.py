@@ -183,7 +183,8 @@ def _check_fields(record: Any) -> None:
         datetime.fromisoformat(record["date"])
     except ValueError as error:
         raise ValueError(f"date is {record['date']!r}") from error
-    _require(all(map(_is_plain, record["settings"].values())), "invalid settings")
+    for key, value in record["settings"].items():
+        _require(not isinstance(value, list | dict), f"setting {key} is {type(value).__name__}")
     for key in ("device", "device_type"):
         _require(_is_text(record["environment"].get(key)), f"the environment lacks the {key}")
     if split is not None:

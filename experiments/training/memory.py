@@ -33,7 +33,7 @@ BASE, SHARDING, RECORD = 460 * 2**20, 1250 * 2**20, 100
 # linear layers, queries, keys, values, GELU's input and output. The reference keeps twice as many.
 KEPT = {"float32": 16, "bfloat16": 12}
 KEPT_ONE_QUERY = 2  # of a last block that computes one query
-LOGITS, SAVED = 4, 2  # copies of logits, and of tensors that are saved
+LOGITS, SAVED = 4, 2.3  # copies of logits, and of tensors that are saved
 PASSING = 8  # of what passes while a block computes
 PASSING_PREFIX = {"all": 17, "first": 17, "real": 57}  # examples of many lengths leave holes
 # Factor for the holes between what is kept, by whether optimised and whether checkpointed.
