@@ -30,14 +30,7 @@ from matplotlib.ticker import (
 from matplotlib.transforms import Bbox
 
 from experiments.comparison.effects import Effect, Grid
-from experiments.comparison.evidence import (
-    BETTER,
-    EQUIVALENT,
-    IDENTICAL,
-    MODELS_DIFFER,
-    WORSE,
-    values_of,
-)
+from experiments.comparison.evidence import values_of
 from experiments.comparison.groups import Groups, substitutes_of
 from experiments.comparison.names import PUBLISHED, conditions_of, design_name
 from experiments.comparison.sentences import METRIC_NAMES, digits_of, in_units
@@ -57,8 +50,8 @@ POINTS = 72  # per inch
 CLEAR = 2.0  # points around a name
 COLORS = ("#3478c6", "#c8452f", "#2a8a4a", "#8a5fc0", "#a07512", "#c04a8c", "#808080")
 MARKS = {  # of a verdict: colour that is readable on white and on black, as all, and mark
-    BETTER: ("#2a8a4a", "^"), WORSE: ("#c8452f", "v"), EQUIVALENT: ("#3478c6", "s"),
-    IDENTICAL: ("#3478c6", "D"), MODELS_DIFFER: ("#a07512", "P"),
+    "better": ("#2a8a4a", "^"), "worse": ("#c8452f", "v"), "equivalent": ("#3478c6", "s"),
+    "identical": ("#3478c6", "D"), "these two models differ": ("#a07512", "P"),
 }  # fmt: skip
 RING = 7.0  # points between two distances of a name
 DIRECTIONS = 16
