@@ -140,10 +140,11 @@ def _complete(levels: list[list[Any]], cells: Collection[tuple[Any, ...]]) -> li
 def _levels(values: Iterator[Any]) -> list[Any]:
     """Return the different values: numbers by size, others as the designs are sorted."""
     levels = list(dict.fromkeys(values))
-    return sorted(levels) if _are_numbers(levels) else levels
+    return sorted(levels) if are_numbers(levels) else levels
 
 
-def _are_numbers(levels: Sequence[Any]) -> bool:
+def are_numbers(levels: Sequence[Any]) -> bool:
+    """Return whether the levels of a factor are numbers."""
     return all(type(level) in (int, float) for level in levels)
 
 
@@ -219,7 +220,7 @@ def describe_all(grids: Sequence[Grid], margin: float, metric: str, common: Sequ
 
 def is_factorial(grid: Grid) -> bool:
     """Return whether a grid has several factors, or a numeric one."""
-    return len(grid.factors) > 1 or any(map(_are_numbers, grid.factors.values()))
+    return len(grid.factors) > 1 or any(map(are_numbers, grid.factors.values()))
 
 
 def heading_of(grid: Grid, common: Sequence[str]) -> str:
