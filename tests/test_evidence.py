@@ -3,9 +3,7 @@ import pytest
 from records import make_baseline, make_run, make_seeds, make_substitute
 
 from experiments.comparison.evidence import (
-    MODELS_DIFFER,
-    MODELS_INCONCLUSIVE,
-    compare,
+    Verdict,
     compare_all,
 )
 from experiments.comparison.groups import pair_up
@@ -14,7 +12,7 @@ from experiments.comparison.statistics import cross, holm, mcnemar, units_of
 
 
 def compared(first, second, margin=0.02, metric="accuracy"):
-    return compare(pair_up(first, second), margin, metric)
+    return compare_all([pair_up(first, second)], margin, metric)[0]
 
 
 def with_texts(texts, *args, **more):
@@ -23,7 +21,10 @@ def with_texts(texts, *args, **more):
 
 def test_a_verdict_is_over_all_seeds_not_of_the_first():
     first, second = [range(10), *[range(3)] * 4], [[], *[range(15)] * 4]
-    assert compared(make_seeds(1, first[:1]), make_seeds(4, second[:1])).verdict == MODELS_DIFFER
+    assert (
+        compared(make_seeds(1, first[:1]), make_seeds(4, second[:1])).verdict
+        == Verdict.MODELS_DIFFER
+    )
     evidence = compared(make_seeds(1, first), make_seeds(4, second))
     assert evidence.mcnemar == 2 / 2**10
     assert evidence.accuracy.mean == pytest.approx(-(4 * 12 - 10) / 1500)
@@ -48,8 +49,8 @@ def test_three_seeds_have_one_of_five_verdicts(wrong, verdict):
 def test_a_significant_difference_within_the_margin_is_better_or_worse():
     first, second = make_seeds(1, [range(10)] * 3, 3000), make_seeds(4, [[]] * 3, 3000)
     evidence = compared(first, second)
-    assert (evidence.verdict, evidence.is_within_margin) == ("better", True)
-    assert evidence._replace(margin=0.003).is_within_margin is False
+    assert (evidence.verdict, evidence.accuracy.crossed.is_within(0.02)) == ("better", True)
+    assert evidence.accuracy.crossed.is_within(0.003) is False
 
 
 def test_the_interval_is_that_of_the_paired_differences():
@@ -87,7 +88,7 @@ def test_one_seed_has_the_exact_test_of_its_examples():
     evidence = compared(make_seeds(1, [range(10)]), make_seeds(4, [[20]]))
     assert (evidence.only_first, evidence.only_second) == (1, 10)
     assert evidence.p_value == evidence.mcnemar == pytest.approx(2 * (1 + 11) / 2**11)
-    assert (evidence.verdict, evidence.accuracy.crossed) == (MODELS_DIFFER, None)
+    assert (evidence.verdict, evidence.accuracy.crossed) == (Verdict.MODELS_DIFFER, None)
     assert evidence.power.seeds is None
     assert compared(make_seeds(1, [range(40)]), make_seeds(4, [[]])).power.seeds is None
 
@@ -144,7 +145,7 @@ def test_copies_of_a_text_are_one_example_for_one_seed():
     texts = [0] * 6 + list(range(6, 300))
     evidence = compared(with_texts(texts, 1, [[*range(6), 20, 30]]), make_seeds(4, [[]]))
     assert (evidence.only_second, evidence.mcnemar) == (8, mcnemar(0, 3))
-    assert evidence.verdict == MODELS_INCONCLUSIVE
+    assert evidence.verdict == Verdict.MODELS_INCONCLUSIVE
 
 
 def test_equal_seeds_are_no_more_certain_than_one():
@@ -163,8 +164,8 @@ def test_the_verdict_is_that_of_the_metric(metric, field, seeds):
     first, second = make_seeds(1, [range(60)] * seeds), make_seeds(4, [[]] * seeds)
     evidence = compared(first, second, metric=metric)
     assert evidence.difference == getattr(evidence, field)
-    assert evidence.verdict == ("better" if seeds > 1 else MODELS_DIFFER)
-    assert compared(second, first, metric=metric).verdict in ("worse", MODELS_DIFFER)
+    assert evidence.verdict == ("better" if seeds > 1 else Verdict.MODELS_DIFFER)
+    assert compared(second, first, metric=metric).verdict in ("worse", Verdict.MODELS_DIFFER)
 
 
 def test_balanced_accuracy_is_the_mean_of_the_recalls():
@@ -174,7 +175,7 @@ def test_balanced_accuracy_is_the_mean_of_the_recalls():
             "probabilities": [[0.1, 0.9] if k else [0.9, 0.1] for k in predictions]}  # fmt: skip
     truth = [[0.1, 0.9] if k else [0.9, 0.1] for k in labels]
     perfect = test | {"predictions": labels, "probabilities": truth}
-    evidence = compare([(make_run(1, test=test), make_run(4, test=perfect))], 0.02)
+    evidence = compare_all([[(make_run(1, test=test), make_run(4, test=perfect))]], 0.02)[0]
     assert evidence.balanced_accuracy.mean == pytest.approx(1 - (8 / 9 + 1 / 3) / 2)
 
 
@@ -214,7 +215,7 @@ def test_the_examples_needed_include_those_with_one_text():
 def test_examples_that_all_have_one_text_say_nothing_about_others(seeds):
     first = with_texts([0] * 300, 1, [[1], [1], []][:seeds])
     evidence = compared(first, make_seeds(4, [[]] * seeds))
-    assert evidence.verdict == ("inconclusive" if seeds == 3 else MODELS_INCONCLUSIVE)
+    assert evidence.verdict == ("inconclusive" if seeds == 3 else Verdict.MODELS_INCONCLUSIVE)
     assert evidence.power is None
     assert (evidence.p_value is None) == (seeds == 3)
 
@@ -249,7 +250,7 @@ def test_p_values_are_corrected_over_the_designs_that_have_one():
 def test_designs_with_the_same_data_share_the_seeds_variance():
     first, wrong = make_seeds(1, [[0], [1], [2]]), [range(8), range(12), range(7)]
     pairs = [pair_up(first, make_seeds(row, wrong)) for row in (4, 16)]
-    alone, together = compare(pairs[0], 0.02), compare_all(pairs, 0.02)[0]
+    alone, together = compare_all(pairs[:1], 0.02)[0], compare_all(pairs, 0.02)[0]
     degrees = [e.accuracy.crossed.spread.prior_degrees for e in (alone, together)]
     assert degrees == [0, pytest.approx((8 / 5 - 1) * 2)]
     assert together.p_value != alone.p_value

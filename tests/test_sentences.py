@@ -3,7 +3,7 @@ import re
 import pytest
 from records import make_run, make_seeds, make_substitute
 
-from experiments.comparison.evidence import compare, compare_all
+from experiments.comparison.evidence import compare_all
 from experiments.comparison.groups import pair_up
 from experiments.comparison.sentences import (
     describe_collapsed,
@@ -24,7 +24,7 @@ def evidence_of(first, second, margin=0.01, total=300, same_text=None, metric="a
     """Rows 1 and 4 whose seeds misclassify these examples."""
     test = {"same_text": same_text} if same_text else None
     runs = make_seeds(1, first, total, test=test), make_seeds(4, second, total)
-    return compare(pair_up(*runs), margin, metric)
+    return compare_all([pair_up(*runs)], margin, metric)[0]
 
 
 def said(*args, **more):
@@ -114,7 +114,7 @@ def test_corrected_p_values_and_substitutes_are_named():
     corrected = compare_all([pair_up(first, second)] * 2, 0.01)[0]
     assert "p = 0.002 (0.0039 Holm-adjusted over 2 designs)." in sentence(corrected)
     pair = [make_substitute(row, "a" * 64, wrong=w, total=300) for row, w in ((1, ONE), (4, []))]
-    text = sentence(compare([pair], 0.01))
+    text = sentence(compare_all([[pair]], 0.01)[0])
     assert "the models of row 4 and row 1 differ (checkpoint tiny.safetensors). Of" in text
 
 
@@ -139,4 +139,4 @@ def test_failures_that_seeds_miss_are_described():
 
 
 def test_a_run_is_named_in_the_sentence():
-    assert "row 16" in sentence(compare([(make_run(1), make_run(16, wrong=[1]))], 0.01))
+    assert "row 16" in sentence(compare_all([[(make_run(1), make_run(16, wrong=[1]))]], 0.01)[0])

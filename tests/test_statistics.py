@@ -21,14 +21,12 @@ from experiments.comparison.statistics import (
     components_of,
     cross,
     holm,
+    interval_over_splits,
     mcnemar,
-    mean_of_splits,
     p_value_of_one_seed,
     pairing_limits,
     pool_seeds,
-    probability_to_miss,
     reach_of,
-    share_missed,
     spread_of,
     units_of,
     wilson_interval,
@@ -274,12 +272,6 @@ def test_the_share_of_the_seeds_has_an_upper_limit():
     assert np.mean(np.array(limits) >= share) == pytest.approx(0.95, abs=0.04)
 
 
-def test_few_seeds_miss_a_failure():
-    assert probability_to_miss(0.1, 3) == pytest.approx(0.729)
-    assert probability_to_miss(0.1, 10) == pytest.approx(0.349, abs=1e-3)
-    assert probability_to_miss(share_missed(5), 5) == pytest.approx(0.05)
-
-
 # ----------------------------------------------------------------------------------------- priors
 
 
@@ -311,10 +303,9 @@ def test_there_is_no_prior_of_one_design_or_of_none_that_differs():
 
 
 def test_overlapping_training_sets_widen_the_interval_over_splits():
-    found = mean_of_splits([0.01, 0.02, 0.04], test=20, training=70)
+    low, high = interval_over_splits([0.01, 0.02, 0.04], test=20, training=70)
     expected = stats.ttest_1samp([0.01, 0.02, 0.04], 0).confidence_interval()
     ratio = math.sqrt((1 / 3 + 20 / 70) / (1 / 3))
-    low, high = found.interval(0.05)
     assert (low + high) / 2 == pytest.approx(0.07 / 3)
     assert high - low == pytest.approx(ratio * (expected.high - expected.low))
 

@@ -7,7 +7,7 @@ from records import make_baseline, make_run, make_seeds, make_substitute, some_r
 from scipy import stats
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
-from experiments.comparison.evidence import METRICS, MODELS_DIFFER, MODELS_INCONCLUSIVE
+from experiments.comparison.evidence import METRICS, Verdict
 from experiments.comparison.groups import group_runs
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.summaries import MEANS, compare_over_splits, summarise
@@ -64,10 +64,10 @@ def test_each_row_is_compared_with_row_1():
 
 def test_the_verdict_is_that_of_the_p_value_corrected_over_the_rows():
     base, row_4 = make_run(1, total=40), make_run(4, wrong=range(6), total=40)  # p = 1/32
-    assert by_name([base, row_4])["row 4"].verdict == MODELS_DIFFER
+    assert by_name([base, row_4])["row 4"].verdict == Verdict.MODELS_DIFFER
     evidence = by_name([base, row_4, make_run(16, wrong=[7], total=40)])["row 4"].evidence
     assert (evidence.p_value, evidence.corrected_p_value) == (2 / 2**6, 4 / 2**6)
-    assert (evidence.compared, evidence.verdict) == (2, MODELS_INCONCLUSIVE)
+    assert (evidence.compared, evidence.verdict) == (2, Verdict.MODELS_INCONCLUSIVE)
     two_seeds = [
         make_run(row, seed=seed, wrong=[row], total=40) for row in (1, 16) for seed in (123, 124)
     ]

@@ -5,8 +5,9 @@ import pytest
 from records import make_run, make_seeds, make_substitute
 
 from experiments.comparison.evidence import METRICS as METRICS_OF_VERDICTS
-from experiments.comparison.evidence import MODELS_DIFFER, MODELS_INCONCLUSIVE
+from experiments.comparison.evidence import Verdict
 from experiments.comparison.groups import group_runs
+from experiments.comparison.sentences import format_difference
 from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import (
     losses_table,
@@ -14,7 +15,6 @@ from experiments.comparison.tables import (
     metrics_of_summaries,
     metrics_table,
     summary_rows,
-    with_interval,
     write_summaries,
 )
 
@@ -64,11 +64,11 @@ def test_the_table_of_summaries(few):
          *[""] * 10, "4.0", "cpu"],
         ["row 4", "98.33 (96.2 to 99.3)", "100.00", "40 of 40", "91.2 to 100.0", "100.00", "2",
          "98.75 ± 1.77", "97.50 to 100.00", "0", "2", "+5.00", "0.5", "0.5",
-         MODELS_INCONCLUSIVE, detectable, needed, "7.0", "cpu"],
+         Verdict.MODELS_INCONCLUSIVE, detectable, needed, "7.0", "cpu"],
         ["row 8", "98.33 (96.2 to 99.3)", "97.50", "39 of 40", "87.1 to 99.6", "97.37", "1",
          *[""] * 10, "11.0", "cpu"],
         ["row 16", "98.33 (96.2 to 99.3)", "70.00", "28 of 40", "54.6 to 81.9", "73.68", "1",
-         "", "", "10", "0", "-25.00", "0.002", "0.0039", MODELS_DIFFER, "", "", "19.0",
+         "", "", "10", "0", "-25.00", "0.002", "0.0039", Verdict.MODELS_DIFFER, "", "", "19.0",
          "cpu"],
     ]  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_an_inconclusive_row_has_what_is_detectable_and_needed():
     detectable, needed = HEADING[15:17]
     evidence = summarise(group_runs(runs), 0.01)[2].evidence
     assert row_4["verdict"] == "inconclusive"
-    assert row_4["difference"] == with_interval(evidence.accuracy, 100)
+    assert row_4["difference"] == format_difference(*evidence.accuracy, 2, 100)
     assert row_4[detectable] == f"{100 * evidence.power.detectable:.1f} points"
     assert row_4[needed] == f"{evidence.power.seeds} seeds"
     assert row_2["verdict"] == "worse"
@@ -136,7 +136,8 @@ def test_losses_are_compared_with_row_1_with_their_intervals():
     runs = make_seeds(1, [[1, 2], [1], []] * 2, 12) + make_seeds(4, [[3], [3, 1], []] * 2, 12)
     table = losses_table(summaries := summarise(group_runs(runs), 0.01))
     cells = [
-        with_interval(getattr(summaries[1].evidence, n), 1) for n in ("log_loss", "brier_score")
+        format_difference(*getattr(summaries[1].evidence, n), 4, 1)
+        for n in ("log_loss", "brier_score")
     ]
     assert cells_of(table) == [["run", "seeds", *LOSSES], ["row 4", "6", *cells]]
     assert cells[0].startswith("+0.0000 (")  # as many errors

@@ -23,40 +23,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.comparison.evidence import (
-    BETTER,
-    EQUIVALENT,
-    INCONCLUSIVE,
-    LOSSES,
-    WORSE,
-    layout_of,
-    texts_of,
-    values_of,
-)
+from experiments.comparison.evidence import Verdict, layout_of, texts_of, values_of, verdict_of
 from experiments.comparison.groups import Groups
 from experiments.comparison.names import Conditions, conditions_of, flags_of_design
 from experiments.comparison.sentences import (
     FIXED,
     METRIC_NAMES,
     digits_of,
+    format_difference,
     format_interval,
+    format_mean,
     format_p,
     in_units,
 )
-from experiments.comparison.statistics import (
-    LEVEL,
-    MIN_SEEDS,
-    Crossed,
-    cross,
-    holm,
-    pool_seeds,
-)
+from experiments.comparison.statistics import MIN_SEEDS, Crossed, cross, holm, pool_seeds
 from experiments.comparison.tables import markdown
 from experiments.config.naming import format_flag, format_value, nearest_row
 from experiments.runs.records import Run
 
 MOST_FACTORS = 5
-INTERACTIONS = {BETTER: "better together", WORSE: "worse together", EQUIVALENT: "none"}
+Design = tuple[dict[str, Any], list[Run]]  # flags and group
+INTERACTIONS = {"better": "better together", "worse": "worse together", "equivalent": "none"}
 
 
 @dataclass(frozen=True)
@@ -75,14 +62,6 @@ class Grid:
         return {id(run) for by_seed in self.runs.values() for run in by_seed.values()}
 
 
-class Member(NamedTuple):
-    """A design that can be in a grid."""
-
-    flags: dict[str, Any]
-    varied: dict[str, str]  # those that not all designs share, as text
-    group: list[Run]
-
-
 class Effect(NamedTuple):
     """A contrast between the designs of a grid."""
 
@@ -95,12 +74,10 @@ class Effect(NamedTuple):
     corrected_p_value: float  # by Holm's method, over the effects of the grid
 
     @property
-    def verdict(self) -> str:
-        """BETTER, WORSE, EQUIVALENT or INCONCLUSIVE; of an interaction, more or less."""
-        if self.corrected_p_value < LEVEL:
-            return BETTER if (self.crossed.mean < 0) == (self.metric in LOSSES) else WORSE
-        is_within = max(map(abs, self.crossed.equivalence)) < self.margin
-        return EQUIVALENT if is_within else INCONCLUSIVE
+    def verdict(self) -> Verdict:
+        """What the effect says; of an interaction, more or less."""
+        crossed, p_value = self.crossed, self.corrected_p_value
+        return verdict_of(crossed.mean, crossed, p_value, self.margin, self.metric)
 
 
 def find_grids(groups: Groups) -> list[Grid]:
@@ -116,13 +93,11 @@ def find_grids(groups: Groups) -> list[Grid]:
     for conditions, members in by_conditions.items():
         flags = [flags_of_design(group[0]) for group in members]
         varied = [name for name in flags[0] if len({repr(of[name]) for of in flags}) > 1]
-        designs = [
-            Member(of, {name: repr(of[name]) for name in varied}, group)
-            for of, group in zip(flags, members, strict=True)
-        ]
+        designs = list(zip(flags, members, strict=True))
         for size in range(min(MOST_FACTORS, len(varied)), 0, -1):
             for names in combinations(varied, size):
-                found += _grids_of(designs, names, conditions)
+                others = [name for name in varied if name not in names]
+                found += _grids_of(designs, names, others, conditions)
     largest: list[Grid] = []
     for grid in sorted(found, key=lambda grid: -len(grid.runs)):
         if not any(grid.members <= other.members for other in largest):
@@ -130,24 +105,26 @@ def find_grids(groups: Groups) -> list[Grid]:
     return largest
 
 
-def _grids_of(members: Sequence[Member], names: Sequence[str], of: Conditions) -> Iterator[Grid]:
+def _grids_of(
+    designs: Sequence[Design], names: Sequence[str], others: Sequence[str], of: Conditions
+) -> Iterator[Grid]:
     """Yield the complete grids of some factors: one for each value of the other flags."""
-    by_rest: dict[tuple[str, ...], list[Member]] = {}
-    for member in members:
-        rest = tuple(text for name, text in member.varied.items() if name not in names)
-        by_rest.setdefault(rest, []).append(member)
+    by_rest: dict[str, list[Design]] = {}
+    for flags, group in designs:
+        rest = repr([flags[name] for name in others])
+        by_rest.setdefault(rest, []).append((flags, group))
     for same in by_rest.values():
-        cells = {tuple(member.flags[name] for name in names): member for member in same}
+        cells = {tuple(flags[name] for name in names): group for flags, group in same}
         levels = [_levels(cell[i] for cell in cells) for i in range(len(names))]
         if len(same) < max(2 ** len(names), math.prod(map(len, levels)) / 2):
             continue
         levels = _complete(levels, cells)
-        runs = {cell: {run.seed: run for run in cells[cell].group} for cell in product(*levels)}
+        runs = {cell: {run.seed: run for run in cells[cell]} for cell in product(*levels)}
         if min(map(len, levels)) < 2:
             continue
         seeds = sorted(set.intersection(*map(set, runs.values())))
         if len(seeds) >= MIN_SEEDS:
-            fixed = {k: v for k, v in same[0].flags.items() if k not in names}
+            fixed = {k: v for k, v in same[0][0].items() if k not in names}
             yield Grid(dict(zip(names, levels, strict=True)), fixed, of, runs, seeds)
 
 
@@ -163,20 +140,18 @@ def _complete(levels: list[list[Any]], cells: Collection[tuple[Any, ...]]) -> li
 def _levels(values: Iterator[Any]) -> list[Any]:
     """Return the different values: numbers by size, others as the designs are sorted."""
     levels = list(dict.fromkeys(values))
-    return sorted(levels) if _are_numbers(levels) else levels
+    return sorted(levels) if are_numbers(levels) else levels
 
 
-def _are_numbers(levels: Sequence[Any]) -> bool:
+def are_numbers(levels: Sequence[Any]) -> bool:
+    """Return whether the levels of a factor are numbers."""
     return all(type(level) in (int, float) for level in levels)
 
 
 def effects_of(grid: Grid, margin: float, metric: str = "accuracy") -> list[Effect]:
     """Return the effect of each level against the first, and the interaction of each two factors.
 
-    Args:
-        grid: of `find_grids`.
-        margin: of the metric, within which an effect is equivalent to none.
-        metric: one of `evidence.METRICS`.
+    The margin is of the metric, one of `evidence.METRICS`.
     """
     runs = [by_seed[seed] for by_seed in grid.runs.values() for seed in grid.seeds]
     texts = texts_of(runs)
@@ -229,42 +204,31 @@ def _mean(cells: Mapping[tuple[Any, ...], np.ndarray], levels: Mapping[int, Any]
 
 
 def describe_all(grids: Sequence[Grid], margin: float, metric: str, common: Sequence[str]) -> str:
-    """Return the effects in all grids as text.
-
-    Args:
-        grids: of `find_grids`.
-        margin: see `effects_of`, as for the next.
-        metric: what the effects are about.
-        common: deviations from published runs that need no mention.
-    """
+    """Return the effects in all grids as text, without the `common` deviations."""
     if not grids:
         return (
             f"No complete grid of designs with {MIN_SEEDS} shared seeds: run one, such as "
             "additional_experiments.py --vary learning_rate 5e-5 1e-4 --num_seeds 5"
         )
-    found = (_describe_grid(grid, effects_of(grid, margin, metric), common) for grid in grids)
+    found = []
+    for grid in grids:
+        effects = effects_of(grid, margin, metric)
+        sentences = "\n".join(factor_sentences(grid, effects))
+        found += [heading_of(grid, common), markdown(effect_rows(effects)), sentences]
     return "\n\n".join([*found, FIXED])
 
 
 def is_factorial(grid: Grid) -> bool:
     """Return whether a grid has several factors, or a numeric one."""
-    return len(grid.factors) > 1 or any(map(_are_numbers, grid.factors.values()))
-
-
-def _describe_grid(grid: Grid, effects: Sequence[Effect], common: Sequence[str]) -> str:
-    """Return a table of the effects in a grid, and a sentence on each factor."""
-    heading, table = heading_of(grid, common), markdown(effect_rows(effects))
-    return "\n".join([heading, "", table, "", *factor_sentences(grid, effects)])
+    return len(grid.factors) > 1 or any(map(are_numbers, grid.factors.values()))
 
 
 def heading_of(grid: Grid, common: Sequence[str]) -> str:
     """Return the size of a grid, its factors, and the flags that all its designs share."""
     levels = [f"{k} ({', '.join(map(format_value, v))})" for k, v in grid.factors.items()]
     row, changes = nearest_row(grid.fixed | {k: v[0] for k, v in grid.factors.items()})
-    fixed = [
-        f"row {row}",
-        *(format_flag(k, v) for k, v in changes.items() if k not in grid.factors),
-    ]
+    fixed = [f"row {row}"]
+    fixed += [format_flag(k, v) for k, v in changes.items() if k not in grid.factors]
     fixed += [name for name in grid.conditions.deviations if name not in common]
     return (
         f"Grid of {len(grid.runs)} designs, {len(grid.seeds)} seeds: {' x '.join(levels)}; "
@@ -279,8 +243,7 @@ def effect_rows(effects: Sequence[Effect]) -> list[list[str]]:
     unit = ", points" if scale > 1 else ""
     rows = [["effect", f"{METRIC_NAMES[metric]}{unit} (95 % interval)", "p (Holm)", "verdict"]]
     for e in effects:
-        interval = format_interval(e.crossed.interval, digits, scale)
-        mean = f"{scale * e.crossed.mean:+.{digits}f} ({interval})"
+        mean = format_difference(e.crossed.mean, e.crossed, digits, scale)
         verdict = INTERACTIONS.get(e.verdict, e.verdict) if len(e.factors) > 1 else e.verdict
         rows.append([e.name, mean, format_p(e.corrected_p_value), verdict])
     return rows
@@ -288,14 +251,13 @@ def effect_rows(effects: Sequence[Effect]) -> list[list[str]]:
 
 def factor_sentences(grid: Grid, effects: Sequence[Effect]) -> list[str]:
     """Return for each factor whether it matters."""
-    metric, margin = effects[0].metric, effects[0].margin
-    return [_sentence(name, effects, margin, metric) for name in grid.factors]
+    return [_sentence(name, effects) for name in grid.factors]
 
 
-def _sentence(factor: str, effects: Sequence[Effect], margin: float, metric: str) -> str:
+def _sentence(factor: str, effects: Sequence[Effect]) -> str:
     """Return whether a factor matters, with its largest effect and its largest interaction."""
     own = [e for e in effects if e.factors == (factor,)]
-    real = [e for e in effects if e.verdict in (BETTER, WORSE) and factor in e.factors]
+    real = [e for e in effects if e.verdict.is_directed and factor in e.factors]
     real.sort(key=lambda e: (len(e.factors), -abs(e.crossed.mean)))
     if real and real[0] in own:
         text = f"{factor} matters: {_describe(real[0])}."
@@ -303,8 +265,10 @@ def _sentence(factor: str, effects: Sequence[Effect], margin: float, metric: str
         return " ".join([text, *more[:1]])
     if real:
         return f"{factor} matters together with {_others(real[0], factor)}."
-    if all(e.verdict == EQUIVALENT for e in own):
-        return f"{factor} does not matter: equivalent within {in_units(margin, metric)}."
+    if all(e.verdict == Verdict.EQUIVALENT for e in own):
+        return (
+            f"{factor} does not matter: equivalent within {in_units(own[0].margin, own[0].metric)}."
+        )
     return f"{factor}: inconclusive."
 
 
@@ -314,7 +278,5 @@ def _others(e: Effect, factor: str) -> str:
 
 
 def _describe(e: Effect) -> str:
-    digits, scale = digits_of(e.metric)
-    mean = f"{scale * e.crossed.mean:+.{digits}f}{' points' if scale > 1 else ''}"
-    interval = format_interval(e.crossed.interval, digits, scale)
-    return f"{mean} (95 % interval {interval}) for {e.name}"
+    interval = format_interval(e.crossed.interval, *digits_of(e.metric))
+    return f"{format_mean(e.crossed.mean, e.metric)} (95 % interval {interval}) for {e.name}"

@@ -10,36 +10,20 @@ distinct texts. Two seeds have no test.
 
 import math
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments.comparison import statistics
 from experiments.comparison.groups import names_of_pair
 from experiments.comparison.names import conditions_of
 from experiments.comparison.power import Outlook
-from experiments.comparison.statistics import (
-    LEVEL,
-    Crossed,
-    Prior,
-    can_cross,
-    cross,
-    holm,
-    mcnemar,
-    p_value_of_one_seed,
-    pool_seeds,
-    reach_of,
-    spread_of,
-    sum_by_text,
-    units_of,
-)
+from experiments.comparison.statistics import LEVEL, Crossed, Prior, can_cross, sum_by_text
 from experiments.runs.records import Run
 
-BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
-IDENTICAL = "identical"  # every probability of every seed is the same
-MODELS_DIFFER = "these two models differ"  # of one seed, which says nothing about designs
-MODELS_INCONCLUSIVE = "inconclusive for these two models"
 METRICS = {  # and the field of `Evidence`; their values are means over examples
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced_accuracy",
@@ -55,6 +39,28 @@ VALUES = {  # of a run, one for each example
 LOSSES = ("log_loss", "brier")  # smaller is better
 
 Pairs = Sequence[tuple[Run, Run]]
+
+
+class Verdict(StrEnum):
+    """What a comparison says of the second design, or of two models."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"
+    IDENTICAL = "identical"  # every probability of every seed is the same
+    INCONCLUSIVE = "inconclusive"
+    MODELS_DIFFER = "these two models differ"  # of one seed, which says nothing about designs
+    MODELS_INCONCLUSIVE = "inconclusive for these two models"
+
+    @property
+    def is_directed(self) -> bool:
+        """Whether one design is better than the other."""
+        return self in (Verdict.BETTER, Verdict.WORSE)
+
+    @property
+    def is_inconclusive(self) -> bool:
+        """Whether it needs more runs."""
+        return self in (Verdict.INCONCLUSIVE, Verdict.MODELS_INCONCLUSIVE)
 
 
 class Difference(NamedTuple):
@@ -114,28 +120,23 @@ class Evidence(NamedTuple):
         return self.outlook and _power_of(self.outlook, self.difference.mean, self.examples)
 
     @property
-    def verdict(self) -> str:
-        """One of the words above, of the second design, or of two models."""
+    def verdict(self) -> Verdict:
+        """What the comparison says."""
         if self.is_identical:
-            return IDENTICAL
-        corrected = self.corrected_p_value
-        is_significant = corrected is not None and corrected < LEVEL
+            return Verdict.IDENTICAL
+        p_value = 1.0 if self.corrected_p_value is None else self.corrected_p_value
         if len(self.seeds) == 1:
-            return MODELS_DIFFER if is_significant else MODELS_INCONCLUSIVE
-        if is_significant:
-            return BETTER if (self.difference.mean < 0) == (self.metric in LOSSES) else WORSE
-        return EQUIVALENT if self.is_within_margin else INCONCLUSIVE
-
-    @property
-    def is_within_margin(self) -> bool:
-        """Whether two one-sided tests at 5 % are significant."""
-        crossed = self.difference.crossed
-        return crossed is not None and max(map(abs, crossed.equivalence)) < self.margin
+            return Verdict.MODELS_DIFFER if p_value < LEVEL else Verdict.MODELS_INCONCLUSIVE
+        return verdict_of(*self.difference, p_value, self.margin, self.metric)
 
 
-def compare(pairs: Pairs, margin: float, metric: str = "accuracy") -> Evidence:
-    """Return the comparison of one design that `pair_up` paired; the margin is of the metric."""
-    return compare_all([pairs], margin, metric)[0]
+def verdict_of(
+    mean: float, crossed: Crossed | None, p_value: float, margin: float, metric: str
+) -> Verdict:
+    """Return what a difference over seeds and examples says."""
+    if p_value < LEVEL:
+        return Verdict.BETTER if (mean < 0) == (metric in LOSSES) else Verdict.WORSE
+    return Verdict.EQUIVALENT if crossed and crossed.is_within(margin) else Verdict.INCONCLUSIVE
 
 
 def compare_all(
@@ -151,7 +152,10 @@ def compare_all(
     for pairs, found in zip(pairs_by_design, layouts, strict=True):
         by_data.setdefault(pairs[0][0].data, []).extend([found] * (not _are_identical(pairs)))
     priors = {
-        data: {name: pool_seeds([found[name].units for found in same]) for name in METRICS.values()}
+        data: {
+            name: statistics.pool_seeds([found[name].units for found in same])
+            for name in METRICS.values()
+        }
         for data, same in by_data.items()
     }
     evidence = [
@@ -159,7 +163,7 @@ def compare_all(
         for pairs, found in zip(pairs_by_design, layouts, strict=True)
     ]
     tested = [i for i, e in enumerate(evidence) if e.p_value is not None and not e.is_identical]
-    corrected = holm([evidence[i].p_value for i in tested])
+    corrected = statistics.holm([evidence[i].p_value for i in tested])
     level = LEVEL / max(1, sum(p >= LEVEL for p in corrected))  # of Holm's next test
     for i, p_value in zip(tested, corrected, strict=True):
         outlook = _outlook_of(evidence[i], layouts[i][METRICS[metric]], level)
@@ -204,16 +208,16 @@ def layout_of(
 ) -> Layout:
     """Return the layout of (S, N) values of a contrast of a metric."""
     weights = _weights_of(labels) if metric == "balanced_accuracy" else np.ones(len(labels))
-    reach = 0.0 if metric in LOSSES else reach_of(weights, texts)
-    return Layout(units_of(contrast, texts), reach)
+    reach = 0.0 if metric in LOSSES else statistics.reach_of(weights, texts)
+    return Layout(statistics.units_of(contrast, texts), reach)
 
 
 def _layouts_of(pairs: Pairs) -> Layouts:
-    labels, texts = pairs[0][0].labels, texts_of(list(chain(*pairs)))
-    return {
-        name: layout_of(_differences(pairs, metric), metric, labels, texts)
-        for metric, name in METRICS.items()
-    }
+    labels, texts, layouts = pairs[0][0].labels, texts_of(list(chain(*pairs))), {}
+    for metric, name in METRICS.items():
+        differences = np.array([values_of(y, metric) - values_of(x, metric) for x, y in pairs])
+        layouts[name] = layout_of(differences, metric, labels, texts)
+    return layouts
 
 
 def _same_text_of(runs: Iterable[Run]) -> list[int] | None:
@@ -223,11 +227,6 @@ def _same_text_of(runs: Iterable[Run]) -> list[int] | None:
 def texts_of(runs: Sequence[Run]) -> Sequence[int]:
     """Return (N,) numbers of texts; if the records do not say, each example has its own."""
     return _same_text_of(runs) or range(len(runs[0].labels))
-
-
-def _differences(pairs: Pairs, metric: str) -> np.ndarray:
-    """Return (S, N): what the second run of each pair has on each example, minus the first's."""
-    return np.array([values_of(y, metric) - values_of(x, metric) for x, y in pairs])
 
 
 def _are_identical(pairs: Pairs) -> bool:
@@ -242,7 +241,8 @@ def _compare(
     is_alike = conditions_of(one).allow(conditions_of(other))
     network = other if one.weights is None else one  # a baseline has no weights
     differences = {name: _difference(layouts[name], priors[name]) for name in layouts}
-    mcnemar = _mcnemar_of_texts(correct, texts_of(list(chain(*pairs))))
+    of_texts = sum_by_text(correct[None], texts_of(list(chain(*pairs))))[0].round(9)
+    mcnemar = statistics.mcnemar(int((of_texts < 0).sum()), int((of_texts > 0).sum()))
     p_value = _p_value_of(layouts, differences, metric, mcnemar)
     return Evidence(
         names=names_of_pair(one, other),
@@ -267,16 +267,12 @@ def _compare(
     )  # fmt: skip
 
 
-def _mcnemar_of_texts(correct: np.ndarray, texts: Sequence[int]) -> float:
-    """Return McNemar's p-value of (N,) differences of correctness, which copies do not change."""
-    sums = sum_by_text(correct[None], texts)[0].round(9)
-    return mcnemar(int((sums < 0).sum()), int((sums > 0).sum()))
-
-
 def _difference(layout: Layout, prior: Prior) -> Difference:
     units, reach = layout
     is_known = can_cross(units) and (reach or units.any())
-    return Difference(float(units.mean()), cross(units, prior, reach) if is_known else None)
+    return Difference(
+        float(units.mean()), statistics.cross(units, prior, reach) if is_known else None
+    )
 
 
 def _p_value_of(
@@ -284,7 +280,7 @@ def _p_value_of(
 ) -> float | None:
     (units, reach), crossed = layouts[METRICS[metric]], differences[METRICS[metric]].crossed
     if len(units) == 1 and metric != "accuracy":
-        return p_value_of_one_seed(units, reach) if units.shape[1] > 1 else None
+        return statistics.p_value_of_one_seed(units, reach) if units.shape[1] > 1 else None
     if len(units) == 1:
         return of_texts
     if crossed and metric == "accuracy" and not np.ptp(units, axis=0).any():
@@ -299,7 +295,7 @@ def _outlook_of(evidence: Evidence, layout: Layout, level: float) -> Outlook | N
         return None
     means = tuple(float(np.mean(values)) for values in evidence.accuracies)
     return Outlook(
-        crossed.spread if crossed else spread_of(units, reach=reach),
+        crossed.spread if crossed else statistics.spread_of(units, reach=reach),
         level,
         S,
         C,

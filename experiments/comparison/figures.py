@@ -7,37 +7,28 @@ All are readable without colour, and no axis of proportions is cut below the val
 """
 
 import io
-import math
 import re
-import textwrap
-from collections.abc import Iterator, Sequence
-from itertools import cycle, zip_longest
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.ticker import (
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    NullLocator,
-    StrMethodFormatter,
-)
-from matplotlib.transforms import Bbox
+from matplotlib.ticker import NullLocator
 
-from experiments.comparison.effects import Effect, Grid
-from experiments.comparison.evidence import (
-    BETTER,
-    EQUIVALENT,
-    IDENTICAL,
-    MODELS_DIFFER,
-    WORSE,
-    values_of,
+from experiments.comparison.drawing import (
+    add_legend,
+    label_panels,
+    make_panels,
+    make_rows,
+    place_names,
+    set_log_scale,
+    wrap,
 )
+from experiments.comparison.effects import Effect, Grid, are_numbers
+from experiments.comparison.evidence import values_of
 from experiments.comparison.groups import Groups, substitutes_of
 from experiments.comparison.names import PUBLISHED, conditions_of, design_name
 from experiments.comparison.sentences import METRIC_NAMES, digits_of, in_units
@@ -49,20 +40,12 @@ from experiments.runs.records import Run
 from experiments.system.files import write_whole
 
 WIDTH, NARROW = 7.5, 4.0  # inches of a figure with names on its left, on a page and on a phone
-TITLE, POINT = 28, 34  # characters per line of a name above a panel and next to a point
-LINES = 4  # of a name, whose middle is left out if it is longer
-PANELS = 10.6  # inches for the panels of a line
 LEAST = 0.01  # seconds and MiB on a logarithmic axis
-POINTS = 72  # per inch
-CLEAR = 2.0  # points around a name
 COLORS = ("#3478c6", "#c8452f", "#2a8a4a", "#8a5fc0", "#a07512", "#c04a8c", "#808080")
 MARKS = {  # of a verdict: colour that is readable on white and on black, as all, and mark
-    BETTER: ("#2a8a4a", "^"), WORSE: ("#c8452f", "v"), EQUIVALENT: ("#3478c6", "s"),
-    IDENTICAL: ("#3478c6", "D"), MODELS_DIFFER: ("#a07512", "P"),
+    "better": ("#2a8a4a", "^"), "worse": ("#c8452f", "v"), "equivalent": ("#3478c6", "s"),
+    "identical": ("#3478c6", "D"), "these two models differ": ("#a07512", "P"),
 }  # fmt: skip
-RING = 7.0  # points between two distances of a name
-DIRECTIONS = 16
-ENTRY, HEADING = 40, 75  # characters per line of a legend's entries and its heading
 
 Effects = Sequence[tuple[Grid, Sequence[Effect]]]  # of each grid
 _as_words = mpl.rc_context({"text.parse_math": False})  # a $ in a name is no formula
@@ -137,19 +120,11 @@ def as_svg(figure: Figure, name: str) -> str:
 
 @_as_words
 def draw_differences(summaries: Sequence[Summary], width: float = WIDTH) -> Figure:
-    """Return the differences of designs from their reference, with intervals and the margin.
-
-    Args:
-        summaries: all with evidence.
-        width: of the figure in inches; NARROW for a phone.
-    """
+    """Return the differences of designs from their reference, with intervals and the margin."""
     first = summaries[0].evidence
     references = {s.evidence.names[0] for s in summaries}
     name = references.pop() if len(references) == 1 else "row 1 with the same training recipe"
-    rows = [
-        (s.name, s.evidence.difference.mean, s.evidence.difference.crossed, s.verdict)
-        for s in summaries
-    ]
+    rows = [(s.name, *s.evidence.difference, s.verdict) for s in summaries]
     return _draw_forest(rows, first.metric, first.margin, f"difference from {name}", width)
 
 
@@ -159,14 +134,10 @@ def _draw_effects(effects: Sequence[Effect]) -> Figure:
 
 
 def _draw_forest(
-    rows: Sequence[tuple[str, float, Any, str]],
-    metric: str,
-    margin: float,
-    what: str,
-    width: float,
+    rows: Sequence[tuple[str, float, Any, str]], metric: str, margin: float, what: str, width: float
 ) -> Figure:
     """Return a forest plot; a row has a name, a mean, its `Crossed` or None, and a verdict."""
-    figure, axes = _make_rows([name for name, *_ in rows], width, 1.4)
+    figure, axes = make_rows([name for name, *_ in rows], width, 1.4)
     _, scale = digits_of(metric)
     inside = f"margin of {in_units(margin, metric)}"
     axes.axvspan(-scale * margin, scale * margin, color="0.5", alpha=0.15, label=inside)
@@ -182,31 +153,15 @@ def _draw_forest(
     unit = " in points" if scale > 1 else ""
     axes.set(ylim=(len(rows) - 0.4, -0.6))
     words = f"{METRIC_NAMES[metric]}: {what}{unit}, 95 % interval"
-    figure.supxlabel(_wrapped(words, int(12 * width)), fontsize=9)
+    figure.supxlabel(wrap(words, int(12 * width)), fontsize=9)
     axes.locator_params("x", nbins=5 if width < WIDTH else 9)
-    _add_legend(figure, axes, "upper center", 5 if width == WIDTH else 2, "")
+    add_legend(figure, axes, "upper center", 5 if width == WIDTH else 2, "")
     return figure
-
-
-def _make_rows(names: Sequence[str], width: float, more: float) -> tuple[Figure, Axes]:
-    """Return a figure with a line for each name, and some inches more."""
-    labels = [_wrapped(name, int(6 * width)) for name in names]
-    step = 0.28 + 0.15 * max((label.count("\n") for label in labels), default=0)  # inches
-    figure = Figure(figsize=(width, more + step * len(names)), layout="constrained")
-    axes = figure.subplots()
-    axes.set_yticks(range(len(names)), labels, fontsize=9)
-    axes.tick_params(axis="x", labelsize=9)
-    axes.grid(axis="x", color="0.5", alpha=0.25)
-    return figure, axes
 
 
 def _draw_levels(grid: Grid, metric: str) -> Figure | None:
     """Return the metric by the values of a numeric factor, a line for each level of the others."""
-    numeric = [
-        name
-        for name, levels in grid.factors.items()
-        if len(levels) > 1 and all(type(level) in (int, float) for level in levels)
-    ]
+    numeric = [name for name, levels in grid.factors.items() if are_numbers(levels)]
     if not numeric:
         return None
     name = max(numeric, key=lambda k: len(grid.factors[k]))
@@ -238,13 +193,13 @@ def _draw_levels(grid: Grid, metric: str) -> Figure | None:
     unit = ", %" if scale > 1 else ""
     axes.set(xlabel=name, ylabel=f"{METRIC_NAMES[metric]}{unit} (mean and seeds)")
     axes.grid(color="0.5", alpha=0.25)
-    _add_legend(figure, axes, "lower center", 2, "")
+    add_legend(figure, axes, "lower center", 2, "")
     return figure
 
 
 def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str) -> Figure:
     more = 1.3 + 0.17 * heading.count("\n") + 0.04 * len(summaries)
-    figure, axes = _make_rows([s.name for s in summaries], WIDTH, more)
+    figure, axes = make_rows([s.name for s in summaries], WIDTH, more)
     for i, s in enumerate(summaries):
         share = s.right / s.total
         error = [[share - s.interval.low], [s.interval.high - share]]
@@ -266,7 +221,7 @@ def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str)
     axes.set(ylim=(len(summaries) - 0.3, -0.7))  # the first at the top
     axes.set_xlabel("test accuracy, %", fontsize=9)
     axes.set_xlim(right=100.5)
-    _add_legend(figure, axes, "lower center", 3, heading)
+    add_legend(figure, axes, "lower center", 3, heading)
     return figure
 
 
@@ -285,13 +240,13 @@ def _draw_costs(
         axes.plot(*zip(*found, strict=True), marker, color="black", label=family)
         names = [design_name(groups[s.name][0]) for s in members]
         points += zip(found, names, strict=True)
-    _set_log_scale(axes, list(costs.values()))
+    set_log_scale(axes, list(costs.values()))
     axes.margins(0.12)
     across = f"{cost} (median over seeds, logarithmic)"
     axes.set(xlabel=across, ylabel="test accuracy, % (mean over seeds)")
     axes.grid(color="0.5", alpha=0.25)
-    _add_legend(figure, axes, "lower center", 2, heading)
-    _place_names(axes, points)
+    add_legend(figure, axes, "lower center", 2, heading)
+    place_names(axes, points)
     return figure
 
 
@@ -303,7 +258,7 @@ def _family_of(run: Run) -> str:
 
 def _draw_curves(groups: Groups, heading: str) -> Figure:
     shown = {name: group[0] for name, group in groups.items() if group[0].losses}
-    figure, panels = _make_panels(list(shown), (3.2, 2.4))
+    figure, panels = make_panels(list(shown), (3.2, 2.4))
     top = max(1.05, *(max(row[1:]) for run in shown.values() for row in run.losses))
     for run, panel in zip(shown.values(), panels, strict=True):
         batch, train, validation = zip(*run.losses, strict=True)
@@ -317,11 +272,11 @@ def _draw_curves(groups: Groups, heading: str) -> Figure:
                 fillstyle=style, label=f"{split} accuracy",
             )  # fmt: skip
         panel.set_ylim(0, top)
-    return _finish(figure, "batch", "loss; accuracy as a proportion", heading)
+    return label_panels(figure, "batch", "loss; accuracy as a proportion", heading)
 
 
 def _draw_calibration(groups: Groups, heading: str) -> Figure:
-    figure, panels = _make_panels(list(groups), (2.6, 2.6))
+    figure, panels = make_panels(list(groups), (2.6, 2.6))
     for group, panel in zip(groups.values(), panels, strict=True):
         bins = [b for b in group[0].metrics.bins if b.count]
         panel.plot([0, 1], [0, 1], ":", color="0.5", linewidth=1, label="perfect calibration")
@@ -330,105 +285,4 @@ def _draw_calibration(groups: Groups, heading: str) -> Figure:
             s=[10 + 2 * b.count**0.5 for b in bins], color="black", label="examples of a bin",
         )  # fmt: skip
         panel.set(xlim=(0, 1.05), ylim=(-0.05, 1.05))
-    return _finish(figure, "confidence of the predicted class", "accuracy", heading)
-
-
-def _make_panels(names: Sequence[str], size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel of this size (in inches, without its title) per name."""
-    titles = [_wrapped(name, TITLE) for name in names]
-    columns = min(int(PANELS / size[0]), len(names))
-    lines = math.ceil(len(names) / columns)
-    height = size[1] + 0.13 * max(title.count("\n") for title in titles)
-    width = max(size[0] * columns, 5.2)  # for the legend
-    figure = Figure(figsize=(width, height * lines + 0.7), layout="constrained")
-    panels = list(figure.subplots(lines, columns, sharey=True, squeeze=False).flat)
-    for title, panel in zip_longest(titles, panels, fillvalue=""):
-        panel.set_visible(bool(title))  # the last line can have fewer
-        panel.set_title(title, fontsize=8)
-        panel.tick_params(labelsize=8)
-        panel.locator_params("x", nbins=5)
-    return figure, panels[: len(titles)]
-
-
-def _finish(figure: Figure, across: str, up: str, heading: str) -> Figure:
-    columns = 4 if figure.get_figwidth() > 8 else 2
-    _add_legend(figure, figure.axes[0], "upper center", columns, heading)
-    figure.supxlabel(across, fontsize=9)
-    figure.supylabel(up, fontsize=9)
-    return figure
-
-
-def _wrapped(name: str, width: int) -> str:
-    """Return a name in at most LINES lines, whose middle is left out if it is longer."""
-    most = LINES * width * 3 // 4  # lines are not full
-    if len(name) > most:
-        name = f"{name[: most // 2]} … {name[-most // 2 :]}"
-    return textwrap.fill(name, width)
-
-
-def _add_legend(figure: Figure, axes: Axes, where: str, columns: int, heading: str) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    by_label = dict(zip(labels, handles, strict=True))
-    words = [_wrapped(label, ENTRY) for label in by_label]
-    heading = "\n".join(textwrap.fill(line, HEADING) for line in heading.splitlines())
-    figure.legend(
-        by_label.values(), words, loc=f"outside {where}", ncols=columns, fontsize=8,
-        title=heading, title_fontsize=8, frameon=False,
-    )  # fmt: skip
-
-
-def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
-    """Give an axis of costs a logarithmic scale with about six plain numbers at most."""
-    axes.set_xscale("log")
-    decades = math.log10(max(values) / min(values))
-    locator = LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)) if decades > 1 else None
-    axes.xaxis.set_major_locator(locator or MaxNLocator(5))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _place_names(axes: Axes, points: Sequence[tuple[tuple[float, float], str]]) -> None:
-    """Write the name of each point next to it, where it covers no other name and no point.
-
-    The limits of the axes are final. A name that is far from its point has a line to it; one that
-    has no place is left out.
-    """
-    figure = axes.figure
-    figure.draw_without_rendering()  # computes the layout, which is then fixed
-    figure.set_layout_engine("none")
-    scale = figure.dpi / POINTS  # pixels in a point
-    marks = [axes.transData.transform(point) for point, _ in points]
-    taken = [Bbox.from_extents(x, y, x, y).padded(4 * scale) for x, y in marks]
-    for mark, (point, name) in zip(marks, points, strict=True):
-        text = axes.annotate(
-            _wrapped(name, POINT), point, (0, 0), textcoords="offset points", fontsize=8,
-            ha="center", va="center",
-            arrowprops={"arrowstyle": "-", "color": "0.5", "linewidth": 0.5, "shrinkB": 3},
-        )  # fmt: skip
-        size = Text.get_window_extent(text).padded(CLEAR * scale)
-        ring, box = next(_free_places(mark, size, taken, axes.bbox, RING * scale), (0, None))
-        if not box:
-            text.remove()
-            continue
-        text.set_position((box.get_points().mean(axis=0) - mark) / scale)
-        text.arrow_patch.set_visible(ring > 1)
-        taken.append(box)
-
-
-def _free_places(
-    mark: Sequence[float], size: Bbox, taken: Sequence[Bbox], inside: Bbox, step: float
-) -> Iterator[tuple[int, Bbox]]:
-    """Yield the free places of a name around its mark, the nearest first, with their rings.
-
-    All lengths are in pixels; `step` is between two rings.
-    """
-    for ring in range(1, math.ceil(math.hypot(*inside.size) / step)):
-        for i in range(DIRECTIONS):
-            angle = 2 * math.pi * i / DIRECTIONS
-            x = mark[0] + math.cos(angle) * (size.width / 2 + ring * step)
-            y = mark[1] + math.sin(angle) * (size.height / 2 + ring * step)
-            box = Bbox.from_bounds(x - size.width / 2, y - size.height / 2, *size.size)
-            is_inside = inside.x0 < box.x0 < box.x1 < inside.x1
-            is_inside &= inside.y0 < box.y0 < box.y1 < inside.y1
-            if is_inside and not box.count_overlaps(taken):
-                yield ring, box
+    return label_panels(figure, "confidence of the predicted class", "accuracy", heading)

@@ -8,20 +8,20 @@ Runs that contradict others, or that are not the newest of their design and seed
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
-from experiments.comparison.consistency import inconsistent_runs
 from experiments.comparison.names import (
     Conditions,
     conditions_of,
     design_name,
     design_without_label,
     flags_of_design,
+    test_set_of,
     with_unique_names,
 )
 from experiments.config.naming import DEFAULTS, RECIPE, name_design, nearest_row
@@ -91,6 +91,44 @@ def substitutes_of(groups: Groups) -> list[str]:
     """Return the substitutes for the published models, without duplicates."""
     found = dict.fromkeys(conditions_of(group[0]).substitute for group in groups.values())
     return [name for name in found if name]
+
+
+def inconsistent_runs(runs: Sequence[Run]) -> list[tuple[Run, str]]:
+    """Return the finished runs that contradict others, and why.
+
+    Of the runs with the same data, those whose test examples most runs share are right.
+    """
+    seeds, by_data, by_test_set = defaultdict(set), defaultdict(list), defaultdict(list)
+    for run in (run for run in runs if run.status == FINISHED):
+        seeds[run.digest].add(run.seed)
+        by_data[run.data].append(run)
+        by_test_set[test_set_of(run)].append(run)
+    found = [
+        (run, f"has the digest of the seeds {', '.join(map(str, sorted(seeds[run.digest])))}")
+        for run in chain.from_iterable(by_data.values())
+        if len(seeds[run.digest]) > 1
+    ]
+    for same in by_test_set.values():
+        for field in ("classes", "labels", "same_text"):
+            found += _deviating(same, field)
+    wrong = {id(run) for run, _ in found}
+    for same in by_data.values():
+        found += _deviating([run for run in same if id(run) not in wrong], "in_training")
+    return found
+
+
+def _deviating(runs: Sequence[Run], field: str) -> list[tuple[Run, str]]:
+    """Return the runs that differ in a field from most; all of them if no value is in most."""
+    values = [
+        (run, repr(run.classes if field == "classes" else run.test.get(field))) for run in runs
+    ]
+    known = [(run, value) for run, value in values if value != "None"]
+    counts = Counter(value for _, value in known).most_common(2)
+    if len(counts) < 2:
+        return []
+    right = counts[0][0] if counts[0][1] > counts[1][1] else None
+    why = f"has other {field} of test examples than {counts[0][1]} records with the same data"
+    return [(run, why) for run, value in known if value != right]
 
 
 def describe_excluded(runs: Sequence[Run], groups: Groups) -> list[str]:

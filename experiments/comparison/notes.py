@@ -8,7 +8,6 @@ from experiments.comparison.names import design_name
 from experiments.comparison.sentences import FIXED
 from experiments.comparison.statistics import LEVEL, MIN_SEEDS, mcnemar
 from experiments.comparison.summaries import Summary, compare_over_splits
-from experiments.runs.records import Run
 
 
 def notes_on(
@@ -33,7 +32,14 @@ def notes_on(
         "text is also that of a training example. Training: with the activations computed before "
         "it, without the final accuracies."
     )
-    notes += [*_notes_on_sizes(runs), *_notes_on_tests(groups, reference)]
+    fewest = next(n for n in count(1) if mcnemar(n, 0) < LEVEL)
+    notes += [
+        f"One of {size:,} test examples is {100 / size:.2f} points; two single runs differ "
+        f"significantly if one of them alone classifies {fewest} or more correctly, "
+        f"{100 * fewest / size:.1f} points."
+        for size in sorted({len(run.labels) for run in runs})
+    ]
+    notes += _notes_on_tests(groups, reference)
     if silent := [s.name for s in summaries if s.evidence and s.evidence.distinct is None]:
         notes.append(
             "These records do not store which test examples have the same text, so that each "
@@ -46,16 +52,6 @@ def notes_on(
             "times cannot be compared."
         )
     return notes + compare_over_splits(groups, summaries)
-
-
-def _notes_on_sizes(runs: Sequence[Run]) -> list[str]:
-    fewest = next(n for n in count(1) if mcnemar(n, 0) < LEVEL)
-    return [
-        f"One of {size:,} test examples is {100 / size:.2f} points; two single runs differ "
-        f"significantly if one of them alone classifies {fewest} or more correctly, "
-        f"{100 * fewest / size:.1f} points."
-        for size in sorted({len(run.labels) for run in runs})
-    ]
 
 
 def _notes_on_tests(groups: Groups, reference: str | None) -> list[str]:

@@ -7,24 +7,14 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from experiments.comparison.evidence import (
-    BETTER,
-    EQUIVALENT,
-    IDENTICAL,
-    LOSSES,
-    MODELS_DIFFER,
-    MODELS_INCONCLUSIVE,
-    WORSE,
-    Evidence,
-    collapsed_seeds,
-)
+from experiments.comparison.evidence import LOSSES, Evidence, collapsed_seeds
 from experiments.comparison.groups import BASE, Groups, common_deviations
 from experiments.comparison.sentences import (
     FIXED,
     METRIC_NAMES,
     describe_collapsed,
     digits_of,
-    format_interval,
+    format_difference,
     in_units,
     what_seeds_miss,
 )
@@ -35,8 +25,10 @@ WIDTH = 100
 MOST_FAILURES = 3  # designs with failed seeds that are named
 MORE = "More: two designs by name, --wide, --effects, --html report.html; docs/comparing.md."
 NAME, DIFFERENCE, BAR = 26, 25, 13  # columns
-COLORS = {BETTER: "32", WORSE: "31", EQUIVALENT: "36", IDENTICAL: "36", MODELS_DIFFER: "33"}
-SHORT = {MODELS_DIFFER: "models differ", MODELS_INCONCLUSIVE: "inconclusive"}  # of one seed
+COLORS = {
+    "better": "32", "worse": "31", "equivalent": "36", "identical": "36",
+    "these two models differ": "33",
+}  # fmt: skip
 
 
 def overview(
@@ -50,13 +42,8 @@ def overview(
 ) -> str:
     """Return the table and what a reader needs to know about it.
 
-    Args:
-        groups: of the summaries.
-        summaries: of `summarise`, all for the same metric.
-        sort: `row` or `difference`, the best one first.
-        reference: the name that `summarise` was given.
-        color: whether verdicts are coloured.
-        unicode: whether intervals are drawn with lines instead of ASCII characters.
+    It is sorted by `row` or `difference`, the best one first. Without `unicode`, intervals are
+    drawn with ASCII characters.
     """
     if sort == "difference":
         summaries = sorted(summaries, key=_order_of)
@@ -64,9 +51,8 @@ def overview(
     metric = compared[0].metric if compared else "accuracy"
     reach = _reach_of(compared)
     name = METRIC_NAMES[metric].removeprefix("test ")
-    heading = (
-        f"{'design':{NAME}}  seeds  {_heading_of(metric):>8}  {'difference (95 % CI)':{DIFFERENCE}}"
-    )
+    value = {"accuracy": "accuracy", "balanced_accuracy": "balanced"}.get(metric, "loss")
+    heading = f"{'design':{NAME}}  seeds  {value:>8}  {'difference (95 % CI)':{DIFFERENCE}}"
     half, limit = BAR // 2, f"{reach:.3g}"
     scale = f"-{limit:{half - 1}}0{'+' + limit:>{half}}"
     if not reach or len(scale) > BAR:
@@ -80,10 +66,6 @@ def overview(
     notes = [*verdict_notes(groups, summaries, name, reference), MORE]
     wrapped = ("\n".join(_wrap(note, WIDTH, indent="")) for note in notes)
     return "\n".join([*lines, "", *wrapped])
-
-
-def _heading_of(metric: str) -> str:
-    return {"accuracy": "accuracy", "balanced_accuracy": "balanced"}.get(metric, "loss")
 
 
 def _order_of(summary: Summary) -> float:
@@ -106,15 +88,13 @@ def _wrap(text: str, width: int, indent: str = "  ") -> list[str]:
 
 def _reach_of(compared: Sequence[Evidence]) -> float:
     """Return the largest limit of an interval, in the unit shown."""
-    limits = [
-        abs(limit)
-        for e in compared
-        for limit in (
-            e.difference.mean,
-            *(e.difference.crossed.interval if e.difference.crossed else ()),
-        )
-    ]
+    limits = [abs(limit) for e in compared for limit in _limits_of(e)]
     return digits_of(compared[0].metric)[1] * max(limits) if compared else 0.0
+
+
+def _limits_of(e: Evidence) -> tuple[float, float, float]:
+    mean, crossed = e.difference
+    return (*(crossed.interval if crossed else (mean, mean)), mean)
 
 
 def _cells_of(s: Summary, metric: str, reach: float, color: bool, unicode: bool) -> str:
@@ -122,16 +102,12 @@ def _cells_of(s: Summary, metric: str, reach: float, color: bool, unicode: bool)
     value = f"{scale * s.value:8.{digits}f}"
     if not (e := s.evidence):
         return value
-    crossed = e.difference.crossed
     for fewer in range(digits, -1, -1):  # of large numbers
-        text = f"{scale * e.difference.mean:+.{fewer}f}"
-        if crossed:
-            text += f" ({format_interval(crossed.interval, fewer, scale)})"
+        text = format_difference(*e.difference, fewer, scale)
         if len(text) <= DIFFERENCE:
             break
-    limits = crossed.interval if crossed else (e.difference.mean, e.difference.mean)
-    bar = _draw([scale * x for x in (*limits, e.difference.mean)], reach, unicode)
-    verdict = SHORT.get(s.verdict, s.verdict)
+    bar = _draw([scale * x for x in _limits_of(e)], reach, unicode)
+    verdict = s.verdict.removeprefix("these two ").removesuffix(" for these two models")
     if color and s.verdict in COLORS:
         verdict = f"\x1b[{COLORS[s.verdict]}m{verdict}\x1b[0m"
     return f"{value}  {text:{DIFFERENCE}}  {bar}  {verdict}"
@@ -152,14 +128,7 @@ def _draw(values: Sequence[float], reach: float, unicode: bool) -> str:
 def verdict_notes(
     groups: Groups, summaries: Sequence[Summary], name: str, reference: str | None = None
 ) -> list[str]:
-    """Return at most four notes: what the verdicts mean, and what limits them.
-
-    Args:
-        groups: of the summaries.
-        summaries: of `summarise`.
-        name: of the metric.
-        reference: that was asked for.
-    """
+    """Return at most four notes: what the verdicts on a metric mean, and what limits them."""
     compared = [s.evidence for s in summaries if s.evidence]
     notes = []
     if common := common_deviations(groups):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.comparison import sentences
 from experiments.comparison.evidence import METRICS, Evidence, Pairs, compare_all, values_of
 from experiments.comparison.groups import (
     BASE,
@@ -14,15 +15,8 @@ from experiments.comparison.groups import (
     pair_up,
 )
 from experiments.comparison.names import conditions_of, design_name
-from experiments.comparison.sentences import (
-    FIXED,
-    METRIC_NAMES,
-    describe_collapsed,
-    digits_of,
-    sentence,
-    what_seeds_miss,
-)
-from experiments.comparison.tables import markdown, with_interval
+from experiments.comparison.sentences import FIXED, METRIC_NAMES, digits_of, format_difference
+from experiments.comparison.tables import markdown
 from experiments.config.rows import ROWS
 from experiments.runs.records import Run
 
@@ -63,17 +57,8 @@ def describe_pair(
 ) -> str:
     """Return two groups compared: the question, the metrics, and the examples that differ.
 
-    Args:
-        groups: all of the folder, over whose designs p-values are adjusted.
-        first: the group that the second is compared with.
-        second: another group.
-        margin: of the metric.
-        metric: that the verdict is about.
-        texts: of the test examples.
-        most: how many examples are listed; None for all.
-
-    Raises:
-        ValueError: if the two share no seed, or no test examples.
+    p-values are adjusted over the designs of all groups. Of the examples, `most` are listed, or
+    all. Raises ValueError if the two share no seed, or no test examples.
     """
     names = names_of_pair(first[0], second[0])
     both = " and ".join(names)
@@ -85,28 +70,20 @@ def describe_pair(
             f"{both} were tested on different examples ({len(one.labels)} and "
             f"{len(other.labels)}): a pair needs the same examples in the same order"
         )
-    evidence = _compare_in_folder(groups, first, pairs, margin, metric)
+    others = [  # over which p-values are corrected
+        pair_up(first, group)
+        for group in groups.values()
+        if group not in (first, second) and conditions_of(one).allow(conditions_of(group[0]))
+    ]
+    evidence, *_ = compare_all([pairs, *filter(None, others)], margin, metric)
     return "\n".join(
         [
-            question_of(one, other), "", sentence(evidence), FIXED,
+            question_of(one, other), "", sentences.sentence(evidence), FIXED,
             *_warnings_of(first, second, evidence), "",
             markdown(metric_rows(pairs, evidence)), *_describe_variance(evidence), "",
             *_list_examples(one, other, texts, most),
         ]
     )  # fmt: skip
-
-
-def _compare_in_folder(
-    groups: Groups, first: list[Run], pairs: Pairs, margin: float, metric: str
-) -> Evidence:
-    """Return the comparison of a pair, corrected over all groups that allow one with the first."""
-    own, conditions = pairs[0][1], conditions_of(first[0])
-    others = [
-        pair_up(first, group)
-        for group in groups.values()
-        if group is not first and own not in group and conditions.allow(conditions_of(group[0]))
-    ]
-    return compare_all([pairs, *filter(None, others)], margin, metric)[0]
 
 
 def question_of(one: Run, other: Run) -> str:
@@ -136,8 +113,8 @@ def _warnings_of(first: list[Run], second: list[Run], evidence: Evidence) -> lis
         found.append(f"They were run on {' and '.join(devices)}, which round differently.")
     total = len(evidence.seeds)
     for name, seeds in zip(evidence.names, evidence.collapsed, strict=True):
-        found += [describe_collapsed(name, seeds, total)] if seeds else []
-    return [*found, what_seeds_miss(total)] if any(evidence.collapsed) else found
+        found += [sentences.describe_collapsed(name, seeds, total)] if seeds else []
+    return [*found, sentences.what_seeds_miss(total)] if any(evidence.collapsed) else found
 
 
 def metric_rows(pairs: Pairs, evidence: Evidence) -> list[list[str]]:
@@ -153,7 +130,7 @@ def metric_rows(pairs: Pairs, evidence: Evidence) -> list[list[str]]:
         ]
         means = [f"{scale * value:.{digits}f}" for value in values]
         unit = ", %" if scale > 1 else ""
-        difference = with_interval(getattr(evidence, field), scale)
+        difference = format_difference(*getattr(evidence, field), 2 if scale > 1 else 4, scale)
         rows.append([METRIC_NAMES[metric] + unit, *means, difference])
     return rows
 

@@ -87,20 +87,20 @@ def published_text() -> str:
 
 def judge(conclusion: Conclusion) -> list[str]:
     """Return for each pair of a conclusion what its figures support."""
-    pairs = [pair for c in CONCLUSIONS if not c.alike for pair in c.pairs]
     if conclusion.alike:
         return [_judge_equality(*map(_count_of, pair)) for pair in conclusion.pairs]
-    limits = {pair: pairing_limits(*map(_count_of, pair), TOTAL) for pair in pairs}
-    low, high = (
-        dict(zip(pairs, holm([getattr(limits[pair], end) for pair in pairs]), strict=True))
-        for end in ("low", "high")
-    )
-    return [_word(low[pair], high[pair]) for pair in conclusion.pairs]
+    pairs = [pair for c in CONCLUSIONS if not c.alike for pair in c.pairs]
+    words = _judge_differences([tuple(map(_count_of, pair)) for pair in pairs], TOTAL)
+    return [dict(zip(pairs, words, strict=True))[pair] for pair in conclusion.pairs]
 
 
-def _word(lowest: float, highest: float) -> str:
-    """Return what the p-values of all overlaps say."""
-    return SUPPORTED if highest < LEVEL else UNSUPPORTED if lowest >= LEVEL else DEPENDS
+def _judge_differences(counts: Sequence[tuple[int, int]], total: int) -> list[str]:
+    """Return for each pair of counts what the p-values of all overlaps say."""
+    lowest, highest = map(holm, zip(*(pairing_limits(*of, total) for of in counts), strict=True))
+    return [
+        SUPPORTED if high < LEVEL else UNSUPPORTED if low >= LEVEL else DEPENDS
+        for low, high in zip(lowest, highest, strict=True)
+    ]
 
 
 def _judge_equality(first: int, second: int) -> str:
@@ -127,14 +127,12 @@ def _count_of(row: int) -> int:
 def _verdicts(counts: Sequence[int], total: int) -> list[str]:
     """Return what counts of the same examples say about each but the first and the first."""
     base, *others = counts
-    limits = [pairing_limits(base, count, total) for count in others]
-    lowest, highest = (holm([getattr(of, end) for of in limits]) for end in ("low", "high"))
-    found = []
-    for count, *p in zip(others, lowest, highest, strict=True):
-        direction = "better" if count > base else "worse"
-        words = {SUPPORTED: f"{direction}, for every overlap", UNSUPPORTED: "inconclusive"}
-        found.append(words.get(_word(*p), DEPENDS))
-    return found
+    judged = _judge_differences([(base, count) for count in others], total) if others else []
+    words = {UNSUPPORTED: "inconclusive", DEPENDS: DEPENDS}
+    return [
+        words.get(word, f"{'better' if count > base else 'worse'}, for every overlap")
+        for count, word in zip(others, judged, strict=True)
+    ]
 
 
 # ------------------------------------------------------------------------------------ any table
@@ -143,12 +141,8 @@ def _verdicts(counts: Sequence[int], total: int) -> list[str]:
 def table_text(path: Path) -> str:
     """Return which differences from the first line of a table can be significant, as Markdown.
 
-    Args:
-        path: a CSV file with the columns name, n, and correct (a count) or accuracy (a proportion,
-            or percent).
-
-    Raises:
-        ValueError: if it is not such a table.
+    The file is CSV with the columns name, n, and correct (a count) or accuracy (a proportion, or
+    percent); ValueError is raised if it is not.
     """
     try:
         table = _read_table(path)

@@ -18,20 +18,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.comparison import effects as grids
-from experiments.comparison.evidence import BETTER, EQUIVALENT, IDENTICAL, WORSE
+from experiments.comparison import sentences
+from experiments.comparison.evidence import Pairs, Verdict
 from experiments.comparison.figures import NARROW, Effects, as_svg, draw_all, draw_differences
 from experiments.comparison.groups import Groups, common_deviations
 from experiments.comparison.overview import verdict_notes
 from experiments.comparison.pairs import differing_examples, metric_rows, question_of
-from experiments.comparison.sentences import (
-    FIXED,
-    METRIC_NAMES,
-    describe_collapsed,
-    digits_of,
-    mean_and_interval,
-)
-from experiments.comparison.summaries import Summary, pairs_of
-from experiments.comparison.tables import Cells, metrics_of_summaries, summary_rows
+from experiments.comparison.sentences import FIXED, METRIC_NAMES
+from experiments.comparison.summaries import Summary, pairs_by_name
+from experiments.comparison.tables import metrics_of_summaries, summary_rows
 from experiments.comparison.texts import Texts
 from experiments.config.rows import DATA_SHA256, ROWS
 from experiments.config.settings import default_values
@@ -40,7 +35,6 @@ from experiments.system.files import write_file
 from experiments.system.terminal import printable
 
 FOLDER = Path(__file__).parent
-ORDER = (BETTER, WORSE, EQUIVALENT, IDENTICAL)  # and then the others
 
 
 def write_report(
@@ -57,19 +51,13 @@ def write_report(
 ) -> None:
     """Write the report as one page of HTML.
 
-    Args:
-        path: of the page.
-        groups: of all runs.
-        summaries: of `summarise`, with this reference and metric.
-        notes: of `notes_on`.
-        flags: of the command that asks for the page.
-        texts: of test examples that the page may contain.
-        effects: of the grids in the page.
-        reference: name of the design that the others are compared with, if it was named.
-        metric: that the differences are about.
+    `summaries` have this reference and metric; `flags` are those of the command; `texts` are the
+    test examples that the page may contain.
     """
-    designs = [_describe_design(groups, s, texts, reference) for s in summaries]
-    sentences = {s.sentence for s in summaries}
+    pairs = pairs_by_name(groups, reference)
+    designs = [_describe_design(groups[s.name], s, texts, pairs.get(s.name)) for s in summaries]
+    left_out = {FIXED, *(s.sentence for s in summaries)}
+    common = common_deviations(groups)
     contents = {
         "groups": groups,
         "dates": sorted(run.date[:10] for group in groups.values() for run in group),
@@ -79,9 +67,16 @@ def write_report(
         "designs": designs,
         "shown": _count_texts(designs),
         "has_custom": any(group[0].data != DATA_SHA256 for group in groups.values()),
-        "effects": _describe_effects(groups, effects),
+        "effects": [
+            (
+                grids.heading_of(grid, common),
+                grids.effect_rows(of),
+                grids.factor_sentences(grid, of),
+            )
+            for grid, of in effects
+        ],
         "summary": summary_rows(summaries),
-        "notes": [note for note in notes if note not in {*sentences, FIXED}],
+        "notes": [note for note in notes if note not in left_out],
         "figures": _draw_figures(groups, summaries, effects),
         "metrics": metrics_of_summaries(summaries),
         "command": shlex.join(["python", "compare_experiments.py", *flags]),
@@ -95,8 +90,8 @@ def _find_verdicts(summaries: Sequence[Summary]) -> dict[str, dict[str, dict[int
     found: dict[str, dict[str, dict[int, str]]] = {}
     for number, s in enumerate(summaries, start=1):
         if s.evidence:
-            verdicts = found.setdefault(s.evidence.names[0], {verdict: {} for verdict in ORDER})
-            verdicts.setdefault(s.verdict, {})[number] = s.name
+            verdicts = found.setdefault(s.evidence.names[0], {verdict: {} for verdict in Verdict})
+            verdicts[s.verdict][number] = s.name
     return found
 
 
@@ -111,30 +106,18 @@ def _draw_figures(
     return {name: Markup(as_svg(figure, name)) for name, figure in figures.items()}
 
 
-def _describe_effects(groups: Groups, effects: Effects) -> list[tuple[str, Cells, list[str]]]:
-    """Return heading, table and sentences of each grid."""
-    common = common_deviations(groups)
-    return [
-        (grids.heading_of(grid, common), grids.effect_rows(of), grids.factor_sentences(grid, of))
-        for grid, of in effects
-    ]
-
-
 def _describe_design(
-    groups: Groups, summary: Summary, texts: Texts, reference: str | None
+    group: Sequence[Run], summary: Summary, texts: Texts, pairs: Pairs | None
 ) -> dict[str, Any]:
     """Return what the page has on a design in addition to its summary."""
-    group = groups[summary.name]
     found = {"summary": summary, "commands": commands_of(group), "examples": []}
     found["seeds"] = [
         ["seed", "test accuracy, %", "training, s"],
-        *(
-            [str(r.seed), f"{100 * r.is_correct.mean():.2f}", f"{r.train_seconds:.1f}"]
-            for r in group
-        ),
     ]
-    if summary.evidence:
-        pairs = pairs_of(groups, summary.name, reference)
+    for run in group:
+        percent, seconds = f"{100 * run.is_correct.mean():.2f}", f"{run.train_seconds:.1f}"
+        found["seeds"].append([str(run.seed), percent, seconds])
+    if pairs:
         one, other = pairs[0]
         found["question"] = question_of(one, other)
         found["metrics"] = metric_rows(pairs, summary.evidence)
@@ -158,10 +141,7 @@ def _render(contents: dict[str, Any]) -> str:
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
         finalize=_clean, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals |= {
-        "METRIC_NAMES": METRIC_NAMES, "describe_collapsed": describe_collapsed,
-        "digits_of": digits_of, "mean_and_interval": mean_and_interval,
-    }  # fmt: skip
+    environment.globals |= vars(sentences)
     files = (FOLDER / "report.css", FOLDER / "report.js")
     style, script = (Markup(file.read_text(encoding="utf-8")) for file in files)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

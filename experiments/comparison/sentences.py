@@ -1,21 +1,7 @@
 """The result of a comparison in a sentence that can be quoted."""
 
-from experiments.comparison.evidence import (
-    BETTER,
-    EQUIVALENT,
-    IDENTICAL,
-    LOSSES,
-    MODELS_DIFFER,
-    WORSE,
-    Evidence,
-    Power,
-)
-from experiments.comparison.statistics import (
-    MIN_SEEDS,
-    Interval,
-    probability_to_miss,
-    share_missed,
-)
+from experiments.comparison.evidence import LOSSES, Evidence, Power, Verdict
+from experiments.comparison.statistics import LEVEL, MIN_SEEDS, Crossed, Interval
 
 FIXED = "All results are conditional on this train/test split."  # printed once
 METRIC_NAMES = {
@@ -24,7 +10,6 @@ METRIC_NAMES = {
     "log_loss": "log loss",
     "brier": "Brier score",
 }
-RARE_FAILURE = 0.1  # share of seeds
 
 
 def sentence(evidence: Evidence) -> str:
@@ -38,11 +23,11 @@ def _finding(evidence: Evidence) -> str:
     first, second = evidence.names
     margin = in_units(evidence.margin, evidence.metric)
     found = {
-        BETTER: f"{second} is better than {first}",
-        WORSE: f"{second} is worse than {first}",
-        EQUIVALENT: f"{second} is equivalent to {first} within {margin}",
-        IDENTICAL: f"{second} and {first} are identical: all probabilities are the same",
-        MODELS_DIFFER: f"the models of {second} and {first} differ",
+        Verdict.BETTER: f"{second} is better than {first}",
+        Verdict.WORSE: f"{second} is worse than {first}",
+        Verdict.EQUIVALENT: f"{second} is equivalent to {first} within {margin}",
+        Verdict.IDENTICAL: f"{second} and {first} are identical: all probabilities are the same",
+        Verdict.MODELS_DIFFER: f"the models of {second} and {first} differ",
     }.get(evidence.verdict, f"the comparison of {second} with {first} is inconclusive")
     return f"{found} ({evidence.conditions})" if evidence.conditions else found
 
@@ -50,40 +35,38 @@ def _finding(evidence: Evidence) -> str:
 def _of_one_seed(evidence: Evidence) -> str:
     first, second = evidence.names
     test = "exact McNemar over distinct texts" if evidence.metric == "accuracy" else "t test"
-    text = (
+    return (
         f"with seed {evidence.seeds[0]} only, {_finding(evidence)}. Of {_examples_of(evidence)}, "
         f"{evidence.only_second} are classified correctly by {second} only and "
         f"{evidence.only_first} by {first} only; {test}, p {_p_value_of(evidence)}. One seed "
-        "supports no claim about the designs."
+        f"supports no claim about the designs.{_power_of(evidence)}"
     )
-    return text if evidence.verdict in (MODELS_DIFFER, IDENTICAL) else text + _power_of(evidence)
 
 
 def _of_too_few(evidence: Evidence) -> str:
     few = f"{len(evidence.seeds)} seeds say nothing about other seeds, {MIN_SEEDS} are needed"
     if len(evidence.seeds) >= MIN_SEEDS:
         few = "test examples that all have the same text say nothing about others"
-    return f"{_finding(evidence)}: {few}. The mean difference is {_mean_of(evidence)}."
+    mean = format_mean(evidence.difference.mean, evidence.metric)
+    return f"{_finding(evidence)}: {few}. The mean difference is {mean}."
 
 
 def _of_many_seeds(evidence: Evidence) -> str:
     crossed = evidence.difference.crossed
     digits, scale = digits_of(evidence.metric)
     text = (
-        f"{_finding(evidence)}: {_mean_of(evidence)} of {METRIC_NAMES[evidence.metric]}, 95 % "
-        f"confidence interval {format_interval(crossed.interval, digits, scale)}, "
-        f"p {_p_value_of(evidence)}, from {len(evidence.seeds)} seeds and "
-        f"{_examples_of(evidence)}."
+        f"{_finding(evidence)}: {format_mean(crossed.mean, evidence.metric)} of "
+        f"{METRIC_NAMES[evidence.metric]}, 95 % confidence interval "
+        f"{format_interval(crossed.interval, digits, scale)}, p {_p_value_of(evidence)}, from "
+        f"{len(evidence.seeds)} seeds and {_examples_of(evidence)}."
     )
-    if evidence.verdict == EQUIVALENT:
+    if evidence.verdict == Verdict.EQUIVALENT:
         inside = format_interval(crossed.equivalence, digits, scale)
         return f"{text} The 90 % confidence interval, {inside}, is within the margin."
-    if evidence.verdict in (BETTER, WORSE):
-        small = (
-            f" The difference is within {in_units(evidence.margin, evidence.metric)}, the margin."
-        )
-        return text + small * evidence.is_within_margin
-    return text if evidence.verdict == IDENTICAL else text + _power_of(evidence)
+    if evidence.verdict.is_directed and crossed.is_within(evidence.margin):
+        margin = in_units(evidence.margin, evidence.metric)
+        return f"{text} The difference is within {margin}, the margin."
+    return text + _power_of(evidence)
 
 
 def describe_collapsed(name: str, seeds: list[int], total: int) -> str:
@@ -94,22 +77,21 @@ def describe_collapsed(name: str, seeds: list[int], total: int) -> str:
 
 def what_seeds_miss(total: int) -> str:
     """Return which failures of single seeds so many seeds can miss."""
-    missed, most = probability_to_miss(RARE_FAILURE, total), share_missed(total)
     seeds, miss, they = (
         ("seed", "misses", "it excludes") if total == 1 else ("seeds", "miss", "they exclude")
     )
     return (
         f"{total} good {seeds} {miss} a failure of 1 seed in 10 with a probability of "
-        f"{missed:.0%}; {they} failures of more than {most:.0%} of the seeds."
+        f"{0.9**total:.0%}; {they} failures of more than {1 - LEVEL ** (1 / total):.0%} of the "
+        "seeds."
     )
 
 
 def _power_of(evidence: Evidence) -> str:
-    if not (power := evidence.power):
+    if not (evidence.verdict.is_inconclusive and (power := evidence.power)):
         return ""
-    loss = evidence.metric in LOSSES
     sides = [(power.better, "better"), (power.worse, "worse")]
-    if loss:
+    if evidence.metric in LOSSES:
         sides = [(power.worse, "better"), (power.better, "worse")]
     found = [f"{in_units(x, evidence.metric)} {side}" for x, side in sides if x is not None]
     text = (
@@ -141,25 +123,24 @@ def _p_value_of(evidence: Evidence) -> str:
     return f"{p_value}{f'{several}designs)' if evidence.compared > 1 else ''}"
 
 
-def _mean_of(evidence: Evidence) -> str:
-    digits, scale = digits_of(evidence.metric)
-    unit = " points" if scale > 1 else ""
-    return f"{scale * evidence.difference.mean:+.{digits}f}{unit}"
-
-
-def mean_and_interval(evidence: Evidence) -> str:
-    """Return the difference of the metric with its 95 % interval if there is one, without unit."""
-    digits, scale = digits_of(evidence.metric)
-    mean, crossed = f"{scale * evidence.difference.mean:+.{digits}f}", evidence.difference.crossed
-    return f"{mean} ({format_interval(crossed.interval, digits, scale)})" if crossed else mean
-
-
 # ------------------------------------------------------------------------------------- numbers
 
 
 def digits_of(metric: str) -> tuple[int, int]:
     """Return the digits after the point and the factor with which a metric is shown."""
     return (3, 1) if metric in LOSSES else (2, 100)
+
+
+def format_mean(mean: float, metric: str) -> str:
+    """Return a difference with its unit: `+2.00 points`, `-0.020`."""
+    digits, scale = digits_of(metric)
+    return f"{scale * mean:+.{digits}f}{' points' if scale > 1 else ''}"
+
+
+def format_difference(mean: float, crossed: Crossed | None, digits: int, scale: int) -> str:
+    """Return a difference with its 95 % interval if there is one, without unit."""
+    text = f"{scale * mean:+.{digits}f}"
+    return f"{text} ({format_interval(crossed.interval, digits, scale)})" if crossed else text
 
 
 def in_units(size: float, metric: str) -> str:

@@ -75,16 +75,6 @@ def pairing_limits(first: int, second: int, total: int) -> Interval:
     return Interval(mcnemar(difference, 0), mcnemar(difference + most, most))
 
 
-def share_missed(seeds: int) -> float:
-    """Return the share of failing seeds that so many, all good, exclude with 95 % confidence."""
-    return 1 - LEVEL ** (1 / seeds)
-
-
-def probability_to_miss(share: float, seeds: int) -> float:
-    """Return the probability that none of so many seeds fails if this share of seeds does."""
-    return (1 - share) ** seeds
-
-
 # ------------------------------------------------------------------------------ the two-way layout
 
 
@@ -171,19 +161,6 @@ def pool_seeds(units_by_design: Sequence[np.ndarray]) -> Prior:
 
 
 # --------------------------------------------------------------------- the distribution of the mean
-
-
-class Student(NamedTuple):
-    """A mean with a standard error of so many degrees of freedom."""
-
-    mean: float
-    error: float
-    degrees: float
-
-    def interval(self, level: float) -> Interval:
-        """Return the interval that excludes a share of `level`."""
-        half = float(stats.t.ppf(1 - level / 2, self.degrees)) * self.error
-        return Interval(self.mean - half, self.mean + half)
 
 
 class Error(NamedTuple):
@@ -285,6 +262,10 @@ class Crossed(NamedTuple):
     seeds_limit: float  # 95 % upper limit for the share of the seeds in the mean's variance
     spread: Spread
 
+    def is_within(self, margin: float) -> bool:
+        """Return whether two one-sided tests at 5 % are significant."""
+        return max(map(abs, self.equivalence)) < margin
+
 
 def can_cross(units: np.ndarray) -> bool:
     """Return whether (S, C) units say anything about other seeds and examples."""
@@ -335,12 +316,14 @@ def reach_of(weights: np.ndarray, clusters: Sequence[int]) -> float:
     return math.sqrt(float(np.square(sum_by_text(weights[None], clusters)).mean()))
 
 
-def mean_of_splits(differences: Sequence[float], test: int, training: int) -> Student:
-    """Return the distribution over other splits of the mean difference of several splits.
+def interval_over_splits(differences: Sequence[float], test: int, training: int) -> Interval:
+    """Return the 95 % interval over other splits of the mean difference of several splits.
 
     The training sets of J splits overlap, so that they agree more than independent data would: the
     variance of their mean is (1 / J + test / training examples) of their own, not 1 / J.
     Source: Nadeau & Bengio 2003, "Inference for the Generalization Error", Machine Learning 52.
     """
     variance = float(np.var(differences, ddof=1)) * (1 / len(differences) + test / training)
-    return Student(float(np.mean(differences)), math.sqrt(variance), len(differences) - 1)
+    half = float(stats.t.ppf(1 - LEVEL / 2, len(differences) - 1)) * math.sqrt(variance)
+    mean = float(np.mean(differences))
+    return Interval(mean - half, mean + half)

@@ -10,7 +10,7 @@ from experiments.comparison.evidence import Evidence, Pairs, compare_all, values
 from experiments.comparison.groups import Groups, References, pair_up
 from experiments.comparison.names import conditions_of
 from experiments.comparison.sentences import format_interval, sentence
-from experiments.comparison.statistics import LEVEL, Interval, mean_of_splits, wilson_interval
+from experiments.comparison.statistics import Interval, interval_over_splits, wilson_interval
 from experiments.config.rows import DATA_SHA256, ROWS
 from experiments.runs.records import Run
 
@@ -64,16 +64,9 @@ def summarise(
 ) -> list[Summary]:
     """Return a summary of each group; p-values are corrected over all of them.
 
-    Args:
-        groups: of `group_runs`.
-        margin: of the metric, within which two designs are equivalent.
-        reference: name of the design that the others are compared with; see `References`.
-        metric: that verdicts are about, one of `evidence.METRICS`.
-        details: whether metrics and sentences are computed, which takes milliseconds for each.
+    Without `details`, metrics and sentences, which take milliseconds for each, are left out.
     """
-    references = References(groups, reference)
-    found = {name: _pairs_with(references, group) for name, group in groups.items()}
-    pairs = {name: of_group for name, of_group in found.items() if of_group}
+    pairs = pairs_by_name(groups, reference)
     compared = compare_all(list(pairs.values()), margin, metric)
     evidence = dict(zip(pairs, compared, strict=True))
     return [
@@ -82,14 +75,14 @@ def summarise(
     ]
 
 
-def pairs_of(groups: Groups, name: str, reference: str | None = None) -> Pairs:
-    """Return the pairs of runs of a group's reference and the group; none without a reference."""
-    return _pairs_with(References(groups, reference), groups[name])
-
-
-def _pairs_with(references: References, group: list[Run]) -> Pairs:
-    found = references.of(group[0])
-    return pair_up(found[0], group) if len(found) == 1 else []
+def pairs_by_name(groups: Groups, reference: str | None = None) -> dict[str, Pairs]:
+    """Return the pairs of runs of a reference and each group that has one and shares seeds."""
+    references, pairs = References(groups, reference), {}
+    for name, group in groups.items():
+        found = references.of(group[0])
+        if len(found) == 1 and (paired := pair_up(found[0], group)):
+            pairs[name] = paired
+    return pairs
 
 
 def _summarise_group(
@@ -148,11 +141,11 @@ def _describe_splits(by_seed: dict[int, Summary], groups: Groups) -> str:
     summaries = list(by_seed.values())
     run, (first, second) = groups[summaries[0].name][0], summaries[0].evidence.names
     differences = [summary.evidence.accuracy.mean for summary in summaries]
-    student = mean_of_splits(differences, len(run.labels), run.correct["train"][1])
+    found = interval_over_splits(differences, len(run.labels), run.correct["train"][1])
     seeds = ", ".join(map(str, sorted(by_seed)))
-    interval = f", 95 % confidence interval {format_interval(student.interval(LEVEL))}"
+    interval = f", 95 % confidence interval {format_interval(found)}"
     return (
         f"Over {len(by_seed)} splits of the same examples (--split_seed {seeds}), {second} minus "
-        f"{first}: {100 * student.mean:+.2f} points of test "
-        f"accuracy{interval if student.error else ''}, over other splits."
+        f"{first}: {100 * float(np.mean(differences)):+.2f} points of test "
+        f"accuracy{interval if found.low < found.high else ''}, over other splits."
     )

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparison import statistics
-from experiments.comparison.evidence import INCONCLUSIVE, MODELS_INCONCLUSIVE, Difference, Evidence
+from experiments.comparison.evidence import Difference, Evidence
 from experiments.comparison.groups import Groups
-from experiments.comparison.sentences import digits_of, format_p, in_units, numbers_needed
+from experiments.comparison.sentences import (
+    digits_of,
+    format_difference,
+    format_p,
+    in_units,
+    numbers_needed,
+)
 from experiments.comparison.summaries import Summary
 from experiments.config.rows import SIZES, published_count
 from experiments.system.files import write_file
@@ -32,18 +38,6 @@ def percent_interval(interval: statistics.Interval) -> str:
     return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
 
 
-def with_interval(difference: Difference, scale: float) -> str:
-    """Return a mean difference times a scale, with its 95 % interval if there is one."""
-    limits = difference.crossed.interval if difference.crossed else ()
-    digits = 2 if scale > 1 else 4
-    mean, *limits = (f"{scale * value:+.{digits}f}" for value in (difference.mean, *limits))
-    return f"{mean} ({' to '.join(limits)})" if limits else mean
-
-
-def _published_interval(percent: float) -> statistics.Interval:
-    return statistics.wilson_interval(published_count(percent, SIZES["test"]), SIZES["test"])
-
-
 # ------------------------------------------------------------------------------------ the summaries
 
 
@@ -59,13 +53,16 @@ def summary_rows(summaries: Sequence[Summary]) -> Cells:
         ]
     ]  # fmt: skip
     for s in summaries:
-        percent = s.published_percent
-        interval = "" if percent is None else percent_interval(_published_interval(percent))
+        published = ""
+        if (percent := s.published_percent) is not None:
+            count, total = published_count(percent, SIZES["test"]), SIZES["test"]
+            interval = percent_interval(statistics.wilson_interval(count, total))
+            published = f"{percent:.2f} ({interval})"
         without, several = s.accuracy_without_duplicates, s.seeds > 1
         rows.append(
             [
                 s.name,
-                f"{percent:.2f} ({interval})" if interval else "",
+                published,
                 f"{s.right / s.total:.2%}".rstrip("%"),
                 f"{s.right} of {s.total}",
                 percent_interval(s.interval),
@@ -85,12 +82,13 @@ def summary_rows(summaries: Sequence[Summary]) -> Cells:
 def _cells_of(evidence: Evidence | None) -> list[str]:
     if evidence is None:
         return [""] * 8
-    power = evidence.power if evidence.verdict in (INCONCLUSIVE, MODELS_INCONCLUSIVE) else None
+    power = evidence.power if evidence.verdict.is_inconclusive else None
+    _, scale = digits_of(evidence.metric)
     p_values = (evidence.p_value, evidence.corrected_p_value)
     return [
         str(evidence.only_first),
         str(evidence.only_second),
-        with_interval(evidence.difference, digits_of(evidence.metric)[1]),
+        format_difference(*evidence.difference, 4 if scale == 1 else 2, scale),
         *("" if p is None else format_p(p) for p in p_values),
         evidence.verdict,
         in_units(power.detectable, evidence.metric) if power else "",
@@ -195,7 +193,7 @@ def _metric_cells(name: str, accuracy: float, metrics: Any) -> list[str]:
 
 def _loss_cells(evidence: Evidence | None) -> list[str]:
     losses = (evidence.log_loss, evidence.brier_score) if evidence else ()
-    return [with_interval(loss, 1) for loss in losses] or ["", ""]
+    return [format_difference(*loss, digits=4, scale=1) for loss in losses] or ["", ""]
 
 
 def _metric(value: float | None) -> str:
