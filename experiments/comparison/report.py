@@ -63,6 +63,12 @@ def write_report(
     designs = [_describe_design(groups[s.name], s, texts, pairs.get(s.name)) for s in summaries]
     left_out = {FIXED, *(s.sentence for s in summaries)}
     common = common_deviations(groups)
+    shown = {  # examples whose text is in the page
+        (design["summary"].data, example.number)
+        for design in designs
+        for example in design["examples"]
+        if example.text is not None
+    }
     contents = {
         "groups": groups,
         "dates": sorted(run.date[:10] for group in groups.values() for run in group),
@@ -70,7 +76,7 @@ def write_report(
         "metric": metric,
         "verdict_notes": verdict_notes(groups, summaries, METRIC_NAMES[metric]),
         "designs": designs,
-        "shown": _count_texts(designs),
+        "shown": len(shown),
         "has_custom": any(group[0].data != DATA_SHA256 for group in groups.values()),
         "effects": [
             (grids.heading_of(grid, common), grids.effect_rows(e), grids.factor_sentences(grid, e))
@@ -122,17 +128,6 @@ def _describe_design(
         found["metrics"] = metric_rows(pairs, summary.evidence)
         found["examples"] = differing_examples(one, other, texts.get(one.data))
     return found
-
-
-def _count_texts(designs: Sequence[dict[str, Any]]) -> int:
-    """Return how many different examples have their text in the page."""
-    shown = {
-        (design["summary"].data, example.number)
-        for design in designs
-        for example in design["examples"]
-        if example.text is not None
-    }
-    return len(shown)
 
 
 def _render(contents: dict[str, Any]) -> str:
