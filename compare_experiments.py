@@ -161,16 +161,8 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     else:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         unicode = "utf" in (sys.stdout.encoding or "").lower()
-        print(
-            overview.overview(
-                groups,
-                found,
-                sort=arguments.sort,
-                reference=arguments.reference,
-                color=color,
-                unicode=unicode,
-            )
-        )
+        flags = {"sort": arguments.sort, "reference": arguments.reference}
+        print(overview.overview(groups, found, **flags, color=color, unicode=unicode))
     if arguments.metrics:
         of_all = "", tables.metrics_table(groups), tables.losses_table(found)
         print("\n\n".join(of_all).rstrip())

@@ -90,7 +90,11 @@ def with_unique_names(runs: Sequence[Run]) -> list[Run]:
     for run in runs:
         size = (run.split or {}).get("sizes", {}).get("train", run.correct["train"][1])
         sizes[test_set_of(run)] = max(size, sizes.get(test_set_of(run), 0))
-    files = {test_set_of(run): _name_of_file(_file_of(run)) for run in runs if _file_of(run)}
+    files = {
+        test_set_of(run): "standard input" if file == "-" else _clean(Path(file).name)
+        for run in runs
+        if (file := _file_of(run))
+    }
     data = _unique({key: f"{name}, {sizes[key]:,} for training" for key, name in files.items()})
     designs = {design_without_label(run): _clean(run.label) for run in runs if run.label}
     several = Counter(designs.values())
@@ -134,10 +138,6 @@ def _has_checkpoint(run: Run) -> bool:
 
 def _file_of(run: Run) -> str | None:
     return (run.split or {}).get("custom", {}).get("data")
-
-
-def _name_of_file(file: str) -> str:
-    return "standard input" if file == "-" else _clean(Path(file).name)
 
 
 def test_set_of(run: Run) -> str:

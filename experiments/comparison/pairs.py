@@ -143,10 +143,7 @@ def _describe_variance(evidence: Evidence) -> list[str]:
     words = zip(("seeds", "examples", "both together"), parts, strict=True)
     shares = ", ".join(f"{word} {100 * part / (sum(parts) or 1):.0f} %" for word, part in words)
     limit = f"{100 * crossed.seeds_limit:.0f} %"
-    return [
-        "",
-        f"Variance of the mean difference: {shares}; seeds at most {limit} (95 % limit).",
-    ]
+    return ["", f"Variance of the mean difference: {shares}; seeds at most {limit} (95 % limit)."]
 
 
 class Example(NamedTuple):

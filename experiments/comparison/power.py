@@ -8,6 +8,7 @@ is that of the difference asked about.
 import math
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -45,15 +46,12 @@ class Outlook(NamedTuple):
 
     def seeds_needed(self, difference: float) -> int | None:
         """Return how many seeds, not fewer than now, detect a difference, or None."""
-        return _fewest(
-            lambda n: self._found_at(difference, n, self.examples), difference, self.seeds
-        )
+        found = partial(self._found_at, difference, examples=self.examples)
+        return _fewest(found, difference, self.seeds)
 
     def examples_needed(self, difference: float) -> int | None:
         """Return how many examples, not fewer than now, detect a difference, or None."""
-        return _fewest(
-            lambda n: self._found_at(difference, self.seeds, n), difference, self.examples
-        )
+        return _fewest(partial(self._found_at, difference, self.seeds), difference, self.examples)
 
     def _found_at(self, difference: float, seeds: int, examples: int) -> float:
         """Return what is found with a power of 80 % if the spread is that of a difference.

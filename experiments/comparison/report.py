@@ -18,13 +18,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.comparison import effects as grids
-from experiments.comparison import sentences
 from experiments.comparison.evidence import Pairs, Verdict
 from experiments.comparison.figures import NARROW, Effects, as_svg, draw_all, draw_differences
 from experiments.comparison.groups import Groups, common_deviations
 from experiments.comparison.overview import verdict_notes
 from experiments.comparison.pairs import differing_examples, metric_rows, question_of
-from experiments.comparison.sentences import FIXED, METRIC_NAMES
+from experiments.comparison.sentences import (
+    FIXED,
+    METRIC_NAMES,
+    describe_collapsed,
+    digits_of,
+    format_difference,
+)
 from experiments.comparison.summaries import Summary, pairs_by_name
 from experiments.comparison.tables import metrics_of_summaries, summary_rows
 from experiments.comparison.texts import Texts
@@ -58,6 +63,12 @@ def write_report(
     designs = [_describe_design(groups[s.name], s, texts, pairs.get(s.name)) for s in summaries]
     left_out = {FIXED, *(s.sentence for s in summaries)}
     common = common_deviations(groups)
+    shown = {  # examples whose text is in the page
+        (design["summary"].data, example.number)
+        for design in designs
+        for example in design["examples"]
+        if example.text is not None
+    }
     contents = {
         "groups": groups,
         "dates": sorted(run.date[:10] for group in groups.values() for run in group),
@@ -65,15 +76,11 @@ def write_report(
         "metric": metric,
         "verdict_notes": verdict_notes(groups, summaries, METRIC_NAMES[metric]),
         "designs": designs,
-        "shown": _count_texts(designs),
+        "shown": len(shown),
         "has_custom": any(group[0].data != DATA_SHA256 for group in groups.values()),
         "effects": [
-            (
-                grids.heading_of(grid, common),
-                grids.effect_rows(of),
-                grids.factor_sentences(grid, of),
-            )
-            for grid, of in effects
+            (grids.heading_of(grid, common), grids.effect_rows(e), grids.factor_sentences(grid, e))
+            for grid, e in effects
         ],
         "summary": summary_rows(summaries),
         "notes": [note for note in notes if note not in left_out],
@@ -111,9 +118,7 @@ def _describe_design(
 ) -> dict[str, Any]:
     """Return what the page has on a design in addition to its summary."""
     found = {"summary": summary, "commands": commands_of(group), "examples": []}
-    found["seeds"] = [
-        ["seed", "test accuracy, %", "training, s"],
-    ]
+    found["seeds"] = [["seed", "test accuracy, %", "training, s"]]
     for run in group:
         percent, seconds = f"{100 * run.is_correct.mean():.2f}", f"{run.train_seconds:.1f}"
         found["seeds"].append([str(run.seed), percent, seconds])
@@ -125,23 +130,13 @@ def _describe_design(
     return found
 
 
-def _count_texts(designs: Sequence[dict[str, Any]]) -> int:
-    """Return how many different examples have their text in the page."""
-    shown = {
-        (design["summary"].data, example.number)
-        for design in designs
-        for example in design["examples"]
-        if example.text is not None
-    }
-    return len(shown)
-
-
 def _render(contents: dict[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
         finalize=_clean, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals |= vars(sentences)
+    functions = (describe_collapsed, digits_of, format_difference)
+    environment.globals |= {of.__name__: of for of in functions} | {"METRIC_NAMES": METRIC_NAMES}
     files = (FOLDER / "report.css", FOLDER / "report.js")
     style, script = (Markup(file.read_text(encoding="utf-8")) for file in files)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

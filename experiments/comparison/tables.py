@@ -18,7 +18,7 @@ from experiments.comparison.sentences import (
     in_units,
     numbers_needed,
 )
-from experiments.comparison.summaries import Summary
+from experiments.comparison.summaries import MEANS, Summary
 from experiments.config.rows import SIZES, published_count
 from experiments.system.files import write_file
 
@@ -187,8 +187,7 @@ def losses_table(summaries: Sequence[Summary]) -> str:
 
 def _metric_cells(name: str, accuracy: float, metrics: Any) -> list[str]:
     """Return the cells of `METRICS`; the metrics are those of a run or of a summary."""
-    fields = ("macro_f1", "auroc", "log_loss", "brier_score", "calibration_error")
-    return [name, f"{100 * accuracy:.2f}", *(_metric(getattr(metrics, f)) for f in fields)]
+    return [name, f"{100 * accuracy:.2f}", *(_metric(getattr(metrics, f)) for f in MEANS)]
 
 
 def _loss_cells(evidence: Evidence | None) -> list[str]:
