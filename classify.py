@@ -13,7 +13,6 @@ cut is printed at the end. Files are streamed: a million texts need no more memo
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -44,6 +43,7 @@ from experiments.system.terminal import (
     UsageError,
     one_line_errors,
     printable,
+    reader_may_stop,
     setup_terminal,
 )
 
@@ -234,11 +234,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         with redirect_stdout(sys.stderr):  # messages about downloads
             classifier = load(arguments, device)
-        try:
+        with reader_may_stop():
             print_answers(arguments, classifier)
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader, such as `head`, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

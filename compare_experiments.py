@@ -28,6 +28,7 @@ from experiments.system.terminal import (
     in_notebook,
     one_line_errors,
     printable,
+    reader_may_stop,
     setup_terminal,
 )
 
@@ -207,7 +208,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     import_module("experiments.comparison.notes")
     if arguments.designs or arguments.html:
         import_module("experiments.comparison.texts")
-    with one_line_errors("compare_experiments.py", message=INTERRUPTED):
+    errors = one_line_errors("compare_experiments.py", message=INTERRUPTED)
+    with errors, reader_may_stop():
         if arguments.published:
             from experiments.comparison.published import published_text, table_text
 

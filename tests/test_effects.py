@@ -5,11 +5,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from records import make_baseline, make_run
+from records import make_baseline, make_run, make_seeds
 from statsmodels.formula.api import ols
 
 from experiments.comparison.effects import INTERACTIONS, describe_all, effects_of, find_grids
-from experiments.comparison.evidence import METRICS, values_of
+from experiments.comparison.evidence import METRICS, Verdict, values_of
 from experiments.comparison.groups import group_runs
 from experiments.comparison.statistics import cross, holm, pool_seeds, units_of
 
@@ -250,3 +250,12 @@ def test_intervals_of_effects_cover_95_percent_and_few_factors_seem_to_matter():
     error = (0.05 * 0.95 / len(covered)) ** 0.5
     assert 0.93 - 2 * error <= np.mean(covered) <= 0.97 + 2 * error
     assert false / worlds <= 0.05 + 2 * (0.05 * 0.95 / worlds) ** 0.5
+
+
+def test_a_factor_that_changes_no_probability_is_identical_and_does_not_matter():
+    runs = [*make_seeds(1, [[1], [2], [3]]), *make_seeds(18, [[1], [2], [3]])]
+    (grid,) = find_grids(group_runs(runs))
+    (effect,) = effects_of(grid, margin=0.02)
+    assert effect.verdict == Verdict.IDENTICAL
+    text = describe_all([grid], 0.02, "accuracy", [])
+    assert "ignore_index does not matter: all probabilities are the same." in text

@@ -43,7 +43,12 @@ from experiments.runs.records import Run
 
 MOST_FACTORS = 5
 Design = tuple[dict[str, Any], list[Run]]  # flags and group
-INTERACTIONS = {"better": "better together", "worse": "worse together", "equivalent": "none"}
+INTERACTIONS = {
+    "better": "better together",
+    "worse": "worse together",
+    "equivalent": "none",
+    "identical": "none",
+}
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,13 @@ class Effect(NamedTuple):
     margin: float
     crossed: Crossed
     corrected_p_value: float  # by Holm's method, over the effects of the grid
+    is_identical: bool  # whether no loss of any example differs
 
     @property
     def verdict(self) -> Verdict:
         """What the effect says; of an interaction, more or less."""
+        if self.is_identical:
+            return Verdict.IDENTICAL
         crossed, p_value = self.crossed, self.corrected_p_value
         return verdict_of(crossed.mean, crossed, p_value, self.margin, self.metric)
 
@@ -168,9 +176,12 @@ def effects_of(grid: Grid, margin: float, metric: str = "accuracy") -> list[Effe
         for layout, (_, factors, *_) in zip(layouts, contrasts, strict=True)
     ]
     corrected = holm([found.p_value for found in crossed])
+    differ = [losses.any() for *_, losses in _contrasts_of(grid, "log_loss")]
     return [
-        Effect(*named, metric, margin, found, p_value)
-        for (*named, _), found, p_value in zip(contrasts, crossed, corrected, strict=True)
+        Effect(*named, metric, margin, found, p_value, not does_differ)
+        for (*named, _), found, p_value, does_differ in zip(
+            contrasts, crossed, corrected, differ, strict=True
+        )
     ]
 
 
@@ -265,7 +276,9 @@ def _sentence(factor: str, effects: Sequence[Effect]) -> str:
         return " ".join([text, *more[:1]])
     if real:
         return f"{factor} matters together with {_others(real[0], factor)}."
-    if all(e.verdict == Verdict.EQUIVALENT for e in own):
+    if all(e.verdict == Verdict.IDENTICAL for e in own):
+        return f"{factor} does not matter: all probabilities are the same."
+    if all(e.verdict in (Verdict.EQUIVALENT, Verdict.IDENTICAL) for e in own):
         return (
             f"{factor} does not matter: equivalent within {in_units(own[0].margin, own[0].metric)}."
         )

@@ -106,6 +106,16 @@ def one_line_errors(program: str, debug: bool = False, message: str = RESUMABLE)
         sys.exit(2 if isinstance(error, UsageError) else text)
 
 
+@contextmanager
+def reader_may_stop() -> Iterator[None]:
+    """Let a reader of the output that has seen enough, such as `head`, end a `with` silently."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class DeferredSignals:
     """Signals that wait until the program calls `handle`, `PATIENCE` seconds at most."""
 
