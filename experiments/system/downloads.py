@@ -79,7 +79,7 @@ def hub_file(
 
     endpoint = _endpoint()
     if not re.match("https?://[^/]", endpoint):
-        raise ValueError(f"HF_ENDPOINT must be an address such as {_HUB}, got {hide(endpoint)!r}")
+        raise ValueError(f"HF_ENDPOINT must be an address such as {_HUB}, got {_hide(endpoint)!r}")
     address = f"{endpoint}/{repository}/resolve/{revision}/{name}"
     cache, model = Path(constants.HF_HUB_CACHE), repository.rpartition("/")[2]
     blobs = cache.glob(f"models--*/blobs/{sha256}")
@@ -111,7 +111,7 @@ def find(file: RemoteFile, folder: Path, verify: bool = False) -> Path | None:
 def how_to_place(file: RemoteFile, folder: Path) -> str:
     """Return how to place a file by hand, in one sentence."""
     what = f"the member {file.zip_member} of the zip at" if file.zip_member else "the file at"
-    where = hide(" or ".join(file.addresses))
+    where = _hide(" or ".join(file.addresses))
     return f"Save {what} {where} as {folder / file.names[0]} (SHA-256 {file.sha256})."
 
 
@@ -167,7 +167,7 @@ def fetch(file: RemoteFile, folder: Path, verify: bool = False) -> Path:
             except (OSError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise  # of the disk, not of the address
-                lines.append(f"  {hide(address)}: {_describe(error)}")
+                lines.append(f"  {_hide(address)}: {_describe(error)}")
     mirror = [] if file.zip_member else ["HF_ENDPOINT can name a mirror of the hub."]
     raise DownloadError("\n".join([*lines, *mirror, how_to_place(file, folder)]))
 
@@ -334,10 +334,10 @@ def _describe(error: Exception) -> str:
     if (response := getattr(error, "response", None)) is not None:
         reason = f"HTTP status {response.status_code}"
     hints = [hint for pattern, hint in _HINTS.items() if re.search(pattern, reason)]
-    return "; ".join([textwrap.shorten(hide(reason), 300, placeholder=" ..."), *hints])
+    return "; ".join([textwrap.shorten(_hide(reason), 300, placeholder=" ..."), *hints])
 
 
-def hide(text: str) -> str:
+def _hide(text: str) -> str:
     """Return a text without the token, and without names and passwords in addresses."""
     secrets = {_token() or ""}
     for name, address in os.environ.items():
