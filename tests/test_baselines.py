@@ -22,7 +22,8 @@ WORDS = sorted(set(" ".join(SEPARATED).split()))
 
 
 def test_bag_of_words_minimises_the_summed_loss_and_half_the_squared_weights():
-    train, single = bag_of_words(TEXTS, LABELS, 2, [TEXTS, ["", *WORDS]])
+    model = bag_of_words(TEXTS, LABELS)
+    train, single = model.predict_proba(TEXTS), model.predict_proba(["", *WORDS])
     logits = np.log(single[:, 1] / single[:, 0])
     weights = logits[1:] - logits[0]  # one word added to the intercept
     x = np.array([[float(word in text.split()) for word in WORDS] for text in SEPARATED])
@@ -32,19 +33,20 @@ def test_bag_of_words_minimises_the_summed_loss_and_half_the_squared_weights():
 
 
 def test_unknown_words_and_repetitions_count_nothing_and_case_does_not_matter():
-    (p,) = bag_of_words(TEXTS, LABELS, 2, [["Prize PRIZE unknown", "prize", "a prize", "you"]])
+    texts = ["Prize PRIZE unknown", "prize", "a prize", "you"]
+    p = bag_of_words(TEXTS, LABELS).predict_proba(texts)
     assert p[0].tolist() == p[1].tolist()
     assert p[2, 1] > p[1, 1] > 0.5 > p[3, 1]
 
 
 def test_texts_without_a_word_have_the_fractions_of_the_classes():
-    (p,) = bag_of_words(["", " ", "\n"], np.array([0, 1, 1]), 2, [["anything"]])
+    p = bag_of_words(["", " ", "\n"], np.array([0, 1, 1])).predict_proba(["anything"])
     assert p[0] == pytest.approx([1 / 3, 2 / 3])
 
 
 def test_a_third_class_is_predicted_from_its_own_words():
     texts, labels = [*TEXTS, "where is my order", "my order is late"], [*LABELS, 2, 2]
-    (p,) = bag_of_words(texts, np.array(labels), 3, [["my order", "free prize"]])
+    p = bag_of_words(texts, np.array(labels)).predict_proba(["my order", "free prize"])
     assert p.argmax(axis=1).tolist() == [2, 1]
     assert p.sum(axis=1) == pytest.approx([1, 1])
 
@@ -81,7 +83,7 @@ def test_the_flag_has_every_baseline():
 def test_the_words_of_many_texts_need_little_memory():
     tracemalloc.start()
     texts = [f"w{i} w{i // 2} w{i % 7}" for i in range(4000)]
-    bag_of_words(texts, np.arange(4000) % 2, 2, [texts[:5]])
+    bag_of_words(texts, np.arange(4000) % 2).predict_proba(texts[:5])
     assert tracemalloc.get_traced_memory()[1] < 50e6  # 4,000 x 4,000 numbers would be 128 MB
     tracemalloc.stop()
 

@@ -100,7 +100,7 @@ def test_the_effects_of_a_grid_are_printed(grid, capsys):
         "Grid of 4 designs, 3 seeds: lora_rank (8, 16) x learning_rate (5e-05, 0.001); otherwise "
         "row 16"
     )
-    assert lines[-4] == "lora_rank does not matter: equivalent within 3 points."
+    assert lines[-4] == "lora_rank does not matter: all probabilities are the same."
     assert lines[-3].startswith("learning_rate matters: -13.00 points (95 % interval -")
     assert lines[-1] == sentences.FIXED
     of_loss = lines_of(capsys, "--results", grid, "--effects", "--metric", "log_loss")

@@ -233,7 +233,8 @@ def test_what_was_found_in_a_file_is_noted(read):
         (["good", "nan", "bad", "None", "nan"],
          ["missing values: 'nan' (2), 'None' (1); line 3, 5, 6; --drop_label None nan leaves"]),
         (["a#b", "b", "a"], ["labels that look like lists", "'a#b'; line 2; write one label"]),
-        (['"[\'a\', \'b\']"', "['b']", "['b']", "['b']"], ["look like lists", "line 2, 3, 4, …"]),
+        (['"[\'a\', \'b\']"', "['b']", "['b']", "['b']"],
+         ["look like lists", "line 2, 3, 4 and 1 more"]),
     ],
 )  # fmt: skip
 def test_strange_labels_are_noted_with_their_lines(read, labels, words):

@@ -184,13 +184,16 @@ def sentences_of(wrong, metric="accuracy", margin=0.02, **factors):
 
 
 def test_a_factor_matters_or_does_not():
-    lines, text = sentences_of(lambda rank, rate, seed: range(30 if rate == LRS[0] else 0))
+    def wrong(rank, rate, seed):
+        return [*range(30 * (rate == LRS[0])), 100 + (rank == 8)]
+
+    lines, text = sentences_of(wrong)
     effect = r"\+25\.00 points \(95 % interval \+\d+\.\d\d to \+\d+\.\d\d\)"
     assert re.fullmatch(
         f"learning_rate matters: {effect} for learning_rate 0.0001 instead of 5e-05.", lines[1]
     )
     assert lines[0] == "lora_rank: inconclusive."  # 120 examples are too few for 2 points
-    lines, _ = sentences_of(lambda rank, rate, seed: range(30 * (rate == LRS[0])), margin=0.05)
+    lines, _ = sentences_of(wrong, margin=0.05)
     assert lines[0] == "lora_rank does not matter: equivalent within 5 points."
     assert text.endswith("All results are conditional on this train/test split.")
 

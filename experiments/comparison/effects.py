@@ -43,12 +43,7 @@ from experiments.runs.records import Run
 
 MOST_FACTORS = 5
 Design = tuple[dict[str, Any], list[Run]]  # flags and group
-INTERACTIONS = {
-    "better": "better together",
-    "worse": "worse together",
-    "equivalent": "none",
-    "identical": "none",
-}
+INTERACTIONS = {"better": "better together", "worse": "worse together", "equivalent": "none"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class Effect(NamedTuple):
     margin: float
     crossed: Crossed
     corrected_p_value: float  # by Holm's method, over the effects of the grid
-    is_identical: bool  # whether no loss of any example differs
+    is_identical: bool  # whether all probabilities are the same
 
     @property
     def verdict(self) -> Verdict:
@@ -176,13 +171,25 @@ def effects_of(grid: Grid, margin: float, metric: str = "accuracy") -> list[Effe
         for layout, (_, factors, *_) in zip(layouts, contrasts, strict=True)
     ]
     corrected = holm([found.p_value for found in crossed])
-    differ = [losses.any() for *_, losses in _contrasts_of(grid, "log_loss")]
     return [
-        Effect(*named, metric, margin, found, p_value, not does_differ)
-        for (*named, _), found, p_value, does_differ in zip(
-            contrasts, crossed, corrected, differ, strict=True
-        )
+        Effect(*named, metric, margin, found, p_value, _is_identical(grid, *named[1:]))
+        for (*named, _), found, p_value in zip(contrasts, crossed, corrected, strict=True)
     ]
+
+
+def _is_identical(grid: Grid, factors: Sequence[str], levels: Sequence[Any]) -> bool:
+    """Return whether all designs with a level have the probabilities of those with the first."""
+    place, (level, *others) = list(grid.factors).index(factors[0]), levels
+    first = grid.factors[factors[0]][0]
+    cells = [cell for cell in grid.runs if cell[place] == level]
+    return not others and all(
+        np.array_equal(
+            grid.runs[cell][seed].probabilities,
+            grid.runs[*cell[:place], first, *cell[place + 1 :]][seed].probabilities,
+        )
+        for cell in cells
+        for seed in grid.seeds
+    )
 
 
 def _contrasts_of(grid: Grid, metric: str) -> Iterator[tuple[Any, ...]]:

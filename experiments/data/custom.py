@@ -15,6 +15,7 @@ from itertools import combinations
 import pandas as pd
 
 from experiments.config.settings import CustomData
+from experiments.data.separated import list_some
 from experiments.data.splitting import balance_classes, group_by_text, split_by_text, subsample
 from experiments.data.tables import Examples, read_table
 
@@ -28,7 +29,7 @@ _SPLITS = {  # cell of --split_column: split
 }
 _MISSING = {"nan", "none", "null", "na", "n/a", "<na>", "#n/a", "nat", "-", "?"}  # as labels
 _FEW = 3  # training examples of a class, below which a note reports it
-_SHOWN, _SHOWN_LETTERS = 3, 60  # in a note
+_SHOWN_LETTERS = 60  # in a note
 
 
 def read_custom(
@@ -49,7 +50,7 @@ def read_custom(
                 tables |= _split_by_column(found, custom.split_column)
             else:
                 tables[name] = found.examples
-    return dict(_leave_out(tables, custom, notes)), notes, text_columns
+    return _leave_out(tables, custom, notes), notes, text_columns
 
 
 def _describe(path: str, found: Examples, custom: CustomData) -> Iterator[str]:
@@ -57,7 +58,7 @@ def _describe(path: str, found: Examples, custom: CustomData) -> Iterator[str]:
     table, examples = found.table, found.examples
     unused = [repr(name) for name in table.names if name not in table.used]
     texts = " and ".join(map(repr, table.text_columns))
-    others = f", not used {_list_some(unused)}" if unused else ""
+    others = f", not used {list_some(unused)}" if unused else ""
     lines = f" in {table.source.line:,} lines" if table.unit == "line" else ""
     duplicates = int(examples["Text"].duplicated().sum())
     repeated = f", {duplicates:,} with the text of an earlier one" if duplicates else ""
@@ -67,9 +68,7 @@ def _describe(path: str, found: Examples, custom: CustomData) -> Iterator[str]:
     labels = examples["Label"]
 
     def lines_of(chosen: pd.Series) -> str:
-        numbers = [f"{found.lines[i]:,}" for i in examples.index[chosen][:_SHOWN]]
-        more = ", …" if int(chosen.sum()) > _SHOWN else ""
-        return f"{table.unit} {', '.join(numbers)}{more}"
+        return f"{table.unit} {list_some(f'{found.lines[i]:,}' for i in examples.index[chosen])}"
 
     missing = labels.str.strip().str.casefold().isin(_MISSING) & ~labels.isin(custom.drop_label)
     if missing.any():
@@ -84,7 +83,7 @@ def _describe(path: str, found: Examples, custom: CustomData) -> Iterator[str]:
     if lists.any():
         yield (
             f"labels that look like lists, of which each combination is a class: "
-            f"{_list_some(map(repr, dict.fromkeys(labels[lists])))}; {lines_of(lists)}; write one "
+            f"{list_some(map(repr, dict.fromkeys(labels[lists])))}; {lines_of(lists)}; write one "
             "label per example"
         )
     for name, cells in found.others.items():
@@ -118,7 +117,7 @@ def _split_by_column(found: Examples, name: str) -> dict[str, pd.DataFrame]:
     return {split: examples for split, examples in tables.items() if len(examples)}
 
 
-def _leave_out(tables: Tables, custom: CustomData, notes: list[str]) -> Tables:
+def _leave_out(tables: dict, custom: CustomData, notes: list[str]) -> dict[str, pd.DataFrame]:
     """Return tables without the labels and small classes that flags exclude; note which."""
     known = set(pd.concat(tables.values())["Label"])
     if unknown := [label for label in custom.drop_label if label not in known]:
@@ -132,12 +131,10 @@ def _leave_out(tables: Tables, custom: CustomData, notes: list[str]) -> Tables:
     counts = pd.concat(tables.values())["Label"].value_counts()
     names = ", ".join(f"{name!r} ({counts[name]})" for name in sorted(left_out))
     notes.append(f"left out: {sum(counts[name] for name in left_out):,} examples of {names}")
-    kept = {
-        name: t[~t["Label"].isin(left_out)].reset_index(drop=True) for name, t in tables.items()
-    }
-    if kept["train"].empty:
+    chosen = {name: t[~t["Label"].isin(left_out)] for name, t in tables.items()}
+    if chosen["train"].empty:
         raise ValueError("no training examples are left: lower --min_class_size")
-    return kept
+    return {name: examples.reset_index(drop=True) for name, examples in chosen.items()}
 
 
 def split_custom(
@@ -211,8 +208,8 @@ def _check_known(splits: Tables, class_names: Sequence[str]) -> None:
         if len(unknown):
             raise ValueError(
                 f"{len(unknown):,} examples of the {_NAMES[name]} have labels that the training "
-                f"data lacks: {_list_some(map(repr, _sort_names(unknown)))}; it has "
-                f"{_list_some(map(repr, class_names))}"
+                f"data lacks: {list_some(map(repr, _sort_names(unknown)))}; it has "
+                f"{list_some(map(repr, class_names))}"
             )
 
 
@@ -225,12 +222,12 @@ def _notes_on_examples(tables: Tables) -> Iterator[str]:
     if len(several):
         texts = (t if len(t) <= _SHOWN_LETTERS else t[:_SHOWN_LETTERS] + "…" for t in several.index)
         shown = (f"{text!r} ({', '.join(of)})" for text, of in zip(texts, several, strict=True))
-        yield f"{len(several):,} texts have several labels: {_list_some(shown)}"
+        yield f"{len(several):,} texts have several labels: {list_some(shown)}"
     similar: dict[str, list[str]] = {}
     for name in _sort_names(tables["train"]["Label"]):
         similar.setdefault(_appearance_of(name), []).append(ascii(name))
     if shown := [" and ".join(names) for names in similar.values() if len(names) > 1]:
-        yield f"classes whose names look alike: {_list_some(shown)}"
+        yield f"classes whose names look alike: {list_some(shown)}"
 
 
 def _notes_on_splits(splits: Tables, class_names: Sequence[str]) -> Iterator[str]:
@@ -261,11 +258,5 @@ def _core_of(text: str) -> str:
     return re.sub(r"[\d\s]", "", text.casefold())
 
 
-def _list_some(items: Iterable[str]) -> str:
-    items = list(items)
-    more = f" and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more
-
-
 def _list_counts(counts: pd.Series) -> str:
-    return _list_some(f"{name!r} ({count})" for name, count in counts.items())
+    return list_some(f"{name!r} ({count})" for name, count in counts.items())

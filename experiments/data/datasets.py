@@ -56,18 +56,15 @@ class TextDataset(Dataset):
         no_padding: bool = False,
     ) -> None:
         self.data, self.no_padding = examples, no_padding
-        self.full_lengths = torch.tensor(
-            [len(tokens) for tokens in encoded]
-        )  # (N,), before cutting
-        self.num_cut = sum(len(tokens) > (max_length or len(tokens)) for tokens in encoded)
         self.labels = torch.tensor(examples["Label"].to_numpy())  # (N,)
-        cut = [tokens[:max_length] for tokens in encoded]
-        self.lengths = torch.tensor([len(tokens) for tokens in cut])  # (N,), without padding
-        longest = int(self.lengths.max())
-        self.max_length = longest if no_padding or max_length is None else max_length
-        self.tokens = torch.full((len(cut), self.max_length), pad_token_id)  # (N, T)
-        for row, tokens in zip(self.tokens, cut, strict=True):
-            row[: len(tokens)] = torch.tensor(tokens)
+        self.full_lengths = torch.tensor(list(map(len, encoded)))  # (N,), before cutting
+        limit = max_length or int(self.full_lengths.max())
+        self.lengths = self.full_lengths.clamp(max=limit)  # (N,), without padding
+        self.num_cut = int((self.full_lengths > self.lengths).sum())
+        self.max_length = int(self.lengths.max()) if no_padding else limit
+        self.tokens = torch.full((len(encoded), self.max_length), pad_token_id)  # (N, T)
+        for row, tokens, length in zip(self.tokens, encoded, self.lengths.tolist(), strict=True):
+            row[:length] = torch.tensor(tokens[:length])
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -14,7 +14,7 @@ import re
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ import charset_normalizer
 from experiments.config.settings import CustomData
 from experiments.data.separated import Dialect, detect_dialect
 
-STANDARD_INPUT = "-"
 CSV, JSON_LINES, JSON, PARQUET, LINES = "CSV", "JSON lines", "JSON", "Parquet", "lines of text"
 SUFFIXES = {
     ".csv": CSV, ".tsv": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".jl": JSON_LINES,
@@ -82,17 +81,16 @@ class Source:
         return ", ".join(words + ([str(self.dialect)] if self.format == CSV else []))
 
     @property
-    def usual_separator(self) -> str:
-        """The separator of files of that name."""
-        return "\t" if self.suffix == ".tsv" else ","
+    def usual_dialect(self) -> Dialect:
+        """The dialect of files of that name."""
+        return Dialect("\t" if self.suffix == ".tsv" else ",")
 
     @property
     def is_guessed(self) -> bool:
         """Whether more than the name says what the file is."""
-        usual = Dialect(self.usual_separator)
         is_other = self.format != SUFFIXES.get(self.suffix, LINES)
         is_other |= self.format != PARQUET and not self.encoding.startswith("utf-8")
-        return is_other or (self.format == CSV and str(self.dialect) != str(usual))
+        return is_other or (self.format == CSV and str(self.dialect) != str(self.usual_dialect))
 
     def lines(self, newline: str = "\n") -> Iterator[str]:
         """Yield lines with their ends as soon as they are there; "" also ends them at CR."""
@@ -128,36 +126,29 @@ class Source:
 
 @contextmanager
 def open_source(path: str, how: CustomData, may_be_lines: bool = False) -> Iterator[Source]:
-    """Yield a file of examples whose format is known, and close it in the end.
+    """Yield a file of examples whose format is known; OSError or ValueError if it is none.
 
     With `may_be_lines`, what is no table has one text per line; otherwise it is an error. Standard
     input is then read as it comes.
-
-    Raises:
-        OSError, ValueError: the file cannot be read, or it is no file of examples.
     """
-    name = "standard input" if path == STANDARD_INPUT else path
-    if path == STANDARD_INPUT and sys.stdin is None:
+    is_file = path != "-"
+    if not is_file and sys.stdin is None:
         raise ValueError("standard input is closed, expected texts")
-    if path != STANDARD_INPUT and not Path(path).exists():
+    if is_file and not Path(path).exists():
         raise FileNotFoundError(f"there is no file {path}")
-    opened = sys.stdin.buffer if path == STANDARD_INPUT else Path(path).open("rb", _SAMPLE)  # noqa: SIM115
-    try:
-        file = opened
-        if path == STANDARD_INPUT and not may_be_lines:
-            file = io.BytesIO(file.read())
-        file = file if hasattr(file, "peek") else io.BufferedReader(file, _SAMPLE)
-        source = Source(name, file, Path(path.removesuffix(".gz")).suffix.lower())
-        if file.peek(2)[:2] == b"\x1f\x8b":
-            source.is_gzip = True
-            source.file = io.BufferedReader(gzip.GzipFile(fileobj=file), _SAMPLE)
-        _detect(source, how, may_be_lines)
-        yield source
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{name} is a damaged gzip file: {error}") from error
-    finally:
-        if path != STANDARD_INPUT:
-            opened.close()
+    name = path if is_file else "standard input"
+    with Path(path).open("rb", _SAMPLE) if is_file else nullcontext(sys.stdin.buffer) as opened:
+        try:
+            file = opened if is_file or may_be_lines else io.BytesIO(opened.read())
+            file = file if hasattr(file, "peek") else io.BufferedReader(file, _SAMPLE)
+            source = Source(name, file, Path(path.removesuffix(".gz")).suffix.lower())
+            if file.peek(2)[:2] == b"\x1f\x8b":
+                source.is_gzip = True
+                source.file = io.BufferedReader(gzip.GzipFile(fileobj=file), _SAMPLE)
+            _detect(source, how, may_be_lines)
+            yield source
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{name} is a damaged gzip file: {error}") from error
 
 
 def _detect(source: Source, how: CustomData, may_be_lines: bool) -> None:
@@ -175,18 +166,16 @@ def _detect(source: Source, how: CustomData, may_be_lines: bool) -> None:
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
     filled = [line.strip() for line in lines if line.strip()]
     by_name = SUFFIXES.get(source.suffix)
-    if by_name == JSON_LINES:
-        source.format = JSON_LINES
-    elif re.match(r'\s*\{\s*"', text):
-        is_row = filled[0].endswith("}") and (by_name != JSON or len(filled) > 1)
-        source.format = JSON_LINES if is_row else JSON
+    if by_name == JSON_LINES or re.match(r'\s*\{\s*"', text):
+        is_row = by_name == JSON_LINES or filled[0].endswith("}")
+        source.format = JSON_LINES if is_row and (by_name != JSON or len(filled) > 1) else JSON
     elif by_name == JSON or re.match(r"\s*\[\s*\{", text):
         source.format = JSON
     else:
+        usual = source.usual_dialect.separator
         source.dialect = detect_dialect(
-            lines, source.name, is_whole, source.usual_separator, how.separator,
-            how.quoting,
-        )  # fmt: skip
+            lines, source.name, is_whole, usual, how.separator, how.quoting
+        )
         names = [name.strip().casefold() for name in (source.dialect.sample or [[""]])[0]]
         has_flag = how.text_column or how.separator or how.quoting or how.no_header
         if may_be_lines and by_name != CSV and not has_flag:
@@ -228,10 +217,8 @@ def _detect_encoding(source: Source, start: bytes) -> str:
     runs = re.findall(rb"[\x80-\xff]+", following)
     is_western = sum(len(run) > 2 for run in runs) <= _MOST_LONG_RUNS * len(runs)
     is_western &= not re.search(rb"[\x81\x8d\x8f\x90\x9d]", following)
-    is_other = (
-        guess and guess.coherence > _COHERENT and str(guess) != sample.decode("cp1252", "replace")
-    )
-    if not is_western or is_other:
+    is_other = guess and guess.coherence > _COHERENT
+    if not is_western or (is_other and str(guess) != sample.decode("cp1252", "replace")):
         raise ValueError(
             f"{source.name} is not in UTF-8 (byte 0x{content[place]:02x} in line {line}): name its "
             f"encoding{f', such as --encoding {guess.encoding}' if guess else ' with --encoding'}, "

@@ -17,10 +17,16 @@ from itertools import chain
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
 _NOT_CLOSED = "a quote is not closed"
 _MANY, _LONGEST = 10_000, 40  # values of a column that are remembered, and their characters
-_SHOWN = 5  # numbers of lines
 csv.field_size_limit(2**31 - 1)  # characters of a text
 
 _Row = tuple[int, list[str]]  # number of its first line, its cells
+
+
+def list_some(items: Iterable[str], most: int = 3) -> str:
+    """Return the first items for a message, and how many more there are."""
+    items = list(items)
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
 
 
 @dataclass
@@ -89,18 +95,14 @@ def detect_dialect(
     lines: Sequence[str], name: str, is_whole: bool, usual: str,
     separator: str | None = None, quoting: str | None = None,
 ) -> Dialect:  # fmt: skip
-    """Return the dialect of a file: the usual one, unless only another one fits its lines.
+    """Return the dialect of a file: the usual one, unless only another one fits its first lines.
 
-    Args:
-        lines: the first ones, or all if `is_whole`.
-        usual: separator of files of that name.
-        separator, quoting: None if not given by a flag.
+    `usual` is the separator of files of that name; `separator` and `quoting` are those of flags.
     """
     found = re.fullmatch(r"sep=(.)\s*", lines[0]) if lines else None
     usual = separator or (found[1] if found else usual)
-    others = () if separator or found else SEPARATORS.keys() - {usual}
     trials: list[tuple[bool, Dialect]] = []  # whether all lines fit
-    for each in [usual, *(other for other in SEPARATORS if other in others)]:
+    for each in [usual] if separator or found else dict.fromkeys([usual, *SEPARATORS]):
         for quotes in [quoting] if quoting else ["double", "backslash"]:
             trial, fits = Dialect(each, quotes, bool(quoting), bool(found)), True
             try:
@@ -130,8 +132,7 @@ def read_rows(
         raise ValueError(f"{name} is empty")
     names = first[1]
     if no_header:
-        names = [str(number) for number in range(1, len(names) + 1)]
-        rows = chain([first], rows)
+        names, rows = [str(i) for i, _ in enumerate(names, 1)], chain([first], rows)
     return names, _check_rows(rows, names, dialect, name, notes)
 
 
@@ -146,11 +147,10 @@ def _check_rows(
         if len(cells) == 1 < width and not cells[0].strip():
             continue
         if any(cell.strip() for cell in cells[named:]):
-            hint = (
-                "if these are R's row names, write none by row.names=FALSE; otherwise " * is_first
-            )
+            of_r = "if these are R's row names, write none by row.names=FALSE; otherwise "
             raise ValueError(
-                f"{name}, line {line}: {len(cells)} fields, the header has {named}: {hint}put a "
+                f"{name}, line {line}: {len(cells)} fields, the header has {named}: "
+                f"{of_r * is_first}put a "
                 f"text that contains {dialect.separator!r} in quotes, or name the separator with "
                 "--separator"
             )
@@ -168,10 +168,9 @@ def _check_rows(
             suspects = []
     _check_suspects(suspects, seen, dialect, name)
     if short:
-        shown = ", ".join(map(str, short[:_SHOWN])) + (", …" if len(short) > _SHOWN else "")
         notes.append(
-            f"{len(short):,} of the lines have fewer fields than the header (line {shown}): put "
-            "texts of several lines in quotes"
+            f"{len(short):,} of the lines have fewer fields than the header (line "
+            f"{list_some(map(str, short))}): put texts of several lines in quotes"
         )
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 from experiments.config.settings import CustomData
 from experiments.data import formats
 from experiments.data.formats import TEXT_NAMES, Source, open_source
-from experiments.data.separated import read_rows
+from experiments.data.separated import list_some, read_rows
 
 LABEL_NAMES = {
     "label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "tag",
@@ -64,11 +64,7 @@ class Table:
         remembered: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.source = source
-        self.unit = (
-            "line"
-            if source.format in (formats.CSV, formats.JSON_LINES, formats.LINES)
-            else "example"
-        )
+        self.unit = "example" if source.format in (formats.JSON, formats.PARQUET) else "line"
         self.class_names: dict[str, list[str]] = {}  # of columns of numbers
         read = {
             formats.LINES: _read_lines, formats.CSV: _read_csv, formats.JSON: _read_json,
@@ -111,45 +107,38 @@ class Table:
             yield self._cells_of(rows, columns)
 
     def _cells_of(self, rows: list[_Row], columns: list[str]) -> Rows:
-        lines, cells = [line for line, _ in rows], []
-        for name in columns:
-            place = self.names.index(name)
-            found = [self._cell(row, name, place, line) for line, row in rows]
-            cells.append(self._as_texts(found, lines, name))
+        places = [self.names.index(name) for name in columns]
+        cells = [
+            [self._text_of(row, name, place) for row in rows]
+            for name, place in zip(columns, places, strict=True)
+        ]
         num_texts, num_used = len(self.text_columns), len(self.used)
         texts = list(map("\n".join, zip(*cells[:num_texts], strict=True)))
         labels = cells[num_texts] if num_used > num_texts else []
-        return Rows(lines, texts, labels, cells[num_used:])
+        return Rows([line for line, _ in rows], texts, labels, cells[num_used:])
 
-    def _cell(self, row: Any, name: str, place: int, line: int) -> Any:
-        if not isinstance(row, Mapping):
-            if place < len(row):
-                return row[place]
-            if name not in self.used:
-                return None
-            raise ValueError(
-                f"{self.source.name}, line {line}: {len(row)} fields, the header has "
-                f"{len(self.names)}: complete the line, or put a text of several lines in quotes"
-            )
-        if name in self.text_columns and name not in row:
-            raise ValueError(f"{self.source.name}, {self.unit} {line}: no {name!r}")
-        return row.get(name)
-
-    def _as_texts(self, cells: list[Any], lines: list[int], name: str) -> list[str]:
-        """Return cells as texts; a missing one is the empty text, and true is "true"."""
-        classes, texts = self.class_names.get(name), []
-        for line, cell in zip(lines, cells, strict=True):
-            where = f"{self.source.name}, {self.unit} {line}: {name!r}"
-            if isinstance(cell, list | dict | tuple | bytes):
-                raise ValueError(f"{where} {_describe_nested(cell)}")
-            text = "" if cell is None or cell != cell else str(cell)  # NaN differs from itself
-            if classes and isinstance(cell, int):
-                text = classes[cell] if 0 <= cell < len(classes) else ""  # -1: no label
-            text = text.lower() if isinstance(cell, bool) else text
-            if _SURROGATE.search(text):
-                raise ValueError(f"{where} has half of a surrogate pair")
-            texts.append(text)
-        return texts
+    def _text_of(self, row: _Row, name: str, place: int) -> str:
+        """Return a cell as a text; a missing one is the empty text, and true is "true"."""
+        where, cells = f"{self.source.name}, {self.unit} {row[0]}: ", row[1]
+        if isinstance(cells, Mapping):
+            cell = cells.get(name)
+            if name in self.text_columns and name not in cells:
+                raise ValueError(f"{where}no {name!r}")
+        else:
+            cell = cells[place] if place < len(cells) else None
+            if place >= len(cells) and name in self.used:
+                raise ValueError(
+                    f"{where}{len(cells)} fields, the header has {len(self.names)}: complete the "
+                    "line, or put a text of several lines in quotes"
+                )
+        if isinstance(cell, list | dict | tuple | bytes):
+            raise ValueError(f"{where}{name!r} {_describe_nested(cell)}")
+        text = "" if cell is None or cell != cell else str(cell)  # NaN differs from itself
+        if (classes := self.class_names.get(name)) and isinstance(cell, int):
+            text = classes[cell] if 0 <= cell < len(classes) else ""  # -1: no label
+        if _SURROGATE.search(text):
+            raise ValueError(f"{where}{name!r} has half of a surrogate pair")
+        return text.lower() if isinstance(cell, bool) else text
 
     def _read_parquet(self, source: Source, _: CustomData) -> _Opened:
         try:
@@ -188,12 +177,9 @@ class Table:
 def open_table(
     path: str, how: CustomData, keep: Sequence[str] = (), remembered: Sequence[str] = ()
 ) -> Iterator[Table]:
-    """Yield the texts of a file, in any format, with labels and other columns if asked for.
+    """Yield a file's texts, its labels if `how` names their column, and columns to keep, or all.
 
-    Args:
-        how: names the label column if labels are wanted.
-        keep: other columns, or ["all"].
-        remembered: text columns of the training data, which are used if the file has them.
+    `remembered` are the text columns of the training data, which are used if the file has them.
     """
     has_labels = how.label_column is not None
     with open_source(path, how, may_be_lines=not (has_labels or keep)) as source:
@@ -202,13 +188,9 @@ def open_table(
 
 
 def read_table(path: str, how: CustomData) -> Examples:
-    """Return the examples of a file, and the columns that they are in.
+    """Return the examples of a file, and the columns that they are in or that may name a split.
 
-    A column without a given name is detected where only one fits. Columns that could say the split
-    are read as well.
-
-    Raises:
-        OSError, ValueError: the file cannot be read, or it is unclear which columns are meant.
+    OSError or ValueError: the file cannot be read, or it is unclear which columns are meant.
     """
 
     def splits(names: list[str]) -> list[str]:
@@ -218,17 +200,14 @@ def read_table(path: str, how: CustomData) -> Examples:
 
     with open_source(path, how) as source:
         table = Table(source, how, has_labels=True, keep=splits)
-        lines, texts, labels, others = [], [], [], [[] for _ in table.others]
-        for rows in table:
-            lines += rows.lines
-            texts += rows.texts
-            labels += rows.labels
-            for column, cells in zip(others, rows.others, strict=True):
-                column.extend(cells)
-    if not texts:
+        chunks = list(table)
+    if not chunks:
         raise ValueError(f"{source.name} has no examples")
+    lines, texts, labels = (list(chain(*parts)) for parts in list(zip(*chunks, strict=True))[:3])
+    columns = zip(*(rows.others for rows in chunks), strict=True)
+    others = {name: list(chain(*c)) for name, c in zip(table.others, columns, strict=True)}
     examples = pd.DataFrame({"Label": labels, "Text": texts}, dtype=str)
-    return Examples(examples, table, lines, dict(zip(table.others, others, strict=True)))
+    return Examples(examples, table, lines, others)
 
 
 # ---------------------------------------------------------------------- from a format to its rows
@@ -264,9 +243,8 @@ def _read_json(source: Source, _: CustomData) -> _Opened:
         columns = list(found.values()) if isinstance(found, dict) else [found]
         columns = [dict(enumerate(c)) if isinstance(c, list) else c for c in columns]
         if not all(isinstance(c, dict) and c.keys() == columns[0].keys() for c in columns):
-            raise ValueError(
-                f"{source.name} has neither a list of objects nor columns of one length"
-            )
+            expected = "a list of objects nor columns of one length"
+            raise ValueError(f"{source.name} has neither {expected}")
         keys = columns[0] if columns else ()
         found = [{c: cells[key] for c, cells in zip(found, columns, strict=True)} for key in keys]
     return _objects(enumerate(found, start=1), source, sys.maxsize)
@@ -314,15 +292,11 @@ def _check_header(source: Source, names: list[str], is_named: bool) -> None:
     usual = {name.strip().casefold() for name in names} & (TEXT_NAMES | LABEL_NAMES)
     most_blanks = 3 if len(names) > 1 else 2
     for place, name in enumerate(map(str.strip, names)):
-        is_number = re.fullmatch(r"-?\d+(\.\d+)?", name) and name not in (
-            str(place),
-            str(place + 1),
-        )
+        is_number = re.fullmatch(r"-?\d+(\.\d+)?", name)
+        is_number = is_number and name not in (str(place), str(place + 1))
         is_sentence = name.count(" ") >= most_blanks
         is_sentence |= name.endswith((".", "!", "?")) and " " in name
-        is_value = name and any(
-            row[place : place + 1] == [name] for row in source.dialect.sample[1:]
-        )
+        is_value = name and [name] in (r[place : place + 1] for r in source.dialect.sample[1:])
         if not usual and (is_number or is_sentence or is_value):
             message = f"the first line looks like an example ({name[:_SHOWN_LETTERS]!r})"
             if is_named:
@@ -341,9 +315,8 @@ def _check_column(file: str, name: str, flag: str, names: list[str]) -> None:
 
 
 def _show(names: list[str]) -> str:
-    shown = ", ".join(repr(column[:_SHOWN_LETTERS]) for column in names[:_SHOWN_COLUMNS])
-    more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
-    return f"the columns {shown}{more}" if names else "no columns"
+    shown = list_some((repr(name[:_SHOWN_LETTERS]) for name in names), _SHOWN_COLUMNS)
+    return f"the columns {shown}" if names else "no columns"
 
 
 def _choose(

@@ -3,8 +3,10 @@
 correct, probabilities, labels = evaluate_baseline("bag_of_words", corpus)
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,35 +21,32 @@ SOLVER = 13  # numbers of newton-cg for each weight, as measured
 PENALTY = 1.0  # on half the squared weights, compared with the summed loss
 WORD = r"\w+|[^\w\s]"
 
-Texts = Sequence[str]
+
+def _majority(texts: Iterable[str], labels: np.ndarray) -> Any:
+    """Return a model that gives each text the fractions of the classes among the labels (N,)."""
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier(strategy="prior").fit(texts, labels)
 
 
-def _majority(texts: Texts, labels: np.ndarray, num_classes: int, groups: list[Texts]) -> list:
-    """Return the fractions of the classes among `labels` (N, K) for each group of texts."""
-    fractions = np.bincount(labels, minlength=num_classes) / len(labels)
-    return [np.tile(fractions, (len(group), 1)) for group in groups]
+def bag_of_words(texts: Iterable[str], labels: np.ndarray) -> Any:
+    """Return a logistic regression on the words of the texts, for labels (N,).
 
-
-def bag_of_words(texts: Texts, labels: np.ndarray, num_classes: int, groups: list[Texts]) -> list:
-    """Return P(class) (N, K) for each group, by logistic regression on the words of a text.
-
-    Words are runs of letters and digits in lower case, and single other characters. Only words of
-    the training texts count, each once per text; every class occurs among their labels (N,).
+    Words are runs of letters and digits in lower case, and single other characters. Each counts
+    once per text, and only words of these texts count.
     """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
 
+    if not any(re.search(WORD, text) for text in texts):  # only the intercept is left
+        return _majority(texts, labels)
     vectorizer = CountVectorizer(binary=True, token_pattern=WORD, dtype=np.float64)
-    try:
-        features = vectorizer.fit_transform(texts)  # (N, words), sparse
-    except ValueError:  # no word in any text: only the intercept is left
-        return _majority(texts, labels, num_classes, groups)
     model = LogisticRegression(C=1 / PENALTY, solver="newton-cg", tol=1e-8, max_iter=1000)
-    model.fit(features, labels)
-    return [model.predict_proba(vectorizer.transform(group)) for group in groups]
+    return make_pipeline(vectorizer, model).fit(texts, labels)
 
 
-BASELINES: dict[str, Callable[..., list]] = {"majority": _majority, "bag_of_words": bag_of_words}
+BASELINES: dict[str, Callable[..., Any]] = {"majority": _majority, "bag_of_words": bag_of_words}
 
 
 def check_baseline_memory(name: str, corpus: Corpus, ignore: bool = False) -> str:
@@ -74,11 +73,10 @@ def evaluate_baseline(
     name: str, corpus: Corpus
 ) -> tuple[dict[str, tuple[int, int]], Tensor, Tensor]:
     """Fit a baseline to the training split, and return what `loop.evaluate` returns."""
-    texts = [split["Text"].tolist() for split in corpus.splits.values()]
-    labels = [split["Label"].to_numpy() for split in corpus.splits.values()]
-    probabilities = BASELINES[name](texts[0], labels[0], len(corpus.class_names), texts)
-    correct = {
-        split: (int((p.argmax(axis=1) == y).sum()), len(y))
-        for split, p, y in zip(corpus.splits, probabilities, labels, strict=True)
-    }
-    return correct, torch.from_numpy(probabilities[-1]), torch.from_numpy(labels[-1].copy())
+    train, correct = corpus.splits["train"], {}
+    model = BASELINES[name](train["Text"], train["Label"].to_numpy())
+    for split, examples in corpus.splits.items():
+        labels = examples["Label"].to_numpy(copy=True)  # (N,)
+        probabilities = model.predict_proba(examples["Text"])  # (N, K)
+        correct[split] = int((probabilities.argmax(axis=1) == labels).sum()), len(labels)
+    return correct, torch.from_numpy(probabilities), torch.from_numpy(labels)
