@@ -16,8 +16,9 @@ import argparse
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, nullcontext, redirect_stdout
+from contextlib import ExitStack, nullcontext, redirect_stdout, suppress
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from experiments.config.settings import CustomData, flags_of
@@ -34,7 +35,7 @@ from experiments.system.arguments import (
     device,
     hint,
     path,
-    positive_number,
+    probability,
     whole_number,
 )
 from experiments.system.progress import progress
@@ -93,7 +94,7 @@ def build_parser() -> Parser:
         "accuracy, F1 and confusion matrix on stderr")
     add("--keep_columns", type=lambda text: text.split(","), default=[], metavar="NAME,NAME",
         help="other columns to print, or all")
-    add("--threshold", type=positive_number, metavar="P", help="probability from which the second "
+    add("--threshold", type=probability, metavar="P", help="probability from which the second "
         "of two classes is predicted (default: the more probable class)")
     for f in (f for f in flags_of(CustomData) if f.name in READING):
         action = {"action": "store_true"} if f.default is False else {}
@@ -123,8 +124,8 @@ def find_conflict(arguments: argparse.Namespace) -> str | None:
         return f"expected {expected}{'' if file else ' for standard input'}"
     if file not in (None, "-") and (Path(file).is_dir() or not Path(file).exists()):
         return f"--file must be a file, got {file!r}"
-    if len(texts) == 1 and Path(texts[0]).is_file():
-        return f"TEXT is the name of a file: to classify its texts, use --file {texts[0]}"
+    if len(texts) == 1 and _is_file(texts[0]):
+        return f"TEXT is the name of a file: to classify its texts, use --file {quote(texts[0])}"
     columns = ("text_column", "label_column", "keep_columns", *READING)
     if not file and (given := [name for name in columns if getattr(arguments, name)]):
         return f"--{given[0]} requires --file FILE"
@@ -136,6 +137,12 @@ def find_conflict(arguments: argparse.Namespace) -> str | None:
         if not device_is_available(arguments.device):
             return f"--device {arguments.device} is not available here: use --device cpu"
     return None
+
+
+def _is_file(text: str) -> bool:
+    with suppress(OSError, ValueError):  # too long for a name, or with a null character
+        return Path(text).is_file()
+    return False
 
 
 def load(arguments: argparse.Namespace, device: torch.device) -> Classifier:

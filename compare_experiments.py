@@ -118,6 +118,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def load_groups(folder: Path) -> "Groups":
     """Return the groups of the records, or raise ValueError; print on stderr what is left out."""
     from experiments.comparison.groups import describe_excluded, group_runs
+    from experiments.comparison.notes import notes_on_origin
 
     runs, problems = read_runs(folder)
     for problem in problems:
@@ -125,6 +126,8 @@ def load_groups(folder: Path) -> "Groups":
     groups = group_runs(runs)
     for words in describe_excluded(runs, groups):
         print(printable(f"Left out: {words}"), file=sys.stderr)
+    for note in notes_on_origin([run for group in groups.values() for run in group]):
+        print(f"Note: {note}", file=sys.stderr)
     if not groups:
         problem = f"no finished record in {folder}: run additional_experiments.py first"
         raise ValueError(f"{problem}, or name the folder with --results")

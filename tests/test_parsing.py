@@ -214,7 +214,8 @@ def test_vary_makes_a_run_for_each_combination_row_and_seed():
         ("--vary seed 1 2", "--vary seed: not a flag that defines a design"),
         ("--vary keep_best false true --name x", "--name names one design"),
         ("--row 1,2 --name x", "--name names one design"),
-        ("--name 12", "--name: must be 1 to 60 printable characters, and no number"),
+        ("--name 12", "--name: must be 1 to 60 printable characters, and neither a number"),
+        ("--vary lora_rank 4 8", "--vary lora_rank has no effect without LoRA"),
         ("--vary keep_best false true --save_model m.safetensors", "needs {design} in the file's"),
     ],
 )
@@ -223,6 +224,11 @@ def test_a_wrong_grid_or_name_is_refused_with_status_2(flags, message, capsys):
         parse_runs(flags.split())
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["row 16", "Row 3, mine", "baseline x"])
+def test_a_name_that_is_a_rows_is_refused(name, capsys):
+    assert "neither a number nor a row" in refused(capsys, "--name", name)
 
 
 def test_all_invalid_combinations_of_a_grid_are_named(capsys):

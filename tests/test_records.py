@@ -118,7 +118,7 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ({"correct": {"train": [0, 1, 2]}}, "invalid counts of correct train examples"),
         ({"settings": {}}, "settings lack the batch_size"),
         ({"settings": {"batch_size": 0}}, "settings lack the batch_size"),
-        ({"settings": {"batch_size": "8"}}, "settings lack the batch_size"),
+        ({"settings": {"batch_size": "8"}}, "setting batch_size is"),
         ({"correct": {"train": [9.5, 10]}}, "invalid counts of correct train examples"),
         ({"seed": 10**400}, "invalid seed"),
         ({"date": "yesterday"}, "date is 'yesterday'"),
@@ -319,3 +319,19 @@ def test_no_text_of_a_record_and_no_file_name_can_control_the_terminal(tmp_path,
 def test_a_setting_is_one_value(value):
     with pytest.raises(ValueError, match="setting learning_rate is "):
         make_run(settings={"batch_size": 8, "learning_rate": value})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": NAN},
+        {"learning_rate": "5e-5"},
+        {"trainable_layers": "bogus"},
+        {"keep_best": 1},
+        {"unknown": [1]},
+    ],
+)
+def test_settings_that_no_flag_can_have_are_invalid(change):
+    record = make_record()
+    with pytest.raises(ValueError, match=f"^setting {next(iter(change))} is "):
+        run_of(record | {"settings": record["settings"] | change})

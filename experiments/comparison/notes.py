@@ -1,6 +1,8 @@
 """Notes below the table: the result for each row, and what a reader needs to know about it."""
 
+from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import count
 
 from experiments.comparison.groups import BASE, Groups, References, pair_up, substitutes_of
@@ -8,6 +10,10 @@ from experiments.comparison.names import design_name
 from experiments.comparison.sentences import FIXED
 from experiments.comparison.statistics import LEVEL, MIN_SEEDS, mcnemar
 from experiments.comparison.summaries import Summary, compare_over_splits
+from experiments.data.separated import list_some
+from experiments.runs.records import Run
+
+MOST_NAMED = 5  # seeds in a note
 
 
 def notes_on(
@@ -51,7 +57,24 @@ def notes_on(
             f"The runs were computed on {' and '.join(devices)}, which round differently; their "
             "times cannot be compared."
         )
-    return notes + compare_over_splits(groups, summaries)
+    return [*notes, *notes_on_origin(runs), *compare_over_splits(groups, summaries)]
+
+
+def notes_on_origin(runs: Sequence[Run]) -> list[str]:
+    """Return which seeds were made by other versions than most, or have a date in the future."""
+    found, now = [], datetime.now(UTC)
+    for what in ("torch", "python"):
+        versions = Counter(run.environment.get(what) for run in runs)
+        others = [run for run in runs if run.environment.get(what) != versions.most_common(1)[0][0]]
+        if others:
+            found.append(f"Made with another version of {what}: {_list_seeds(others)}.")
+    if later := [run for run in runs if datetime.fromisoformat(run.date).astimezone() > now]:
+        found.append(f"Dated in the future: {_list_seeds(later)}.")
+    return found
+
+
+def _list_seeds(runs: Sequence[Run]) -> str:
+    return list_some((f"{design_name(run)} seed {run.seed}" for run in runs), MOST_NAMED)
 
 
 def _notes_on_tests(groups: Groups, reference: str | None) -> list[str]:

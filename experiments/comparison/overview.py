@@ -53,7 +53,7 @@ def overview(
     name = METRIC_NAMES[metric].removeprefix("test ")
     value = {"accuracy": "accuracy", "balanced_accuracy": "balanced"}.get(metric, "loss")
     heading = f"{'design':{NAME}}  seeds  {value:>8}  {'difference (95 % CI)':{DIFFERENCE}}"
-    half, limit = BAR // 2, f"{reach:.3g}"
+    half, limit = BAR // 2, f"{reach:.3g}" if reach >= 1 else f"{reach:.2f}"
     scale = f"-{limit:{half - 1}}0{'+' + limit:>{half}}"
     if not reach or len(scale) > BAR:
         scale = " " * BAR

@@ -93,7 +93,7 @@ def parse_runs(argv: Sequence[str] | None = None) -> list[Settings]:
 
     Ends the program with status 2 if flags are invalid for any of them, and names all of these.
     """
-    parser, runs, problems = build_parser(), [], {}
+    parser, runs, problems, idle = build_parser(), [], {}, []
     given = vars(parser.parse_known(argv))
     rows, varied = given.pop("row", [None]), given.pop("vary", [])
     designs = list(product(rows, _combine(parser, varied, given)))
@@ -101,6 +101,7 @@ def parse_runs(argv: Sequence[str] | None = None) -> list[Settings]:
         changes = given | values
         flags = default_values() | (ROWS[row].changes if row else {})
         flags |= (DEMO if given.get("demo") else {}) | changes  # a later one of these counts
+        idle.append(flags_without_effect(flags))
         design = ", ".join(format_flag(*item) for item in values.items())
         if (file := flags["save_model"]) and file.name:
             name = file.name.replace("{row}", str(row)) if row else file.name
@@ -121,6 +122,9 @@ def parse_runs(argv: Sequence[str] | None = None) -> list[Settings]:
         settings = replace(settings, notes=_notes_on(settings, flags, changes, row))
         seeds = range(settings.seed, settings.seed + settings.num_seeds)
         runs += [replace(settings, seed=seed) for seed in seeds]
+    for name in dict.fromkeys(name for _, values in designs for name in values):
+        if all(name in of for of in idle):
+            problems.setdefault(f"--vary {name} has no effect {idle[0][name]}", []).append("")
     if problems:
         found = [f"{'; '.join(of)}: {what}".removeprefix(": ") for what, of in problems.items()]
         parser.error(*found)

@@ -51,8 +51,9 @@ def model_size(text: str) -> str:
 
 def name(text: str) -> str:
     """Return a name of 1 to 60 printable characters; not a number, which is that of a row."""
-    if not (text.strip() and text.isprintable() and len(text) <= 60) or text.isdecimal():
-        raise expected("1 to 60 printable characters, and no number", text)
+    is_taken = text.isdecimal() or re.match(r"\s*(row|baseline)\b", text, re.IGNORECASE)
+    if not (text.strip() and text.isprintable() and len(text) <= 60) or is_taken:
+        raise expected("1 to 60 printable characters, and neither a number nor a row", text)
     return text.strip()
 
 

@@ -41,7 +41,12 @@ def load_corpus(data: DataConfig, custom: CustomData) -> Corpus:
     """
     if custom.data:
         tables, found, text_columns = read_custom(custom)
-        splits, class_names, notes = split_custom(tables, custom)
+        try:
+            splits, class_names, notes = split_custom(tables, custom)
+        except ValueError as error:
+            for line in found:  # what was read may explain it
+                error.add_note(f"Data: {line}")
+            raise
         how = [*map(str, custom.split), str(custom.balance), str(custom.train_size)]
         digest, whole = digest_of(splits, class_names), digest_of(tables, how)
         return Corpus(splits, class_names, digest, [*found, *notes], whole, text_columns)

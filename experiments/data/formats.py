@@ -30,6 +30,10 @@ SUFFIXES = {
     ".csv": CSV, ".tsv": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".jl": JSON_LINES,
     ".json": JSON, ".parquet": PARQUET,
 }  # fmt: skip
+LABEL_NAMES = {
+    "label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "tag",
+}  # fmt: skip
+_COLUMN = r"[\w.-]*|p\(.*\)|.* \(file\)"  # a name; the others are those of predictions
 TEXT_NAMES = {
     "text", "texts", "message", "messages", "sms", "content", "body", "review", "sentence",
     "comment", "tweet", "post", "email", "question", "query", "utterance", "document",
@@ -177,9 +181,15 @@ def _detect(source: Source, how: CustomData, may_be_lines: bool) -> None:
             lines, source.name, is_whole, usual, how.separator, how.quoting
         )
         names = [name.strip().casefold() for name in (source.dialect.sample or [[""]])[0]]
+        words = {*re.split(r"\W+", names[0])} if len(names) == 1 else set()
+        if may_be_lines and words & TEXT_NAMES and words & LABEL_NAMES and not how.separator:
+            raise ValueError(
+                f"{source.name}: the first line, {filled[0]!r}, looks like a header of several "
+                "columns: name what separates them with --separator"
+            )
         has_flag = how.text_column or how.separator or how.quoting or how.no_header
         if may_be_lines and by_name != CSV and not has_flag:
-            is_header = all(re.fullmatch(r"[\w.-]*", name) for name in names)
+            is_header = all(re.fullmatch(_COLUMN, name) for name in names)
             is_header &= bool(TEXT_NAMES & {*names})
             source.format = CSV if is_header and len(names) > 1 else LINES
             if is_header and len(names) == 1:

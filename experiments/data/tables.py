@@ -23,12 +23,9 @@ import pandas as pd
 
 from experiments.config.settings import CustomData
 from experiments.data import formats
-from experiments.data.formats import TEXT_NAMES, Source, open_source
+from experiments.data.formats import LABEL_NAMES, TEXT_NAMES, Source, open_source
 from experiments.data.separated import list_some, read_rows
 
-LABEL_NAMES = {
-    "label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "tag",
-}  # fmt: skip
 _SPLIT_NAMES = {"split", "set", "subset", "partition", "fold"}
 _CHUNK = 1024  # examples that are read together, at most
 _SHOWN_COLUMNS, _SHOWN_LETTERS = 12, 40  # in an error
@@ -200,6 +197,8 @@ def read_table(path: str, how: CustomData) -> Examples:
 
     with open_source(path, how) as source:
         table = Table(source, how, has_labels=True, keep=splits)
+        if how.split_column in table.used:
+            raise ValueError(f"--split_column {how.split_column} is a column of texts or labels")
         chunks = list(table)
     if not chunks:
         raise ValueError(f"{source.name} has no examples")

@@ -47,12 +47,15 @@ class Scores:
         self.class_names = class_names
         self.confusion = [[0] * len(class_names) for _ in class_names]  # rows are labels
         self.unknown: Counter[str] = Counter()
+        self.unlabelled = 0  # examples, which do not count
 
     def add(self, labels: Sequence[str], predicted: Sequence[int]) -> None:
         """Count some examples; none if they have no labels."""
         numbers = {name: number for number, name in enumerate(self.class_names)}
         for label, number in zip(labels, predicted, strict=False):
-            if label in numbers:
+            if not label.strip():
+                self.unlabelled += 1
+            elif label in numbers:
                 self.confusion[numbers[label]][number] += 1
             else:
                 self.unknown[label] += 1
@@ -93,6 +96,7 @@ class Scores:
             f"Accuracy: {accuracy:.2%} ({low:.2%} to {high:.2%}), {self.correct:,} of "
             f"{self.total:,}; macro F1: {self.macro_f1:.4f}",
             *([f"Labels that are no class: {unknown}"] if unknown else []),
+            *([f"Without a label, not counted: {self.unlabelled:,}"] if self.unlabelled else []),
             "Labels (rows) and predictions (columns):", *lines,
         ])  # fmt: skip
 

@@ -56,7 +56,12 @@ def check_can_save(settings: Settings, record: str | None) -> None:
     with torch.device("meta"):
         model = create_classifier(settings.design, None, settings.seed, num_classes=2)
     trained, total = count_parameters(model)
-    check_file_writable(settings.model_path, 4 * (total if settings.output.save_whole else trained))
+    path, size = settings.model_path, 4 * (total if settings.output.save_whole else trained)
+    try:
+        check_file_writable(path, size)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"--save_model {path} cannot be written: {reason}") from error
 
 
 def _find_other_file(settings: Settings, record: str | None) -> str | None:

@@ -326,12 +326,13 @@ def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
     try:
         corpus = cache.corpus(runs[0])
     except (OSError, ValueError) as error:
-        raise UsageError(str(error)) from error
+        found = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        raise UsageError(found) from error
     world.check_equal({"data of SHA-256": corpus.digest})
+    print(describe_corpus(corpus))
     for settings in runs:
         if problem := find_training_conflict(settings.training, len(corpus.splits["train"])):
             raise UsageError(problem)
-    print(describe_corpus(corpus))
 
 
 def _time_left(done: Sequence[tuple[float, float]], pending: Sequence[Any]) -> str:

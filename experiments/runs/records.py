@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config.rows import ROWS, name_of_row
+from experiments.config.settings import GROUPS, Settings, flags_of
 from experiments.system.files import write_whole
 from experiments.system.terminal import printable
 
@@ -28,6 +29,7 @@ OPTIONAL = ("split", "label", "best", "test_sha256")  # fields that the first re
 TEST = ("labels", "predictions", "probabilities", "in_training")  # one entry per test example
 SLACK = 1e-4  # rounding error of the sum of an example's probabilities
 ROUNDING = 1e-6  # of a recorded probability, and of metrics
+_FLAGS = {f.name: f for group in (*GROUPS.values(), Settings) for f in flags_of(group)}
 LARGEST = 1e30  # of losses and seconds
 
 
@@ -184,7 +186,7 @@ def _check_fields(record: Any) -> None:
     except ValueError as error:
         raise ValueError(f"date is {record['date']!r}") from error
     for key, value in record["settings"].items():
-        _require(not isinstance(value, list | dict), f"setting {key} is {type(value).__name__}")
+        _require(_is_setting(key, value), f"setting {key} is {value!r}")
     for key in ("device", "device_type"):
         _require(_is_text(record["environment"].get(key)), f"the environment lacks the {key}")
     if split is not None:
@@ -286,6 +288,23 @@ def _limits_of_metrics(test: dict[str, Any], accuracy: float) -> dict[str, tuple
         "log_loss": (least, most),
         "brier_score": (brier - SLACK, brier + SLACK),
     }
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    """Return whether a flag can have this value; any single value if no flag has the name."""
+    if name not in _FLAGS:
+        return not isinstance(value, list | dict)
+    default, choices = _FLAGS[name].default, _FLAGS[name].metadata["options"].get("choices")
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, int | float):
+        return _is_number(value, sys.float_info.max, -sys.float_info.max)
+    is_valid = _is_text(value) or _is_number(value)
+    return (
+        value is None
+        if default is None and value is None
+        else is_valid and (choices is None or value in choices)
+    )
 
 
 def _require(is_valid: bool, problem: str) -> None:

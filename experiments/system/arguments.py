@@ -143,6 +143,17 @@ def positive_number(text: str) -> float:
     return number
 
 
+def probability(text: str) -> float:
+    """Return a number above 0 and below 1."""
+    try:
+        number = positive_number(text)
+    except argparse.ArgumentTypeError:
+        number = 1.0
+    if number >= 1:
+        raise expected("a probability above 0 and below 1", text)
+    return number
+
+
 def number_from_0(text: str) -> float:
     """Return a finite number that is not negative."""
     return 0.0 if re.fullmatch(r"[+-]?0*\.?0*", text) and "0" in text else positive_number(text)
