@@ -156,7 +156,8 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     margin, metric = arguments.margin, arguments.metric
     details = any(getattr(arguments, name) for name in OF_TABLE if name != "effects")
     found = summaries.summarise(groups, margin, arguments.reference, metric, details=details)
-    lines = notes.notes_on(groups, found, arguments.reference)
+    needs_notes = arguments.wide or arguments.html
+    lines = notes.notes_on(groups, found, arguments.reference) if needs_notes else []
     if arguments.effects:
         grids = effects.find_grids(groups)
         print(effects.describe_all(grids, margin, metric, common_deviations(groups)))
@@ -170,7 +171,8 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     if arguments.metrics:
         of_all = "", tables.metrics_table(groups), tables.losses_table(found)
         print("\n\n".join(of_all).rstrip())
-    tables.write_summaries(found, arguments.csv, arguments.json)
+    if arguments.csv or arguments.json:
+        tables.write_summaries(found, arguments.csv, arguments.json)
     if arguments.plot or arguments.html:
         draw(arguments, groups, found, lines, words)
 

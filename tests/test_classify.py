@@ -108,7 +108,7 @@ def test_a_line_of_standard_input_is_answered_at_once_and_a_signal_ends_the_scri
     process.stdin.write("You have been chosen\tto receive\n")
     process.stdin.flush()
     assert process.stdout.readline() == "label\tP(ham)\tP(spam)\ttext\n"
-    assert process.stdout.readline().endswith("\tYou have been chosen\\tto receive\n")
+    assert process.stdout.readline().endswith('\t"You have been chosen\tto receive"\n')
     process.send_signal(signal.SIGTERM)  # SIGINT is ignored in a shell's background jobs
     _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (143, INTERRUPTED)
