@@ -319,7 +319,10 @@ def test_characters_that_an_encoding_lacks_are_printed_as_escapes(tmp_path):
         write_record(tmp_path / "results", make_record(4, seed=seed, wrong=[1]))
     texts = demo_messages(6, 6).assign(Text="£ 空", Label=[i % 2 for i in range(12)])
     (tmp_path / "test.csv").write_text(to_csv(texts), encoding="utf-8")
-    for flags, words in (([], "mean \\xb1 sd"), (["1", "4", "--test_csv", "test.csv"], "\\u7a7a")):
+    for flags, words in (
+        (["--wide"], "mean \\xb1 sd"),
+        (["1", "4", "--test_csv", "test.csv"], "\\u7a7a"),
+    ):
         process = start(COMPARISON, *flags, cwd=tmp_path, PYTHONIOENCODING="ascii")
         status, out, errors = ended(process)
         assert (status, errors) == (0, "")

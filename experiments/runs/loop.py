@@ -30,7 +30,7 @@ from experiments.runs.fingerprint import begin_record
 from experiments.runs.records import is_finished, read_run, record_path
 from experiments.system.distributed import START_TIMEOUT, world
 from experiments.system.downloads import naming_missing
-from experiments.system.files import check_writable, locked
+from experiments.system.files import check_writable, locked, naming
 from experiments.system.terminal import UsageError, printable
 
 if TYPE_CHECKING:
@@ -284,7 +284,8 @@ def _lock(record: Path, wait: bool) -> Iterator[bool]:
     with locked(folder / f"{record.stem}.lock", wait) as is_locked:
         if is_locked:
             moment = datetime.now().astimezone().isoformat(" ", "minutes")
-            holder.write_text(f"process {os.getpid()} on {platform.node()} since {moment}")
+            with naming(holder):
+                holder.write_text(f"process {os.getpid()} on {platform.node()} since {moment}")
         else:
             who = holder.read_text() if holder.is_file() else "another process"
             print(printable(f"Skipped: {who} is running it: {record}"))
