@@ -138,7 +138,7 @@ def test_several_processes_make_the_run_of_one(count, tmp_path):
                 assert difference < 1e-9, (parallel, *name)
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.process
 @pytest.mark.parametrize("row", ["5", "11"])
 @pytest.mark.usefixtures("real_tokenizer_files")
