@@ -38,13 +38,15 @@ def run(small, tmp_path, capsys, monkeypatch):  # noqa: F811
 
 @pytest.fixture
 def refused(run, capsys):
-    """Run the script on flags that cannot work; return its one sentence."""
+    """Run the script on flags that cannot work; return its sentence and what was read."""
 
     def refused_(*flags):
         with pytest.raises(SystemExit) as exit_:
             run(*flags)
         errors = capsys.readouterr().err
-        assert (exit_.value.code, errors.count("\n")) == (2, 1)
+        _, *found = errors.splitlines()
+        assert exit_.value.code == 2
+        assert all(line.startswith("Data: ") for line in found)
         return errors
 
     return refused_

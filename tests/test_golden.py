@@ -14,7 +14,7 @@ from experiments.config.rows import ROWS
 from experiments.config.values import TINY
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_trajectories.json").read_text())
-QUICK = ("1",)  # with shortcuts, to the end
+QUICK = ("1",)  # to the end
 REFERENCE = ("1", "11")  # one epoch of the reference; all other runs are made by hand
 ROW_11_STEADY = 350  # batches; after them row 11 amplifies rounding, by a LoRA scaled by 16
 
@@ -83,7 +83,10 @@ def test_the_reference_follows_the_published_trajectory(row, miniature, real_dat
 
 @pytest.mark.parametrize(
     "row",
-    [pytest.param(row, marks=() if row in QUICK else pytest.mark.by_hand) for row in GOLDEN],
+    [
+        pytest.param(row, marks=pytest.mark.slow if row in QUICK else pytest.mark.by_hand)
+        for row in GOLDEN
+    ],
 )
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_shortcuts_follow_the_published_trajectory(row, miniature, real_data_dir):

@@ -253,6 +253,7 @@ def test_where_and_how_a_run_is_made_do_not_make_it_another(run, tmp_path):
     assert "Recorded already" in printed
 
 
+@pytest.mark.slow
 def test_edited_code_and_other_weights_are_other_runs(run, monkeypatch, small):  # noqa: F811
     run(*QUICK)
     with monkeypatch.context() as patch:
@@ -474,6 +475,7 @@ def count_prefixes(monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_seeds_in_one_process_are_runs_of_their_own_with_one_prefix(run, monkeypatch):
     alone = [run("--seed", str(seed))[0][-1] for seed in (7, 8)]
     prefixes = count_prefixes(monkeypatch)
@@ -491,6 +493,7 @@ def test_random_weights_share_no_prefix(run, monkeypatch):
     assert (len(prefixes), len(records)) == (2, 2)
 
 
+@pytest.mark.slow
 def test_rows_in_one_process_tokenize_once_and_are_the_runs_of_single_ones(run, monkeypatch):
     made, datasets = [], RunCache.datasets
 
@@ -560,6 +563,7 @@ def test_products_have_the_requested_precision(run, flags):
         assert rounded == pytest.approx(exact, abs=0.02)
 
 
+@pytest.mark.slow
 def test_precisions_devices_and_kernels_share_no_cached_activations(run, monkeypatch, tmp_path):
     alone = losses_by_precision(run)
     prefixes = count_prefixes(monkeypatch)
