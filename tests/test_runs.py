@@ -673,7 +673,7 @@ def test_two_processes_share_one_prefix_and_have_the_results_of_one(
 
 
 LOOPS = [  # rows, seeds, and for each kill: after how many new records, and seconds, it happens
-    pytest.param("1,3", 2, ((0, 2), (1, 1)), marks=pytest.mark.slow),
+    pytest.param("1,3", 2, ((0, 2), (1, 1)), marks=pytest.mark.by_hand),
     pytest.param("1-5,11,13-19", 3, ((0, 5), (5, 10), (9, 0)), marks=pytest.mark.by_hand),
 ]
 
