@@ -673,7 +673,7 @@ def test_two_processes_share_one_prefix_and_have_the_results_of_one(
 
 
 LOOPS = [  # rows, seeds, and for each kill: after how many new records, and seconds, it happens
-    pytest.param("1,3", 2, ((0, 2), (1, 1)), marks=pytest.mark.by_hand),
+    pytest.param("1,3", 2, ((0, 2), (1, 1)), marks=pytest.mark.slow),
     pytest.param("1-5,11,13-19", 3, ((0, 5), (5, 10), (9, 0)), marks=pytest.mark.by_hand),
 ]
 
@@ -688,19 +688,19 @@ def test_runs_that_are_killed_and_started_again_lose_and_repeat_nothing(
         """Run the rows until they end or are killed; return how many runs were recorded."""
         flags = ["--row", rows, "--weights", str(miniature), "--num_seeds", str(seeds)]
         flags += ["--data_dir", str(real_data_dir), "--output_dir", str(folder)]
-        process = subprocess.Popen(
-            [sys.executable, "-u", str(SCRIPT), *flags, "--cache_dir", f"{folder}_cache"],
+        recorded, command = 0, [sys.executable, "-u", str(SCRIPT), *flags]
+        with subprocess.Popen(
+            [*command, "--cache_dir", f"{folder}_cache"],
             cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        recorded = 0
-        if kill and not kill[0]:
-            Timer(kill[1], process.kill).start()
-        for line in process.stdout:
-            recorded += line.startswith("Recorded: ")
-            if kill and kill[0] and recorded == kill[0]:
+        ) as process:  # fmt: skip
+            if kill and not kill[0]:
                 Timer(kill[1], process.kill).start()
-                kill = None
-        assert process.wait() in (0, -signal.SIGKILL)
+            for line in process.stdout:
+                recorded += line.startswith("Recorded: ")
+                if kill and kill[0] and recorded == kill[0]:
+                    Timer(kill[1], process.kill).start()
+                    kill = None
+        assert process.returncode in (0, -signal.SIGKILL)
         return recorded
 
     def found(folder):
