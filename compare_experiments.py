@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 OF_TABLE = ("metrics", "plot", "html", "csv", "json", "effects", "wide")  # flags of all designs
 METRICS = ("accuracy", "balanced_accuracy", "log_loss", "brier")
 SORTS = ("row", "difference")
-MARGIN = 0.02  # the published test set of 300 examples can show no less than 1.4 points
+MARGIN = 0.02  # 300 examples that do not differ show no less than 1 point
 MOST_EXAMPLES = 20
 ELSEWHERE = "additional_experiments.py has that flag"
 OTHER_NAMES = {  # of flags in other programs: the flag that is meant, or why there is none

@@ -20,7 +20,7 @@ from experiments.config.values import MODEL_SIZES
 from experiments.data.corpus import Corpus, digest_of
 from experiments.runs import fingerprint
 from experiments.runs.fingerprint import begin_record, list_versions, version_of
-from experiments.runs.records import FAILED, write_record
+from experiments.runs.records import FAILED, read_run, write_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -264,6 +264,9 @@ def test_a_run_that_is_recorded_is_skipped(tmp_path, monkeypatch, leave_record, 
         "--save_model saves a classifier\n"
     )
     assert [s.seed for s in run(tmp_path, monkeypatch, *FLAGS, "--num_seeds", "2")] == [124]
+    before = read_run(path)
+    assert run(tmp_path, monkeypatch, *FLAGS, "--name", "mine") == []
+    assert vars(read_run(path)) == vars(before) | {"label": "mine"}
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def write_report(
         "dates": sorted(run.date[:10] for group in groups.values() for run in group),
         "findings": _find_verdicts(summaries),
         "metric": metric,
-        "verdict_notes": verdict_notes(groups, summaries, METRIC_NAMES[metric]),
+        "verdict_notes": verdict_notes(groups, summaries, METRIC_NAMES[metric], reference),
         "designs": designs,
         "shown": len(shown),
         "has_custom": any(group[0].data != DATA_SHA256 for group in groups.values()),

@@ -207,8 +207,8 @@ class OutputConfig:
         None, "name of the design in comparisons (default: the nearest row and what differs)",
         type=values.name, metavar="TEXT")
     save_model: Path | None = option(
-        None, "save the classifier as a .safetensors file for classify.py; {seed} and {row} in the "
-        "name are replaced", type=path, metavar="FILE")
+        None, "save the classifier as a .safetensors file for classify.py; {seed}, {row} and "
+        "{design} in the name are replaced", type=path, metavar="FILE")
     save_whole: bool = option(False, "save all weights, so that no base checkpoint is needed")
     tensorboard: Path | None = option(
         None, "write losses and accuracies there for TensorBoard", type=path, metavar="DIR")

@@ -50,7 +50,7 @@ def model_size(text: str) -> str:
 
 
 def name(text: str) -> str:
-    """Return a name of 1 to 60 printable characters; not a number, which is that of a row."""
+    """Return a name of 1 to 60 printable characters that is not that of a row or a baseline."""
     is_taken = text.isdecimal() or re.match(r"\s*(row|baseline)\b", text, re.IGNORECASE)
     if not (text.strip() and text.isprintable() and len(text) <= 60) or is_taken:
         raise expected("1 to 60 printable characters, and neither a number nor a row", text)

@@ -27,7 +27,7 @@ from experiments.config.rows import LONGEST_EXAMPLE
 from experiments.config.settings import Settings
 from experiments.config.values import LENGTHS
 from experiments.runs.fingerprint import begin_record
-from experiments.runs.records import is_finished, read_run, record_path
+from experiments.runs.records import is_finished, read_run, record_path, rename_design
 from experiments.system.distributed import START_TIMEOUT, world
 from experiments.system.downloads import naming_missing
 from experiments.system.files import check_writable, locked, naming
@@ -212,6 +212,8 @@ def _run_and_record(
         if world.broadcast(is_recorded and _is_saved(settings, record["digest"])):
             cache.results[_name_of(settings)] = accuracy = _accuracy_in(path)
             print(printable(f"Recorded already, {accuracy} (--overwrite repeats it): {path}"))
+            if output.name and world.is_main:
+                rename_design(path, output.name)
             return Outcome.RECORDED
         from experiments.runs.results import Recorder
 

@@ -108,6 +108,13 @@ def write_record(folder: Path, record: dict[str, Any]) -> Path:
     return path
 
 
+def rename_design(path: Path, label: str) -> None:
+    """Give the design of a recorded run another name; its result stays as it is."""
+    record = json.loads(path.read_bytes())
+    if record.get("label") != label:
+        write_whole(path, (json.dumps(record | {"label": label}, allow_nan=False) + "\n").encode())
+
+
 def checksum_of(test: dict[str, Any]) -> str:
     """Return the SHA-256 of the test part of a record."""
     return hashlib.sha256(json.dumps(test, sort_keys=True).encode()).hexdigest()

@@ -26,9 +26,7 @@ from threading import Timer
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote
 
-from filelock import FileLock
-
-from experiments.system.files import check_digest, naming, sha256_of
+from experiments.system.files import check_digest, locked, naming, sha256_of
 from experiments.system.progress import progress
 
 if TYPE_CHECKING:
@@ -153,10 +151,9 @@ def fetch(file: RemoteFile, folder: Path, verify: bool = False) -> Path:
         raise DownloadError(f"{variable} forbids downloads. {how_to_place(file, folder)}")
     import httpx2
 
-    folder.mkdir(parents=True, exist_ok=True)
     destination = folder / file.names[0]
     lines = [f"{destination} could not be downloaded:"]
-    with FileLock(f"{destination}.lock"):
+    with locked(Path(f"{destination}.lock")):
         if found := find(file, folder):  # another process has downloaded it
             return found
         _certificates()  # a wrong variable is no fault of an address
