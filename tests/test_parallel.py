@@ -123,7 +123,7 @@ def test_autocast_multiplies_in_bfloat16_and_returns_float32():
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.by_hand)])
 def test_several_processes_make_the_run_of_one(count, tmp_path):
     file = tmp_path / "results"
     started = torchrun(count, ROOT / "tests/shared_runs.py", file, "replicate", "shard")

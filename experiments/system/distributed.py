@@ -211,7 +211,9 @@ def process_group(device_name: str) -> Iterator[None]:
         store.set(f"{_STATUS}{rank}", _status_of(error))
         dist.destroy_process_group()  # first, so that processes that wait for this one continue
         is_interrupted = isinstance(error, SystemExit)
-        if rank == 0 and (is_interrupted or _is_disconnected(error)):
+        # A terminal sends Ctrl-C to all processes, torchrun again: some end without a status.
+        is_for_all = is_interrupted and error.code == 128 + signal.SIGINT
+        if rank == 0 and not is_for_all and (is_interrupted or _is_disconnected(error)):
             failures = _failures_of_others(store, size, _status_of(error))
             if failures or not is_interrupted:
                 atexit.unregister(print_interrupted)
