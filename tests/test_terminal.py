@@ -7,11 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from records import make_record
 
+import experiments
 from experiments.config.rows import ROWS
 from experiments.runs.records import write_record
 from experiments.system import terminal
@@ -52,6 +55,15 @@ def test_without_the_environment_there_is_one_sentence(script, tmp_path):
     assert run.stderr.count("\n") == 1
     assert "safetensors" in run.stderr
     assert ". .venv/bin/activate" in run.stderr
+
+
+def test_pip_refuses_an_older_python_before_it_downloads_anything():
+    needed = f">={'.'.join(map(str, experiments.NEEDED))}"
+    project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
+    first = Requirement((FOLDER / "requirements.txt").read_text().splitlines()[0])
+    assert project["requires-python"] == str(first.specifier) == needed
+    assert first.marker.evaluate({"python_version": "3.10"})
+    assert not first.marker.evaluate({"python_version": "3.11"})
 
 
 # -------------------------------------------------------------------------------------- errors
