@@ -251,6 +251,6 @@ def test_designs_with_the_same_data_share_the_seeds_variance():
     first, wrong = make_seeds(1, [[0], [1], [2]]), [range(8), range(12), range(7)]
     pairs = [pair_up(first, make_seeds(row, wrong)) for row in (4, 16)]
     alone, together = compare_all(pairs[:1], 0.02)[0], compare_all(pairs, 0.02)[0]
-    degrees = [e.accuracy.crossed.spread.prior_degrees for e in (alone, together)]
+    degrees = [e.accuracy.crossed.spread.prior.degrees for e in (alone, together)]
     assert degrees == [0, pytest.approx((8 / 5 - 1) * 2)]
     assert together.p_value != alone.p_value

@@ -8,9 +8,7 @@ import statsmodels.api as sm
 from scipy import optimize, stats
 from statsmodels.formula.api import ols
 from statsmodels.stats import contingency_tables, multitest, proportion
-from statsmodels.stats.power import TTestPower
 
-from experiments.comparison.power import Outlook
 from experiments.comparison.statistics import (
     MISSING,
     NO_PRIOR,
@@ -152,7 +150,7 @@ def test_units_have_the_mean_of_the_examples_for_every_seed():
 def test_the_variance_of_a_mean_is_the_sum_of_its_parts():
     components = Components(seeds=2e-4, examples=0.02, rest=0.03)
     assert components.parts(5, 300) == (2e-4 / 5, 0.02 / 300, 0.03 / 1500)
-    error = Spread(components, 0.0, 0.5).error(5, 300)
+    error = Spread(components, NO_PRIOR, 0.5).error(5, 300)
     assert error.seeds == pytest.approx(2e-4 / 5 + 0.03 / 1500)
     assert (error.degrees, error.least) == (4, 0.03 / 1500)
     assert error.examples == pytest.approx(0.02 / 300 + MISSING * 0.25 / 300**2)
@@ -285,9 +283,13 @@ def test_equal_variances_are_pooled_and_unequal_ones_are_not():
     assert unequal.degrees < 1
 
 
+def test_a_prior_with_another_variance_of_one_design_has_the_mean_of_all():
+    assert Prior(0.7, 6.0, 4).with_one(1.5) == Prior(pytest.approx(0.9), 6.0, 4)
+
+
 def test_a_prior_moderates_the_seeds_variance_and_adds_its_degrees():
     units = made_up(5, 30)
-    own, prior = units.mean(axis=1).var(ddof=1), Prior(0.7, 6.0)
+    own, prior = units.mean(axis=1).var(ddof=1), Prior(0.7, 6.0, 4)
     spread = spread_of(units, prior)
     rest = spread.components.rest
     assert spread.components.seeds == pytest.approx((6 * 0.7 + 4 * own) / 10 - rest / 30)
@@ -308,54 +310,3 @@ def test_overlapping_training_sets_widen_the_interval_over_splits():
     ratio = math.sqrt((1 / 3 + 20 / 70) / (1 / 3))
     assert (low + high) / 2 == pytest.approx(0.07 / 3)
     assert high - low == pytest.approx(ratio * (expected.high - expected.low))
-
-
-# ------------------------------------------------------------------------------------------- power
-
-
-def outlook(components, seeds=5, examples=300, level=0.05, accuracies=None):
-    spread = Spread(Components(*components), 0.0, 0.0)
-    return Outlook(spread, level, seeds, examples, 1.0, accuracies)
-
-
-@pytest.mark.parametrize("seeds", [4, 8, 30])
-def test_the_minimum_detectable_difference_has_the_power_of_statsmodels(seeds):
-    smallest = outlook((1.0, 0.0, 0.0), seeds).detectable(1)
-    power = TTestPower().power(smallest, seeds, 0.05, alternative="two-sided")
-    assert power == pytest.approx(0.8, abs=0.06)
-
-
-def test_a_corrected_level_detects_less():
-    components = (2e-4, 0.02, 0.03)
-    one, several = (outlook(components, level=0.05 / K).detectable(1) for K in (1, 17))
-    assert several > 1.2 * one
-
-
-def test_a_worse_design_has_the_larger_spread_and_a_better_one_is_bounded():
-    found = outlook((1e-4, 0.01, 0.02), accuracies=(0.9, 0.9))
-    assert found.detectable(-1) > found.detectable(1) > 0
-    assert outlook((1e-4, 0.01, 0.02), accuracies=(0.99, 0.99)).detectable(1) is None
-    constant = outlook((1e-4, 0.01, 0.02))
-    assert constant.detectable(-1) == constant.detectable(1)
-
-
-def test_the_seeds_and_examples_needed_are_the_smallest_numbers_that_suffice():
-    found = outlook((2e-4, 0.02, 0.03))
-    n = found.seeds_needed(-0.03)
-    of_seeds = [found._found_at(-0.03, seeds, 300) for seeds in (n - 1, n)]
-    n = found.examples_needed(0.03)
-    of_examples = [found._found_at(0.03, 5, examples) for examples in (n - 1, n)]
-    for too_few, enough in (of_seeds, of_examples):
-        assert enough <= 0.03 < too_few
-
-
-def test_never_fewer_are_needed_than_there_are():
-    found = outlook((1e-9, 1e-9, 1e-9))
-    assert (found.seeds_needed(1.0), found.examples_needed(1.0)) == (5, 300)
-
-
-def test_if_no_number_of_seeds_or_of_examples_suffices_it_is_none():
-    found = outlook((2e-4, 0.02, 0.03))
-    assert found.seeds_needed(0.01) is None  # the examples' part stays
-    assert found.examples_needed(0.01) is None  # the seeds' part stays
-    assert found.seeds_needed(0.0) is None

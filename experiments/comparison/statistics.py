@@ -121,18 +121,24 @@ def components_of(units: np.ndarray) -> Components:
 
 
 class Prior(NamedTuple):
-    """What other designs say about the variance of seeds' means."""
+    """What the designs of an analysis say about the variance of one's seeds' means."""
 
-    variance: float
+    variance: float  # mean over designs
     degrees: float  # that it is worth; 0 if the designs have nothing in common
+    designs: int
 
     def moderate(self, variance: float, degrees: float) -> float:
         """Return the mean of the prior's variance and one of so many degrees of freedom."""
         total = self.degrees + degrees
         return (self.degrees * self.variance + degrees * variance) / total
 
+    def with_one(self, variance: float) -> "Prior":
+        """Return the prior of as many designs, one of which has this variance."""
+        others = self.designs - 1
+        return self._replace(variance=(others * self.variance + variance) / self.designs)
 
-NO_PRIOR = Prior(0.0, 0.0)
+
+NO_PRIOR = Prior(0.0, 0.0, 0)
 
 
 def pool_seeds(units_by_design: Sequence[np.ndarray]) -> Prior:
@@ -155,9 +161,9 @@ def pool_seeds(units_by_design: Sequence[np.ndarray]) -> Prior:
     excess = float(logs.var(ddof=1)) - by_chance  # of the logarithms' variance
     most = (4 * K / (K + 3) - 1) * float(degrees.mean())
     if special.polygamma(1, most / 2) >= excess:
-        return Prior(mean, most)
+        return Prior(mean, most, K)
     found = optimize.brentq(lambda d: special.polygamma(1, d / 2) - excess, 1e-6, most)
-    return Prior(mean, float(found))
+    return Prior(mean, float(found), K)
 
 
 # --------------------------------------------------------------------- the distribution of the mean
@@ -215,7 +221,7 @@ class Spread(NamedTuple):
     """What determines the error of a mean over any number of seeds and examples."""
 
     components: Components
-    prior_degrees: float  # of the seeds' variance, in addition to those of the seeds
+    prior: Prior  # of the seeds' variance
     reach: float  # how much a missing example can differ
 
     def error(self, seeds: int, examples: int) -> Error:
@@ -223,7 +229,7 @@ class Spread(NamedTuple):
         of_seeds, of_examples, rest = self.components.parts(seeds, examples)
         return Error(
             seeds=of_seeds + rest,
-            degrees=self.prior_degrees + seeds - 1,
+            degrees=self.prior.degrees + seeds - 1,
             least=rest,
             examples=of_examples + MISSING * (self.reach / examples) ** 2,
             examples_degrees=examples - 1,
@@ -239,7 +245,7 @@ def spread_of(units: np.ndarray, prior: Prior = NO_PRIOR, reach: float = 0.0) ->
     if S > 1:
         variance = prior.moderate(float(units.mean(axis=1).var(ddof=1)), S - 1)
         components = components._replace(seeds=max(0.0, variance - components.rest / C))
-    return Spread(components, prior.degrees, reach and (_typical(units) or reach))
+    return Spread(components, prior, reach and (_typical(units) or reach))
 
 
 def _typical(units: np.ndarray) -> float:

@@ -1,0 +1,111 @@
+"""The power of other runs, and the model of correctness behind it."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from statsmodels.stats.power import TTestPower
+
+from experiments.comparison.power import Outlook, Probit, fit_probit
+from experiments.comparison.statistics import NO_PRIOR, Components, Prior, Spread, components_of
+
+MODEL = Probit(seed=0.03, example=0.7, both=0.6)
+
+
+def made_up(model, first, second, seeds, examples):
+    """Differences (S, N) of two designs that follow a model."""
+    generator = np.random.default_rng(3)
+    both = generator.normal(size=examples) * model.both**0.5
+    correct = []
+    for accuracy in (first, second):
+        of_example = generator.normal(size=examples) * (model.example - model.both) ** 0.5
+        of_seed = generator.normal(size=(seeds, 1)) * model.seed**0.5
+        noise = generator.normal(size=(seeds, examples))
+        total = both + of_example + of_seed + noise * (1 - model.example - model.seed) ** 0.5
+        correct.append(total < norm.ppf(accuracy))
+    return correct[1].astype(float) - correct[0]
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.9, 0.9), (0.95, 0.8), (0.6, 0.75)])
+def test_the_components_are_those_of_designs_that_follow_the_model(first, second):
+    seeds, examples, rest = MODEL.components(first, second)
+    found = components_of(made_up(MODEL, first, second, 400, 4000))
+    assert found.seeds == pytest.approx(seeds, rel=0.15)
+    assert found.examples == pytest.approx(examples, rel=0.1)
+    assert found.rest == pytest.approx(rest, rel=0.06)  # of which the seeds are a part, too
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_the_moments_are_those_of_examples_that_follow_the_model(seeds):
+    model = MODEL._replace(seed=0.0)
+    means = made_up(model, 0.9, 0.8, seeds, 400_000).mean(axis=0)
+    expected = [np.mean((means + 0.1) ** power) for power in (2, 3, 4)]
+    assert model.moments(0.9, 0.8, seeds) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.9, 0.9), (0.98, 0.95), (0.6, 0.8)])
+def test_a_model_is_fitted_to_its_own_components(first, second):
+    found = fit_probit(MODEL.components(first, second), first, second)
+    assert found == pytest.approx(MODEL, abs=1e-3)
+
+
+def test_components_without_a_model_have_the_nearest_one():
+    assert fit_probit(Components(0.0, 0.0, 0.2), 0.9, 0.9) == pytest.approx((0, 0, 0), abs=1e-6)
+    seed, example, both = fit_probit(Components(0.0, 0.0, 0.0), 0.9, 0.9)
+    assert (seed, both) == (pytest.approx(0, abs=1e-6), example)
+    assert example > 0.99
+
+
+def outlook(components, seeds=5, examples=300, level=0.05, accuracies=None):
+    spread = Spread(Components(*components), NO_PRIOR, 0.0)
+    return Outlook(spread, level, seeds, examples, 1.0, accuracies)
+
+
+@pytest.mark.parametrize("seeds", [4, 8, 30])
+def test_the_minimum_detectable_difference_has_the_power_of_statsmodels(seeds):
+    smallest = outlook((1.0, 0.0, 0.0), seeds).detectable(1)
+    power = TTestPower().power(smallest, seeds, 0.05, alternative="two-sided")
+    assert power == pytest.approx(0.8, abs=0.06)
+
+
+def test_a_corrected_level_detects_less():
+    components = (2e-4, 0.02, 0.03)
+    one, several = (outlook(components, level=0.05 / K).detectable(1) for K in (1, 17))
+    assert several > 1.2 * one
+
+
+def test_other_designs_make_smaller_differences_detectable_from_few_seeds():
+    components = Components(2e-3, 0.02, 0.03)
+    alone, prior = outlook(components, seeds=3), Prior(2.1e-3, 5.0, 6)
+    together = alone._replace(spread=alone.spread._replace(prior=prior))
+    assert 0.4 < together.detectable(1) / alone.detectable(1) < 0.8
+
+
+def test_a_worse_design_has_the_larger_spread_and_a_better_one_is_bounded():
+    found = outlook((1e-4, 0.01, 0.02), accuracies=(0.9, 0.9))
+    assert found.detectable(-1) > found.detectable(1) > 0
+    few = outlook((1e-4, 0.01, 0.02), examples=40, accuracies=(0.99, 0.99))
+    assert few.detectable(1) is None
+    constant = outlook((1e-4, 0.01, 0.02))
+    assert constant.detectable(-1) == constant.detectable(1)
+
+
+def test_the_seeds_and_examples_needed_are_the_smallest_numbers_that_suffice():
+    found = outlook((2e-4, 0.02, 0.03))
+    n = found.seeds_needed(-0.03)
+    of_seeds = [found._found_at(-0.03, seeds, 300) for seeds in (n - 1, n)]
+    n = found.examples_needed(0.03)
+    of_examples = [found._found_at(0.03, 5, examples) for examples in (n - 1, n)]
+    for too_few, enough in (of_seeds, of_examples):
+        assert enough <= 0.03 < too_few
+
+
+def test_never_fewer_are_needed_than_there_are():
+    found = outlook((1e-9, 1e-9, 1e-9))
+    assert (found.seeds_needed(1.0), found.examples_needed(1.0)) == (5, 300)
+
+
+def test_if_no_number_of_seeds_or_of_examples_suffices_it_is_none():
+    found = outlook((2e-4, 0.02, 0.03))
+    assert found.seeds_needed(0.01) is None  # the examples' part stays
+    assert found.examples_needed(0.01) is None  # the seeds' part stays
+    assert found.seeds_needed(0.0) is None
