@@ -283,6 +283,19 @@ def test_equal_variances_are_pooled_and_unequal_ones_are_not():
     assert unequal.degrees < 1
 
 
+def test_variances_of_unequal_numbers_of_seeds_differ_by_the_logarithms_of_gamma_variables():
+    sizes = (3, 10, 4, 8, 6, 9)
+    designs = [made_up(S, 9, of_seeds=1.6**k, seed=k) for k, S in enumerate(sizes)]
+    variances = np.array([units.mean(axis=1).var(ddof=1) for units in designs])
+    degrees = np.array(sizes) - 1
+    logs = [stats.loggamma(d / 2, loc=-math.log(d / 2)) for d in degrees]  # of s² / σ²
+    found = np.log(variances) - [log.mean() for log in logs]
+    prior = pool_seeds(designs)
+    of_prior = found.var(ddof=1) - np.mean([log.var() for log in logs])
+    assert stats.loggamma(prior.degrees / 2).var() == pytest.approx(of_prior)
+    assert prior.variance == pytest.approx((variances * degrees).sum() / degrees.sum())
+
+
 def test_a_prior_with_another_variance_of_one_design_has_the_mean_of_all():
     assert Prior(0.7, 6.0, 4).with_one(1.5) == Prior(pytest.approx(0.9), 6.0, 4)
 
