@@ -270,6 +270,12 @@ def test_the_share_of_the_seeds_has_an_upper_limit():
     assert np.mean(np.array(limits) >= share) == pytest.approx(0.95, abs=0.04)
 
 
+def test_without_any_variance_each_difference_is_certain():
+    certain = Error(0.0, 4.0, 0.0, 0.0, 29.0)
+    assert [certain.tail(size) for size in (0.0, 1e-9)] == [0.5, 0.0]
+    assert certain.interval(0.2, 0.05) == (0.2, 0.2)
+
+
 # ----------------------------------------------------------------------------------------- priors
 
 
