@@ -5,22 +5,30 @@ from records import make_baseline, make_run, make_substitute, some_runs
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.comparison.groups import (
-    References,
     common_deviations,
     describe_excluded,
     find_names,
     find_pair,
+    find_references,
     group_runs,
     inconsistent_runs,
     pair_up,
-    substitutes_of,
 )
-from experiments.comparison.names import conditions_of, with_unique_names
+from experiments.comparison.names import conditions_of, substitutes_of, with_unique_names
+from experiments.system.terminal import UsageError
 
 A, B = "1a2b3c4d".ljust(64, "0"), "5e6f7a8b".ljust(64, "0")
 TINY = "checkpoint tiny.safetensors"
 TINY_A, TINY_B = f"{TINY} 1a2b3c4d", f"{TINY} 5e6f7a8b"
 LATER = "2026-01-02T00:00:00+00:00"
+
+
+def references_of(groups, run, name=None):
+    return find_references(groups | {"it": [run]}, name)["it"]
+
+
+def firsts(groups):
+    return [group[0] for group in groups.values()]
 
 
 def names_and_seeds(*runs):
@@ -89,14 +97,14 @@ def test_published_models_come_first_and_substitutes_are_named_once():
         "row 10, gpt2-tiny (7M), random weights",
         "baseline majority",
     ]
-    assert substitutes_of(groups) == [TINY, "gpt2-tiny (7M), random weights"]
+    assert substitutes_of(firsts(groups)) == [TINY, "gpt2-tiny (7M), random weights"]
 
 
 def test_what_all_groups_have_in_common_is_in_no_name():
     runs = [make_substitute(row, A, precision="bfloat16") for row in (1, 16)]
     groups = group_runs([*runs, make_baseline()])
     assert list(groups) == ["row 1", "row 16", "baseline majority"]
-    assert common_deviations(groups) == [TINY, "bfloat16"]
+    assert common_deviations(firsts(groups)) == [TINY, "bfloat16"]
 
 
 def test_of_two_records_of_a_seed_the_newest_counts_and_others_are_reported():
@@ -155,7 +163,7 @@ def test_a_labelled_row_is_found_by_its_number_and_by_how_its_label_begins():
     groups = group_runs([run, make_run(16)])
     for word in ("1", "row 1", "2 ep", "2 epochs, 'quoted'"):
         assert find_names(groups, word) == ["2 epochs, 'quoted'"]
-    assert References(groups).of(make_run(16)) == [groups["2 epochs, 'quoted'"]]
+    assert references_of(groups, make_run(16)) == [groups["2 epochs, 'quoted'"]]
 
 
 def test_runs_with_the_same_test_examples_have_the_same_labels():
@@ -193,10 +201,10 @@ def test_training_sets_can_differ_if_the_test_examples_are_the_same():
     whole, fewer = make_custom(), make_custom(data=B, train=200, train_size=200)
     groups = group_runs([whole, fewer])
     assert list(groups) == ["row 1", "row 1, train_size 200"]
-    assert References(groups).of(groups["row 1, train_size 200"][0]) == [groups["row 1"]]
+    assert find_references(groups)["row 1, train_size 200"] == [groups["row 1"]]
     other = make_custom(16, data=B, test="u" * 64)
     groups = group_runs([whole, other])
-    assert References(groups).of(groups[list(groups)[1]][0]) == []
+    assert list(find_references(groups).values()) == [[], []]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +276,7 @@ def test_pairs_have_the_same_seed_and_a_baseline_is_paired_with_all():
 def test_a_run_is_compared_with_row_1_of_the_same_weights_data_and_precision(run, names):
     bases = [make_run(1), make_substitute(1, A), make_run(1, precision="bfloat16")]
     groups = group_runs([*bases, make_run(4)])
-    assert References(groups).of(run) == [groups[name] for name in names]
+    assert references_of(groups, run) == [groups[name] for name in names]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +294,7 @@ def test_the_reference_has_the_recipe_of_a_run_or_is_the_one_named(reference, na
         make_design(learning_rate=1e-3, **flexible), make_design(num_epochs=10, **flexible),
     ]  # fmt: skip
     groups = group_runs(runs)
-    found = {name: References(groups, reference).of(group[0]) for name, group in groups.items()}
+    found = find_references(groups, reference)
     designs = (
         "row 16", "row 1, learning_rate 0.001", "row 16, learning_rate 0.001",
         "row 16, num_epochs 10",
@@ -358,5 +366,5 @@ def test_a_number_means_the_group_that_fits_and_a_name_that_group(words, names, 
     ],
 )
 def test_groups_whose_conditions_differ_are_not_compared_unless_named(words, message, groups):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UsageError, match=message):
         find_pair(groups, words)

@@ -2,7 +2,7 @@
 
     for grid in find_grids(groups):
         for effect in effects_of(grid, margin=0.02):
-            effect.name, effect.crossed.interval, effect.verdict
+            effect.name, effect.difference.crossed.interval, effect.verdict
 
 A grid has a design for each combination of the levels of its factors, all under the same conditions
 and with the same seeds. The effect of a level is the mean over the other factors of the difference
@@ -15,7 +15,7 @@ Source: Montgomery 2017, "Design and Analysis of Experiments", chapters 5 and 6.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
@@ -23,21 +23,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.comparison.evidence import Verdict, layout_of, texts_of, values_of, verdict_of
-from experiments.comparison.groups import Groups
-from experiments.comparison.names import Conditions, conditions_of, flags_of_design
-from experiments.comparison.sentences import (
-    FIXED,
-    METRIC_NAMES,
-    digits_of,
-    format_difference,
-    format_interval,
-    format_mean,
-    format_p,
-    in_units,
+from experiments.comparison.evidence import (
+    Difference,
+    Verdict,
+    are_identical,
+    layout_of,
+    texts_of,
+    values_of,
+    verdict_of,
 )
-from experiments.comparison.statistics import MIN_SEEDS, Crossed, cross, holm, pool_seeds
-from experiments.comparison.tables import markdown
+from experiments.comparison.groups import Groups
+from experiments.comparison.metrics import ACCURACY, Metric
+from experiments.comparison.names import Conditions, conditions_of, flags_of_design
+from experiments.comparison.sentences import FIXED, format_p
+from experiments.comparison.statistics import MIN_SEEDS, cross, holm, pool_seeds
+from experiments.comparison.tables import Cells, markdown
 from experiments.config.naming import format_flag, format_value, nearest_row
 from experiments.runs.records import Run
 
@@ -56,10 +56,14 @@ class Grid:
     runs: dict[tuple[Any, ...], dict[int, Run]]  # by levels in the order of the factors, and seed
     seeds: list[int]  # that all designs share
 
-    @cached_property
-    def members(self) -> set[int]:
-        """The identities of its runs."""
-        return {id(run) for by_seed in self.runs.values() for run in by_seed.values()}
+    members = cached_property(
+        lambda self: {id(run) for by_seed in self.runs.values() for run in by_seed.values()}
+    )
+
+    def array(self) -> np.ndarray:
+        """Return the runs by level of each factor and by seed; of these, those that all share."""
+        runs = [[by_seed[seed] for seed in self.seeds] for by_seed in self.runs.values()]
+        return np.array(runs, dtype=object).reshape(*map(len, self.factors.values()), -1)
 
 
 class Effect(NamedTuple):
@@ -67,10 +71,9 @@ class Effect(NamedTuple):
 
     name: str  # "learning_rate 0.001 instead of 5e-05", or that of an interaction
     factors: tuple[str, ...]  # one, or the two of an interaction
-    levels: tuple[Any, ...]
-    metric: str
+    metric: Metric
     margin: float
-    crossed: Crossed
+    difference: Difference
     corrected_p_value: float  # by Holm's method, over the effects of the grid
     is_identical: bool  # whether all probabilities are the same
 
@@ -79,8 +82,10 @@ class Effect(NamedTuple):
         """What the effect says; of an interaction, more or less."""
         if self.is_identical:
             return Verdict.IDENTICAL
-        crossed, p_value = self.crossed, self.corrected_p_value
-        return verdict_of(crossed.mean, crossed, p_value, self.margin, self.metric)
+        return verdict_of(self.difference, self.corrected_p_value, self.margin, self.metric)
+
+
+Effects = Sequence[tuple[Grid, Sequence[Effect]]]  # of each grid
 
 
 def find_grids(groups: Groups) -> list[Grid]:
@@ -151,89 +156,73 @@ def are_numbers(levels: Sequence[Any]) -> bool:
     return all(type(level) in (int, float) for level in levels)
 
 
-def effects_of(grid: Grid, margin: float, metric: str = "accuracy") -> list[Effect]:
+def effects_of(grid: Grid, margin: float, metric: Metric = ACCURACY) -> list[Effect]:
     """Return the effect of each level against the first, and the interaction of each two factors.
 
-    The margin is of the metric, one of `evidence.METRICS`.
+    The margin is of the metric.
     """
-    runs = [by_seed[seed] for by_seed in grid.runs.values() for seed in grid.seeds]
-    texts = texts_of(runs)
-    contrasts = list(_contrasts_of(grid, metric))
-    layouts = [layout_of(values, metric, runs[0].labels, texts) for *_, values in contrasts]
-    priors = {  # of effects and of interactions, whose contrasts have other variances
-        size: pool_seeds(
-            [x.units for x, c in zip(layouts, contrasts, strict=True) if len(c[1]) == size]
-        )
-        for size in (1, 2)
-    }
-    crossed = [
-        cross(layout.units, priors[len(factors)], layout.reach)
-        for layout, (_, factors, *_) in zip(layouts, contrasts, strict=True)
-    ]
+    runs = grid.array()
+    labels, texts = runs.flat[0].labels, texts_of(runs.flat)
+    effects = [*_main_effects(grid, metric), *_interactions(grid, metric)]
+    layouts = [layout_of(values, metric, labels, texts) for *_, values in effects]
+    number = sum(map(len, grid.factors.values())) - len(grid.factors)  # of main effects
+    crossed = []
+    for same in (layouts[:number], layouts[number:]):  # which have other variances
+        prior = pool_seeds([layout.units for layout in same])
+        crossed += [cross(layout.units, prior, layout.reach) for layout in same]
     corrected = holm([found.p_value for found in crossed])
     return [
-        Effect(*named, metric, margin, found, p_value, _is_identical(grid, *named[1:]))
-        for (*named, _), found, p_value in zip(contrasts, crossed, corrected, strict=True)
+        Effect(name, factors, metric, margin, Difference(found.mean, found), p_value, is_identical)
+        for (name, factors, is_identical, _), found, p_value in zip(
+            effects, crossed, corrected, strict=True
+        )
     ]
 
 
-def _is_identical(grid: Grid, factors: Sequence[str], levels: Sequence[Any]) -> bool:
-    """Return whether all designs with a level have the probabilities of those with the first."""
-    place, (level, *others) = list(grid.factors).index(factors[0]), levels
-    first = grid.factors[factors[0]][0]
-    cells = [cell for cell in grid.runs if cell[place] == level]
-    return not others and all(
-        np.array_equal(
-            grid.runs[cell][seed].probabilities,
-            grid.runs[*cell[:place], first, *cell[place + 1 :]][seed].probabilities,
-        )
-        for cell in cells
-        for seed in grid.seeds
-    )
+Contrast = tuple[str, tuple[str, ...], bool, np.ndarray]  # name to identity, (S, N) values
 
 
-def _contrasts_of(grid: Grid, metric: str) -> Iterator[tuple[Any, ...]]:
-    """Yield name, factors, levels and (S, N) values of each contrast."""
-    cells = {
-        levels: np.stack([values_of(by_seed[seed], metric) for seed in grid.seeds])
-        for levels, by_seed in grid.runs.items()
-    }
-    factors = list(enumerate(grid.factors.items()))
-    for place, (name, (first, *others)) in factors:
-        for level in others:
-            values = _mean(cells, {place: level}) - _mean(cells, {place: first})
-            text = f"{name} {format_value(level)} instead of {format_value(first)}"
-            yield text, (name,), (level,), values
-    for (i, (one, (first, *others))), (j, (two, (second, *more))) in combinations(factors, 2):
-        for a, b in product(others, more):
-            with_b = _mean(cells, {i: a, j: b}) - _mean(cells, {i: first, j: b})
-            without = _mean(cells, {i: a, j: second}) - _mean(cells, {i: first, j: second})
-            text = f"{one} {format_value(a)} x {two} {format_value(b)}"
-            yield text, (one, two), (a, b), with_b - without
+def _main_effects(grid: Grid, metric: Metric) -> Iterator[Contrast]:
+    runs = grid.array()
+    for i, (factor, (first, *others)) in enumerate(grid.factors.items()):
+        means = _means(runs, metric, (i,))
+        for a, level in enumerate(others, start=1):
+            name = f"{factor} {format_value(level)} instead of {format_value(first)}"
+            pairs = zip(runs.take(0, i).flat, runs.take(a, i).flat, strict=True)
+            yield name, (factor,), are_identical(pairs), means[a] - means[0]
 
 
-def _mean(cells: Mapping[tuple[Any, ...], np.ndarray], levels: Mapping[int, Any]) -> np.ndarray:
-    """Return (S, N): the mean over the designs with these levels, by the place of their factor."""
-    chosen = [x for key, x in cells.items() if all(key[i] == v for i, v in levels.items())]
-    return np.mean(chosen, axis=0)
+def _interactions(grid: Grid, metric: Metric) -> Iterator[Contrast]:
+    for (i, one), (j, two) in combinations(enumerate(grid.factors), 2):
+        means = _means(grid.array(), metric, (i, j))
+        levels = (list(enumerate(grid.factors[factor]))[1:] for factor in (one, two))
+        for (a, level), (b, other) in product(*levels):
+            name = f"{one} {format_value(level)} x {two} {format_value(other)}"
+            with_other, without = means[a, b] - means[0, b], means[a, 0] - means[0, 0]
+            yield name, (one, two), False, with_other - without
+
+
+def _means(runs: np.ndarray, metric: Metric, places: tuple[int, ...]) -> np.ndarray:
+    """Return (..., S, N) means over all factors but those at some places."""
+    values = np.array([values_of(run, metric) for run in runs.flat]).reshape(*runs.shape, -1)
+    return values.mean(axis=tuple(i for i in range(runs.ndim - 1) if i not in places))
 
 
 # ----------------------------------------------------------------------------------- as text
 
 
-def describe_all(grids: Sequence[Grid], margin: float, metric: str, common: Sequence[str]) -> str:
+def describe_all(found: Effects, common: Sequence[str]) -> str:
     """Return the effects in all grids as text, without the `common` deviations."""
-    if not grids:
+    if not found:
         return (
             f"No complete grid of designs with {MIN_SEEDS} shared seeds: run one, such as "
             "additional_experiments.py --vary learning_rate 5e-5 1e-4 --num_seeds 5"
         )
-    found = []
-    for grid in grids:
-        effects = effects_of(grid, margin, metric)
+    parts = []
+    for grid, effects in found:
         sentences = "\n".join(factor_sentences(grid, effects))
-        found += [heading_of(grid, common), markdown(effect_rows(effects)), sentences]
-    return "\n\n".join([*found, FIXED])
+        parts += [heading_of(grid, common), markdown(effect_rows(effects)), sentences]
+    return "\n\n".join([*parts, FIXED])
 
 
 def is_factorial(grid: Grid) -> bool:
@@ -254,16 +243,15 @@ def heading_of(grid: Grid, common: Sequence[str]) -> str:
     )
 
 
-def effect_rows(effects: Sequence[Effect]) -> list[list[str]]:
-    """Return the table of effects with their intervals and verdicts; the first row is a heading."""
+def effect_rows(effects: Sequence[Effect]) -> Cells:
+    """Return the table of effects with their intervals and verdicts."""
     metric = effects[0].metric
-    digits, scale = digits_of(metric)
-    unit = ", points" if scale > 1 else ""
-    rows = [["effect", f"{METRIC_NAMES[metric]}{unit} (95 % interval)", "p (Holm)", "verdict"]]
+    unit = "" if metric.is_loss else ", points"
+    rows = [["effect", f"{metric.title}{unit} (95 % interval)", "p (Holm)", "verdict"]]
     for e in effects:
-        mean = format_difference(e.crossed.mean, e.crossed, digits, scale)
         verdict = INTERACTIONS.get(e.verdict, e.verdict) if len(e.factors) > 1 else e.verdict
-        rows.append([e.name, mean, format_p(e.corrected_p_value), verdict])
+        difference = metric.format_difference(e.difference)
+        rows.append([e.name, difference, format_p(e.corrected_p_value), verdict])
     return rows
 
 
@@ -276,7 +264,7 @@ def _sentence(factor: str, effects: Sequence[Effect]) -> str:
     """Return whether a factor matters, with its largest effect and its largest interaction."""
     own = [e for e in effects if e.factors == (factor,)]
     real = [e for e in effects if e.verdict.is_directed and factor in e.factors]
-    real.sort(key=lambda e: (len(e.factors), -abs(e.crossed.mean)))
+    real.sort(key=lambda e: (len(e.factors), -abs(e.difference.mean)))
     if real and real[0] in own:
         text = f"{factor} matters: {_describe(real[0])}."
         more = [f"Its effect depends on {_others(e, factor)}." for e in real if e not in own]
@@ -286,9 +274,8 @@ def _sentence(factor: str, effects: Sequence[Effect]) -> str:
     if all(e.verdict == Verdict.IDENTICAL for e in own):
         return f"{factor} does not matter: all probabilities are the same."
     if all(e.verdict in (Verdict.EQUIVALENT, Verdict.IDENTICAL) for e in own):
-        return (
-            f"{factor} does not matter: equivalent within {in_units(own[0].margin, own[0].metric)}."
-        )
+        margin = own[0].metric.format_size(own[0].margin)
+        return f"{factor} does not matter: equivalent within {margin}."
     return f"{factor}: inconclusive."
 
 
@@ -298,5 +285,6 @@ def _others(e: Effect, factor: str) -> str:
 
 
 def _describe(e: Effect) -> str:
-    interval = format_interval(e.crossed.interval, *digits_of(e.metric))
-    return f"{format_mean(e.crossed.mean, e.metric)} (95 % interval {interval}) for {e.name}"
+    mean = e.metric.format_mean(e.difference.mean)
+    interval = e.metric.format_interval(e.difference.crossed.interval)
+    return f"{mean} (95 % interval {interval}) for {e.name}"
