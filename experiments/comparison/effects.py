@@ -14,7 +14,7 @@ Source: Montgomery 2017, "Design and Analysis of Experiments", chapters 5 and 6.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,13 +36,14 @@ from experiments.comparison.groups import Groups
 from experiments.comparison.metrics import ACCURACY, Metric
 from experiments.comparison.names import Conditions, conditions_of, flags_of_design
 from experiments.comparison.sentences import FIXED, format_p
-from experiments.comparison.statistics import MIN_SEEDS, cross, holm, pool_seeds
+from experiments.comparison.statistics import MIN_SEEDS, Crossed, cross, holm, pool_seeds
 from experiments.comparison.tables import Cells, markdown
 from experiments.config.naming import format_flag, format_value, nearest_row
 from experiments.runs.records import Run
 
 MOST_FACTORS = 5
 Design = tuple[dict[str, Any], list[Run]]  # flags and group
+Chosen = tuple[tuple[int, int], ...]  # places of one factor, or of two, each with that of a level
 INTERACTIONS = {"better": "better together", "worse": "worse together", "equivalent": "none"}
 
 
@@ -93,15 +94,13 @@ def find_grids(groups: Groups) -> list[Grid]:
 
     Designs of fewer than three seeds are in none.
     """
-    by_conditions: dict[Conditions, list[list[Run]]] = {}
+    by_conditions: dict[Conditions, list[Design]] = defaultdict(list)
     for group in groups.values():
         if not group[0].is_baseline and len(group) >= MIN_SEEDS:
-            by_conditions.setdefault(conditions_of(group[0]), []).append(group)
+            by_conditions[conditions_of(group[0])].append((flags_of_design(group[0]), group))
     found: list[Grid] = []
-    for conditions, members in by_conditions.items():
-        flags = [flags_of_design(group[0]) for group in members]
-        varied = [name for name in flags[0] if len({repr(of[name]) for of in flags}) > 1]
-        designs = list(zip(flags, members, strict=True))
+    for conditions, designs in by_conditions.items():
+        varied = [k for k in designs[0][0] if len({repr(flags[k]) for flags, _ in designs}) > 1]
         for size in range(min(MOST_FACTORS, len(varied)), 0, -1):
             for names in combinations(varied, size):
                 others = [name for name in varied if name not in names]
@@ -117,13 +116,13 @@ def _grids_of(
     designs: Sequence[Design], names: Sequence[str], others: Sequence[str], of: Conditions
 ) -> Iterator[Grid]:
     """Yield the complete grids of some factors: one for each value of the other flags."""
-    by_rest: dict[str, list[Design]] = {}
+    by_rest: dict[str, list[Design]] = defaultdict(list)
     for flags, group in designs:
-        rest = repr([flags[name] for name in others])
-        by_rest.setdefault(rest, []).append((flags, group))
+        by_rest[repr([flags[name] for name in others])].append((flags, group))
     for same in by_rest.values():
         cells = {tuple(flags[name] for name in names): group for flags, group in same}
-        levels = [_levels(cell[i] for cell in cells) for i in range(len(names))]
+        levels = [list(dict.fromkeys(found)) for found in zip(*cells, strict=True)]
+        levels = [sorted(found) if are_numbers(found) else found for found in levels]
         if len(same) < max(2 ** len(names), math.prod(map(len, levels)) / 2):
             continue
         levels = _complete(levels, cells)
@@ -145,12 +144,6 @@ def _complete(levels: list[list[Any]], cells: Collection[tuple[Any, ...]]) -> li
     return levels
 
 
-def _levels(values: Iterator[Any]) -> list[Any]:
-    """Return the different values: numbers by size, others as the designs are sorted."""
-    levels = list(dict.fromkeys(values))
-    return sorted(levels) if are_numbers(levels) else levels
-
-
 def are_numbers(levels: Sequence[Any]) -> bool:
     """Return whether the levels of a factor are numbers."""
     return all(type(level) in (int, float) for level in levels)
@@ -163,49 +156,40 @@ def effects_of(grid: Grid, margin: float, metric: Metric = ACCURACY) -> list[Eff
     """
     runs = grid.array()
     labels, texts = runs.flat[0].labels, texts_of(runs.flat)
-    effects = [*_main_effects(grid, metric), *_interactions(grid, metric)]
-    layouts = [layout_of(values, metric, labels, texts) for *_, values in effects]
-    number = sum(map(len, grid.factors.values())) - len(grid.factors)  # of main effects
-    crossed = []
-    for same in (layouts[:number], layouts[number:]):  # which have other variances
-        prior = pool_seeds([layout.units for layout in same])
-        crossed += [cross(layout.units, prior, layout.reach) for layout in same]
-    corrected = holm([found.p_value for found in crossed])
-    return [
-        Effect(name, factors, metric, margin, Difference(found.mean, found), p_value, is_identical)
-        for (name, factors, is_identical, _), found, p_value in zip(
-            effects, crossed, corrected, strict=True
-        )
-    ]
-
-
-Contrast = tuple[str, tuple[str, ...], bool, np.ndarray]  # name to identity, (S, N) values
-
-
-def _main_effects(grid: Grid, metric: Metric) -> Iterator[Contrast]:
-    runs = grid.array()
-    for i, (factor, (first, *others)) in enumerate(grid.factors.items()):
-        means = _means(runs, metric, (i,))
-        for a, level in enumerate(others, start=1):
-            name = f"{factor} {format_value(level)} instead of {format_value(first)}"
-            pairs = zip(runs.take(0, i).flat, runs.take(a, i).flat, strict=True)
-            yield name, (factor,), are_identical(pairs), means[a] - means[0]
-
-
-def _interactions(grid: Grid, metric: Metric) -> Iterator[Contrast]:
-    for (i, one), (j, two) in combinations(enumerate(grid.factors), 2):
-        means = _means(grid.array(), metric, (i, j))
-        levels = (list(enumerate(grid.factors[factor]))[1:] for factor in (one, two))
-        for (a, level), (b, other) in product(*levels):
-            name = f"{one} {format_value(level)} x {two} {format_value(other)}"
-            with_other, without = means[a, b] - means[0, b], means[a, 0] - means[0, 0]
-            yield name, (one, two), False, with_other - without
-
-
-def _means(runs: np.ndarray, metric: Metric, places: tuple[int, ...]) -> np.ndarray:
-    """Return (..., S, N) means over all factors but those at some places."""
     values = np.array([values_of(run, metric) for run in runs.flat]).reshape(*runs.shape, -1)
-    return values.mean(axis=tuple(i for i in range(runs.ndim - 1) if i not in places))
+    others = [[(i, k) for k in range(1, size)] for i, size in enumerate(runs.shape[:-1])]  # levels
+    effects: list[tuple[Chosen, Crossed]] = []
+    for count in (1, 2):  # effects and interactions, whose contrasts have other variances
+        found = [chosen for some in combinations(others, count) for chosen in product(*some)]
+        layouts = [layout_of(_contrast(values, of), metric, labels, texts) for of in found]
+        prior = pool_seeds([layout.units for layout in layouts])
+        crossed = [cross(layout.units, prior, layout.reach) for layout in layouts]
+        effects += zip(found, crossed, strict=True)
+    corrected = holm([crossed.p_value for _, crossed in effects])
+    factors, named = list(grid.factors), []
+    for (chosen, crossed), p_value in zip(effects, corrected, strict=True):
+        names = tuple(factors[place] for place, _ in chosen)
+        levels = [grid.factors[factors[place]][level] for place, level in chosen]
+        words = [f"{k} {format_value(v)}" for k, v in zip(names, levels, strict=True)]
+        name, is_identical = " x ".join(words), False
+        if len(chosen) == 1:
+            ((place, level),) = chosen
+            name += f" instead of {format_value(grid.factors[names[0]][0])}"
+            pairs = zip(runs.take(0, place).flat, runs.take(level, place).flat, strict=True)
+            is_identical = are_identical(pairs)
+        difference = Difference(crossed.mean, crossed)
+        named.append(Effect(name, names, metric, margin, difference, p_value, is_identical))
+    return named
+
+
+def _contrast(values: np.ndarray, chosen: Chosen) -> np.ndarray:
+    """Return (S, N): by how much levels differ from the first, a mean over the other factors.
+
+    The values are (..., S, N), with an axis for each factor.
+    """
+    for place, level in reversed(chosen):
+        values = values.take(level, place) - values.take(0, place)
+    return values.mean(axis=tuple(range(values.ndim - 2)))
 
 
 # ----------------------------------------------------------------------------------- as text
@@ -220,31 +204,23 @@ def describe_all(found: Effects, common: Sequence[str]) -> str:
         )
     parts = []
     for grid, effects in found:
-        sentences = "\n".join(factor_sentences(grid, effects))
-        parts += [heading_of(grid, common), markdown(effect_rows(effects)), sentences]
+        heading, rows, sentences = describe_grid(grid, effects, common)
+        parts += [heading, markdown(rows), "\n".join(sentences)]
     return "\n\n".join([*parts, FIXED])
 
 
-def is_factorial(grid: Grid) -> bool:
-    """Return whether a grid has several factors, or a numeric one."""
-    return len(grid.factors) > 1 or any(map(are_numbers, grid.factors.values()))
-
-
-def heading_of(grid: Grid, common: Sequence[str]) -> str:
-    """Return the size of a grid, its factors, and the flags that all its designs share."""
+def describe_grid(
+    grid: Grid, effects: Sequence[Effect], common: Sequence[str]
+) -> tuple[str, Cells, list[str]]:
+    """Return a heading, the table of effects, and for each factor whether it matters."""
     levels = [f"{k} ({', '.join(map(format_value, v))})" for k, v in grid.factors.items()]
     row, changes = nearest_row(grid.fixed | {k: v[0] for k, v in grid.factors.items()})
-    fixed = [f"row {row}"]
-    fixed += [format_flag(k, v) for k, v in changes.items() if k not in grid.factors]
+    fixed = [format_flag(k, v) for k, v in changes.items() if k not in grid.factors]
     fixed += [name for name in grid.conditions.deviations if name not in common]
-    return (
+    heading = (
         f"Grid of {len(grid.runs)} designs, {len(grid.seeds)} seeds: {' x '.join(levels)}; "
-        f"otherwise {', '.join(fixed)}"
+        f"otherwise {', '.join([f'row {row}', *fixed])}"
     )
-
-
-def effect_rows(effects: Sequence[Effect]) -> Cells:
-    """Return the table of effects with their intervals and verdicts."""
     metric = effects[0].metric
     unit = "" if metric.is_loss else ", points"
     rows = [["effect", f"{metric.title}{unit} (95 % interval)", "p (Holm)", "verdict"]]
@@ -252,12 +228,12 @@ def effect_rows(effects: Sequence[Effect]) -> Cells:
         verdict = INTERACTIONS.get(e.verdict, e.verdict) if len(e.factors) > 1 else e.verdict
         difference = metric.format_difference(e.difference)
         rows.append([e.name, difference, format_p(e.corrected_p_value), verdict])
-    return rows
+    return heading, rows, [_sentence(factor, effects) for factor in grid.factors]
 
 
-def factor_sentences(grid: Grid, effects: Sequence[Effect]) -> list[str]:
-    """Return for each factor whether it matters."""
-    return [_sentence(name, effects) for name in grid.factors]
+def is_factorial(grid: Grid) -> bool:
+    """Return whether a grid has several factors, or a numeric one."""
+    return len(grid.factors) > 1 or any(map(are_numbers, grid.factors.values()))
 
 
 def _sentence(factor: str, effects: Sequence[Effect]) -> str:

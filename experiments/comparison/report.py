@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments.comparison.effects import Effects, effect_rows, factor_sentences, heading_of
+from experiments.comparison.effects import Effects, describe_grid
 from experiments.comparison.evidence import Verdict
 from experiments.comparison.figures import NARROW, as_svg, draw_all, draw_differences
 from experiments.comparison.groups import common_deviations
@@ -71,10 +71,7 @@ def write_report(
         "examples": examples,
         "shown": len(shown),
         "has_custom": any(run.data != DATA_SHA256 for run in runs),
-        "effects": [
-            (heading_of(grid, common), effect_rows(found), factor_sentences(grid, found))
-            for grid, found in effects
-        ],
+        "effects": [describe_grid(grid, found, common) for grid, found in effects],
         "figures": _draw_figures(summaries, effects),
         "command": shlex.join(["python", "compare_experiments.py", *flags]),
         "environment": environments_of(runs),
