@@ -18,7 +18,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.comparison.effects import Effects, describe_grid
-from experiments.comparison.evidence import Verdict
 from experiments.comparison.figures import NARROW, as_svg, draw_all, draw_differences
 from experiments.comparison.groups import common_deviations
 from experiments.comparison.notes import describe_failures, notes_on_columns, notes_on_verdicts
@@ -65,7 +64,6 @@ def write_report(
         "summaries": summaries,
         "metric": summaries[0].metric,
         "dates": sorted(run.date[:10] for run in runs),
-        "findings": _find_verdicts(summaries),
         "verdict_notes": notes_on_verdicts(summaries, reference),
         "column_notes": notes_on_columns(summaries),
         "examples": examples,
@@ -77,16 +75,6 @@ def write_report(
         "environment": environments_of(runs),
     }
     write_file(path, _render(contents))
-
-
-def _find_verdicts(summaries: Sequence[Summary]) -> dict[str, dict[str, dict[int, str]]]:
-    """Return the names of designs by number, for each reference and verdict."""
-    found: dict[str, dict[str, dict[int, str]]] = {}
-    for number, s in enumerate(summaries, start=1):
-        if s.evidence:
-            verdicts = found.setdefault(s.evidence.names[0], {verdict: {} for verdict in Verdict})
-            verdicts[s.verdict][number] = s.name
-    return found
 
 
 def _draw_figures(summaries: Sequence[Summary], effects: Effects) -> dict[str, Markup]:
