@@ -109,6 +109,7 @@ def test_a_baseline_is_paired_with_every_seed_whichever_comes_first():
     assert means == ["-19.44", "+19.44"]
     assert all("with seed 0:" in text for text in texts)
     text = describe_pair(groups, other, groups["baseline bag_of_words"], 0.02)
+    assert text.startswith("baseline majority or baseline bag_of_words?")
     assert table_of(text)["test accuracy, %"] == "+16.67"
 
 

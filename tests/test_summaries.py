@@ -7,7 +7,6 @@ from records import make_baseline, make_run, make_seeds, make_substitute, some_r
 from scipy import stats
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
-from experiments.comparison.evidence import Verdict
 from experiments.comparison.groups import group_runs
 from experiments.comparison.metrics import METRICS
 from experiments.comparison.notes import notes_on_columns
@@ -56,24 +55,6 @@ def test_each_row_is_compared_with_row_1():
     assert row_16.evidence.seeds == [123, 124]
     assert row_16.verdict == "inconclusive"
     assert row_16.sentence.startswith("The comparison of row 16 with row 1 is inconclusive")
-
-
-def test_the_verdict_is_that_of_the_p_value_corrected_over_the_rows():
-    base, row_4 = make_run(1, total=40), make_run(4, wrong=range(6), total=40)  # p = 1/32
-    assert by_name([base, row_4])["row 4"].verdict == Verdict.MODELS_DIFFER
-    evidence = by_name([base, row_4, make_run(16, wrong=[7], total=40)])["row 4"].evidence
-    assert (evidence.p_value, evidence.corrected_p_value) == (2 / 2**6, 4 / 2**6)
-    assert (evidence.compared, evidence.verdict) == (2, Verdict.MODELS_INCONCLUSIVE)
-    two_seeds = [
-        make_run(row, seed=seed, wrong=[row], total=40) for row in (1, 16) for seed in (123, 124)
-    ]
-    assert by_name([*two_seeds, row_4])["row 4"].evidence.compared == 1
-
-
-def test_the_margin_is_the_one_asked_for():
-    runs = make_seeds(1, [[1]] * 3) + make_seeds(18, [[2]] * 3)
-    verdicts = [by_name(runs, margin)["row 18"].verdict for margin in (0.03, 0.005)]
-    assert verdicts == ["equivalent", "inconclusive"]
 
 
 def test_each_model_has_its_own_row_1():
