@@ -42,16 +42,6 @@ def test_the_table_is_printed_with_its_notes_and_what_was_left_out(results, caps
     assert err.endswith("\nLeft out: 1 record of a failed run\n")
 
 
-@pytest.mark.parametrize("field", ["test", "losses", "split", "seconds", "settings"])
-def test_one_broken_record_never_ends_the_comparison(field, results, tmp_path, capsys):
-    broken = {"test": [], "losses": [[1]], "split": {}, "seconds": {"train": -1}, "settings": {}}
-    record = make_record(1, seed=9) | {field: broken[field]}
-    (results / "broken.json").write_text(json.dumps(record))
-    files = ["--plot", str(tmp_path), "--html", str(tmp_path / "report.html"), "--metrics"]
-    main(["--results", str(results), *(files if field == "losses" else [])])
-    assert capsys.readouterr().err.startswith(f"Left out: {results / 'broken.json'} is not a rec")
-
-
 def test_other_outputs_are_written_where_they_are_asked_for(results, tmp_path, capsys):
     folder = tmp_path / "new"
     names = {"csv": "t.csv", "json": "t.json", "html": "report.html", "plot": "figures"}

@@ -3,10 +3,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from records import make_baseline, make_run, make_seeds, make_substitute, some_runs
+from records import make_run, make_seeds, some_runs
 from scipy import stats
 
-from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.comparison.groups import group_runs
 from experiments.comparison.metrics import METRICS
 from experiments.comparison.notes import notes_on_columns
@@ -55,27 +54,6 @@ def test_each_row_is_compared_with_row_1():
     assert row_16.evidence.seeds == [123, 124]
     assert row_16.verdict == "inconclusive"
     assert row_16.sentence.startswith("The comparison of row 16 with row 1 is inconclusive")
-
-
-def test_each_model_has_its_own_row_1():
-    a, b = "a" * 64, "b" * 64
-    found = by_name([
-        make_substitute(1, a, wrong=[1]),
-        make_substitute(2, b, wrong=[2, 3]),
-        make_run(1, wrong=[4]),
-        make_run(6, wrong=[5, 6, 7], weights=CHECKPOINT_SHA256["355M"]),
-    ])  # fmt: skip
-    compared = {name: s.evidence for name, s in found.items() if s.evidence}
-    assert {n: e.only_correct for n, e in compared.items()} == {"row 6": (3, 1)}
-    row_2 = found["row 2, checkpoint tiny.safetensors bbbbbbbb"]
-    assert (row_2.seeds, row_2.verdict) == (1, "")
-
-
-def test_a_baseline_is_compared_with_row_1_if_there_is_only_one():
-    runs = [make_run(1), make_baseline(wrong=[0, 2])]
-    assert by_name(runs)["baseline majority"].evidence.only_correct[0] == 2
-    runs.append(make_run(1, precision="bfloat16"))
-    assert by_name(runs)["baseline majority"].evidence is None
 
 
 def test_devices_are_named_once_and_times_are_medians():
