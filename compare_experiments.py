@@ -135,8 +135,7 @@ def load_groups(folder: Path) -> "Groups":
 def print_pair(arguments: argparse.Namespace) -> None:
     """Print the comparison of two designs in detail."""
     from experiments.comparison.groups import find_pair
-    from experiments.comparison.pairs import describe_pair
-    from experiments.comparison.texts import find_texts
+    from experiments.comparison.pairs import describe_pair, find_texts
 
     groups = load_groups(arguments.results)
     first, second = find_pair(groups, arguments.designs)
@@ -179,8 +178,8 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
         for file in plot(found, arguments.plot, factorial):
             print(printable(f"Drawn: {file}"))
     if arguments.html:
+        from experiments.comparison.pairs import find_texts
         from experiments.comparison.report import write_report
-        from experiments.comparison.texts import find_texts
 
         firsts = [s.first for s in found]
         texts = find_texts(firsts, arguments.test_csv, custom=arguments.texts)
@@ -200,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported after the flags are checked, and before a signal raises: it takes seconds.
     import_module("experiments.comparison.notes")
     if arguments.designs or arguments.html:
-        import_module("experiments.comparison.texts")
+        import_module("experiments.comparison.pairs")
     errors = one_line_errors("compare_experiments.py", message=INTERRUPTED)
     with errors, reader_may_stop():
         if arguments.published:

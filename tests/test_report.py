@@ -138,7 +138,7 @@ def test_texts_of_custom_data_need_a_flag(flags, count, tmp_path, monkeypatch):
         assert custom == bool(flags)
         return {"d" * 64: [f"secret {i}" for i in range(12)]} if custom else {}
 
-    monkeypatch.setattr("experiments.comparison.texts.find_texts", found)
+    monkeypatch.setattr("experiments.comparison.pairs.find_texts", found)
     monkeypatch.setattr("experiments.comparison.report.draw_all", lambda *_: {})
     records = [make_record(row, wrong=[row // 16], data="d" * 64) for row in (1, 16)]
     page = Elements(make_report(tmp_path, records, None, *flags))

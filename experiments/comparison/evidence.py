@@ -188,35 +188,28 @@ class Evidence:
             return max(crossed.p_value, _mcnemar_of(self.pairs))  # equal seeds add no certainty
         return crossed.p_value if crossed else None
 
-    @property
-    def _outlook(self) -> Outlook | None:
-        (units, reach), (S, C) = self.layout, self.layout.units.shape
-        crossed = self.difference.crossed
-        if self.level is None or C == 1 or not (S == 1 or crossed):
-            return None
-        spread = crossed.spread if crossed else statistics.spread_of(units, reach=reach)
-        of_both = (
-            [run.is_correct.mean() for run in runs] for runs in zip(*self.pairs, strict=True)
-        )
-        means = tuple(float(np.mean(accuracies)) for accuracies in of_both)
-        means = means if self.metric == ACCURACY else None
-        return Outlook(spread, self.level, S, C, reach or 1.0, means)
-
     @cached_property
     def power(self) -> Power | None:
         """What other runs of both would detect, which takes a tenth of a second to compute."""
-        if not (outlook := self._outlook):
+        (units, reach), (mean, crossed) = self.layout, self.difference
+        S, C = units.shape
+        if self.level is None or C == 1 or not (S == 1 or crossed):
             return None
+        spread = crossed.spread if crossed else statistics.spread_of(units, reach=reach)
+        accuracies = None
+        if self.metric == ACCURACY:
+            of_both = zip(*self.pairs, strict=True)
+            accuracies = tuple(float(np.mean([r.is_correct.mean() for r in of])) for of in of_both)
+        outlook = Outlook(spread, self.level, S, C, reach or 1.0, accuracies)
         worse, better = outlook.detectable(-1), outlook.detectable(1)
         if worse is None and better is None:
             return None
-        mean = self.difference.mean
         texts = outlook.examples_needed(mean)
         return Power(
             worse=worse,
             better=better,
-            seeds=outlook.seeds_needed(mean) if outlook.seeds > 1 else None,
-            examples=None if texts is None else math.ceil(texts * self.examples / outlook.examples),
+            seeds=outlook.seeds_needed(mean) if S > 1 else None,
+            examples=None if texts is None else math.ceil(texts * self.examples / C),
         )
 
     @property

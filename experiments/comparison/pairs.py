@@ -1,7 +1,9 @@
 """Two groups compared in detail: the question, the tests, and the examples on which they differ."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +14,13 @@ from experiments.comparison.names import Conditions, conditions_of, design_name
 from experiments.comparison.notes import describe_devices, describe_failures
 from experiments.comparison.sentences import FIXED, sentence
 from experiments.comparison.tables import Cells, markdown
-from experiments.config.rows import ROWS
+from experiments.config.parsing import read_custom_values
+from experiments.config.rows import DATA_SHA256, ROWS
+from experiments.config.settings import DataConfig
+from experiments.data.corpus import load_corpus
+from experiments.data.sms_spam import read_messages
 from experiments.runs.records import Run
+from experiments.system.terminal import printable
 
 QUESTIONS = {  # of a comparison with row 1; other pairs are described by their flags
     2: "Does the first token, which attends to no other, classify as well as the last one?",
@@ -128,6 +135,11 @@ def _describe_variance(evidence: Evidence) -> list[str]:
     return ["", f"Variance of the mean difference: {shares}; seeds at most {limit} (95 % limit)."]
 
 
+# ------------------------------------------------------------------------------------ the examples
+
+Texts = dict[str, list[str]]  # of the test examples in their order, by the digest of the data
+
+
 class Example(NamedTuple):
     """A test example that just one of two runs classifies correctly."""
 
@@ -169,3 +181,33 @@ def _list_examples(pairs: Pairs, texts: Sequence[str] | None, most: int | None) 
         for e in shown
     ]
     return [f"{heading}{':' if lines else '.'}", *lines]
+
+
+def find_texts(runs: Iterable[Run], test_csv: Path, *, custom: bool = True) -> Texts:
+    """Return the available test texts of runs; print on stderr which custom data are not.
+
+    Records do not contain them. `test_csv` is used for runs with the same labels; ValueError is
+    raised if it exists, but lacks the columns `Label` and `Text`. With `custom`, custom data are
+    read again, and used if their split is still that of the record.
+    """
+    in_csv = read_messages(test_csv) if test_csv.is_file() else None
+    found: Texts = {}
+    for run in {run.data: run for run in runs if custom or run.data == DATA_SHA256}.values():
+        if in_csv is not None and in_csv["Label"].tolist() == run.test["labels"]:
+            found[run.data] = in_csv["Text"].tolist()
+        elif "custom" in (run.split or {}):
+            try:
+                found[run.data] = _read_again(run.split, run.data)
+            except (OSError, ValueError, TypeError) as error:  # TypeError: not values of flags
+                print(printable(f"Texts are not available: {error}"), file=sys.stderr)
+    return found
+
+
+def _read_again(split: dict[str, Any], digest: str) -> list[str]:
+    custom = read_custom_values(split["custom"])
+    if custom.data in (None, Path("-")):
+        raise ValueError("the examples came from standard input, which cannot be read again")
+    corpus = load_corpus(DataConfig(), custom)
+    if corpus.digest != digest:
+        raise ValueError(f"{custom.data} contains other examples than at the time of training")
+    return corpus.splits["test"]["Text"].tolist()

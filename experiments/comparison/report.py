@@ -21,10 +21,9 @@ from experiments.comparison.effects import Effects, describe_grid
 from experiments.comparison.figures import NARROW, as_svg, draw_all, draw_differences
 from experiments.comparison.groups import common_deviations
 from experiments.comparison.notes import describe_failures, notes_on_columns, notes_on_verdicts
-from experiments.comparison.pairs import differing_examples, means_of_pair, question_of
+from experiments.comparison.pairs import Texts, differing_examples, means_of_pair, question_of
 from experiments.comparison.summaries import Summary
 from experiments.comparison.tables import Cells, metric_rows, summary_rows
-from experiments.comparison.texts import Texts
 from experiments.config.rows import DATA_SHA256, ROWS
 from experiments.config.settings import default_values
 from experiments.runs.records import Run
