@@ -237,31 +237,6 @@ def test_without_a_grid_a_command_is_suggested():
     assert "--vary learning_rate 5e-5 1e-4 --num_seeds 5" in text_of([])
 
 
-# ------------------------------------------------------------------------------------- simulation
-
-
-@pytest.mark.slow
-def test_intervals_of_effects_cover_95_percent_and_few_factors_seem_to_matter():
-    """A grid of 2 x 2 with 5 seeds: 400 worlds without any effect, by the spread of the seeds."""
-    generator, covered, false, worlds, N = np.random.default_rng(1), [], 0, 400, 300
-    for world in range(worlds):
-        spread = (0.0, 0.3, 0.8)[world % 3]
-        difficulty = generator.normal(1.5, 1.5, N)
-        of_seeds = generator.normal(0, spread, (4, 5, 1))
-        own = generator.normal(0, 0.7, (4, 1, N))
-        margin = difficulty + of_seeds + own + generator.normal(0, 1, (4, 5, N))
-        a, b, c, d = (margin > 0).astype(float)
-        main = [(a + b - c - d) / 2, (a + c - b - d) / 2]
-        units = [units_of(x, range(N)) for x in (*main, a - b - c + d)]
-        prior = pool_seeds(units[:2])
-        found = [cross(u, prior if i < 2 else pool_seeds([u]), 1.0) for i, u in enumerate(units)]
-        covered += [x.interval.low <= 0 <= x.interval.high for x in found]
-        false += min(holm([x.p_value for x in found])) < 0.05
-    error = (0.05 * 0.95 / len(covered)) ** 0.5
-    assert 0.93 - 2 * error <= np.mean(covered) <= 0.97 + 2 * error
-    assert false / worlds <= 0.05 + 2 * (0.05 * 0.95 / worlds) ** 0.5
-
-
 def test_a_factor_that_changes_no_probability_is_identical_and_does_not_matter():
     runs = [*make_seeds(1, [[1], [2], [3]]), *make_seeds(18, [[1], [2], [3]])]
     (grid,) = find_grids(group_runs(runs))

@@ -10,8 +10,6 @@ from experiments.comparison.metrics import METRICS
 from experiments.comparison.overview import WIDTH, _columns, overview
 from experiments.comparison.summaries import summarise
 
-COLOR = "\x1b["
-
 
 def lines_of(*runs, metric="accuracy", reference=None, **more):
     found = summarise(group_runs(runs), 0.02, reference, METRICS[metric])
@@ -57,14 +55,6 @@ def test_intervals_are_drawn_in_unicode_or_ascii():
     assert {*"─●"} <= set("".join(unicode))
     assert "".join(ascii_).isascii()
     assert any("o" in line and "|" in line for line in ascii_[1:4])
-
-
-def test_verdicts_have_a_colour_only_if_asked_for():
-    plain, colored = ("\n".join(lines_of(*some_designs(), color=x)) for x in (False, True))
-    assert COLOR not in plain
-    assert f"{COLOR}32mbetter{COLOR}0m" in colored
-    assert f"{COLOR}31mworse{COLOR}0m" in colored
-    assert re.sub(r"\x1b\[\d+m", "", colored) == plain
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "brier"])

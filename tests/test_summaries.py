@@ -1,14 +1,11 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from records import make_run, make_seeds, some_runs
-from scipy import stats
 
 from experiments.comparison.groups import group_runs
 from experiments.comparison.metrics import METRICS
-from experiments.comparison.notes import notes_on_columns
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.summaries import MEANS, summarise
 from experiments.system.terminal import UsageError
@@ -77,58 +74,3 @@ def test_the_reference_is_the_one_named():
     assert [s.evidence and s.evidence.names[0] for s in found] == ["row 4", None, *["row 4"] * 2]
     with pytest.raises(UsageError, match="no record of row 7; the groups are row 1; row 4; row 16"):
         summarise(group_runs(some_runs()), 0.01, "7")
-
-
-# ------------------------------------------------------------------------------------------ splits
-
-
-def over_splits(runs):
-    return [n for n in notes_on_columns(summarise(group_runs(runs), 0.01)) if "splits of" in n]
-
-
-def some_splits(count=3):
-    """Three seeds of rows 1 and 4 on each split; row 4 misclassifies 1, 2, 3, ... examples."""
-    return [
-        make_run(
-            row, seed=seed, wrong=wrong, total=40, data=str(number) * 64,
-            split={"of": "f" * 64, "seed": number},
-            correct={"train": [90, 100], "validation": [1, 2], "test": [1, 2]},
-        )
-        for number in range(1, count + 1)
-        for seed in (1, 2, 3)
-        for row, wrong in ((1, range(8)), (4, range(number)))
-    ]  # fmt: skip
-
-
-def test_three_splits_have_an_interval_over_other_splits():
-    (text,) = over_splits(some_splits())
-    mean = np.mean([7, 6, 5]) / 40
-    half = stats.t.ppf(0.975, 2) / 40 * math.sqrt(1 / 3 + 40 / 100)
-    assert text == (
-        "Over 3 splits of the same examples (--split_seed 1, 2, 3), row 4 minus row 1: "
-        f"{100 * mean:+.2f} points of test accuracy, 95 % confidence interval "
-        f"{100 * (mean - half):+.2f} to {100 * (mean + half):+.2f}, over other splits."
-    )
-    assert over_splits(some_splits(2)) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"split": {"of": "e" * 64, "seed": 3}}, {"split": None}, {"weights": "a" * 64},
-     {"precision": "bfloat16"}, {"name": "row 5", "row": 5}],
-)  # fmt: skip
-def test_splits_of_other_examples_or_designs_are_not_combined(change):
-    runs = some_splits()
-    changed = [
-        replace(run, **change)
-        if run.data[0] == "3" and (run.row == 4 or "row" not in change)
-        else run
-        for run in runs
-    ]
-    assert over_splits(changed) == []
-
-
-def test_splits_that_do_not_differ_have_no_interval():
-    bases = [run for run in some_splits() if run.row == 1]
-    (text,) = over_splits([*bases, *(replace(run, row=18, name="row 18") for run in bases)])
-    assert "row 18 minus row 1: +0.00 points of test accuracy, over other splits." in text
