@@ -10,7 +10,7 @@ import numpy as np
 from experiments.comparison.evidence import Evidence, Pairs, compare_all, values_of
 from experiments.comparison.groups import BASE, Groups, names_of_pair, pair_up
 from experiments.comparison.metrics import ACCURACY, METRICS, Metric
-from experiments.comparison.names import Conditions, conditions_of, design_name
+from experiments.comparison.names import conditions_of, design_name
 from experiments.comparison.notes import describe_devices, describe_failures
 from experiments.comparison.sentences import FIXED, sentence
 from experiments.comparison.tables import Cells, markdown
@@ -62,8 +62,7 @@ def describe_pair(
     p-values are adjusted over the designs of all groups. Of the examples, `most` are listed, or
     all. Raises ValueError if the two share no seed, or no test examples.
     """
-    names = names_of_pair(first[0], second[0])
-    both = " and ".join(names)
+    both = " and ".join(names_of_pair(first[0], second[0]))
     if not (pairs := pair_up(first, second)):
         raise ValueError(f"{both} share no seed: run one of them with the other's")
     one, other = pairs[0]
@@ -72,27 +71,31 @@ def describe_pair(
             f"{both} were tested on different examples ({len(one.labels)} and "
             f"{len(other.labels)}): a pair needs the same examples in the same order"
         )
-    conditions, of_other = conditions_of(one), conditions_of(other)
     more = [  # designs over which p-values are corrected, too
         pair_up(first, group)
         for group in groups.values()
-        if group not in (first, second) and conditions.allow(conditions_of(group[0]))
+        if group not in (first, second) and conditions_of(one).allow(conditions_of(group[0]))
     ]
     evidence, *_ = compare_all([pairs, *filter(None, more)], margin, metric)
-    warnings = [*describe_devices([*first, *second])]
-    if not conditions.allow(of_other):
-        fields = zip(Conditions._fields, conditions, of_other, strict=True)
-        parts = " and ".join(field for field, x, y in fields if x != y)
-        warnings.append(f"They differ in {parts}, not in their rows alone.")
-    if failures := describe_failures(dict(zip(names, (first, second), strict=True))):
-        warnings.append(failures)
     return "\n".join(
         [
-            question_of(one, other), "", sentence(evidence), FIXED, *warnings, "",
+            question_of(one, other), "", sentence(evidence), FIXED,
+            *_warnings_of(first, second), "",
             markdown(means_of_pair(evidence)), *_describe_variance(evidence), "",
             *_list_examples(pairs, texts, most),
         ]
     )  # fmt: skip
+
+
+def _warnings_of(first: list[Run], second: list[Run]) -> list[str]:
+    names = names_of_pair(first[0], second[0])
+    one, other = conditions_of(first[0]), conditions_of(second[0])
+    found = describe_devices([*first, *second])
+    if not one.allow(other):
+        parts = [part for part, x, y in zip(one._fields, one, other, strict=True) if x != y]
+        found.append(f"They differ in {' and '.join(parts)}, not in their rows alone.")
+    failures = describe_failures(dict(zip(names, (first, second), strict=True)))
+    return [*found, failures] if failures else found
 
 
 def question_of(one: Run, other: Run) -> str:
