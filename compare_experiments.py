@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.comparison.metrics import METRICS
 from experiments.runs.records import read_runs
 from experiments.system.arguments import Parser, path, positive_number
 from experiments.system.terminal import (
@@ -34,10 +35,8 @@ from experiments.system.terminal import (
 
 if TYPE_CHECKING:
     from experiments.comparison.groups import Groups
-    from experiments.comparison.summaries import Summary
 
 OF_TABLE = ("metrics", "plot", "html", "csv", "json", "effects", "wide")  # flags of all designs
-METRICS = ("accuracy", "balanced_accuracy", "log_loss", "brier")
 SORTS = ("row", "difference")
 MARGIN = 0.02  # 300 examples that do not differ show no less than 1 point
 MOST_EXAMPLES = 20
@@ -108,10 +107,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"leave out {other}: {' and '.join(given)} needs the table of all designs")
     if arguments.texts and not arguments.html:
         parser.error("--texts requires --html FILE")
+    arguments.metric = METRICS[arguments.metric]
     if arguments.margin is None:
         arguments.margin = MARGIN
-    elif arguments.metric in ("accuracy", "balanced_accuracy"):
-        arguments.margin /= 100
+    else:
+        arguments.margin /= arguments.metric.scale  # points of an accuracy
     return arguments
 
 
@@ -121,10 +121,8 @@ def load_groups(folder: Path) -> "Groups":
     from experiments.comparison.notes import notes_on_origin
 
     runs, problems = read_runs(folder)
-    for problem in problems:
-        print(printable(f"Left out: {problem}"), file=sys.stderr)
     groups = group_runs(runs)
-    for words in describe_excluded(runs, groups):
+    for words in (*problems, *describe_excluded(runs, groups)):
         print(printable(f"Left out: {words}"), file=sys.stderr)
     for note in notes_on_origin([run for group in groups.values() for run in group]):
         print(f"Note: {note}", file=sys.stderr)
@@ -136,75 +134,64 @@ def load_groups(folder: Path) -> "Groups":
 
 def print_pair(arguments: argparse.Namespace) -> None:
     """Print the comparison of two designs in detail."""
-    from experiments.comparison import pairs, texts
     from experiments.comparison.groups import find_pair
+    from experiments.comparison.pairs import describe_pair, find_texts
 
     groups = load_groups(arguments.results)
     first, second = find_pair(groups, arguments.designs)
-    found = texts.find_texts(first[:1], arguments.test_csv).get(first[0].data)
+    texts = find_texts(first[:1], arguments.test_csv).get(first[0].data)
     most = None if arguments.all_examples else MOST_EXAMPLES
     margin, metric = arguments.margin, arguments.metric
-    print(printable(pairs.describe_pair(groups, first, second, margin, metric, found, most)))
+    print(printable(describe_pair(groups, first, second, margin, metric, texts, most)))
 
 
 def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     """Print the table of all designs with its notes, and write the files that are asked for."""
-    from experiments.comparison import effects, notes, overview, summaries, tables
+    from experiments.comparison import effects, notes, overview, tables
     from experiments.comparison.groups import common_deviations
+    from experiments.comparison.summaries import summarise
 
-    groups = load_groups(arguments.results)
+    groups, reference = load_groups(arguments.results), arguments.reference
     margin, metric = arguments.margin, arguments.metric
-    details = any(getattr(arguments, name) for name in OF_TABLE if name != "effects")
-    found = summaries.summarise(groups, margin, arguments.reference, metric, details=details)
-    needs_notes = arguments.wide or arguments.html
-    lines = notes.notes_on(groups, found, arguments.reference) if needs_notes else []
+    found, grids = summarise(groups, margin, reference, metric), []
+    if arguments.effects or arguments.plot or arguments.html:
+        grids = [(g, effects.effects_of(g, margin, metric)) for g in effects.find_grids(groups)]
     if arguments.effects:
-        grids = effects.find_grids(groups)
-        print(effects.describe_all(grids, margin, metric, common_deviations(groups)))
+        print(effects.describe_all(grids, common_deviations(s.first for s in found)))
     elif arguments.wide:
+        lines = [s.sentence for s in found if s.sentence]
+        lines += notes.notes_on_verdicts(found, reference) + notes.notes_on_columns(found)
         print("\n".join([tables.markdown(tables.summary_rows(found)), "", *lines]))
     else:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         unicode = "utf" in (sys.stdout.encoding or "").lower()
-        flags = {"sort": arguments.sort, "reference": arguments.reference}
-        print(overview.overview(groups, found, **flags, color=color, unicode=unicode))
+        print(overview.overview(found, reference, arguments.sort, color=color, unicode=unicode))
     if arguments.metrics:
-        of_all = "", tables.metrics_table(groups), tables.losses_table(found)
-        print("\n\n".join(of_all).rstrip())
+        of_all = tables.metric_rows(found), tables.class_rows(found)
+        print("", *map(tables.markdown, of_all), sep="\n\n")
     if arguments.csv or arguments.json:
         tables.write_summaries(found, arguments.csv, arguments.json)
-    if arguments.plot or arguments.html:
-        draw(arguments, groups, found, lines, words)
-
-
-def draw(
-    arguments: argparse.Namespace,
-    groups: "Groups",
-    found: "Sequence[Summary]",
-    notes: Sequence[str],
-    words: Sequence[str],
-) -> None:
-    """Write the figures and the report that are asked for."""
-    from experiments.comparison import effects, figures, report, texts
-
-    margin, metric = arguments.margin, arguments.metric
-    grids = filter(effects.is_factorial, effects.find_grids(groups))
-    of_grids = [(grid, effects.effects_of(grid, margin, metric)) for grid in grids]
+    factorial = [(grid, of_grid) for grid, of_grid in grids if effects.is_factorial(grid)]
     if arguments.plot:
-        for file in figures.plot(groups, found, arguments.plot, of_grids):
+        from experiments.comparison.figures import plot
+
+        for file in plot(found, arguments.plot, factorial):
             print(printable(f"Drawn: {file}"))
     if arguments.html:
-        runs = [group[0] for group in groups.values()]
-        report.write_report(
-            arguments.html, groups, found, notes, words, metric=metric,
-            texts=texts.find_texts(runs, arguments.test_csv, custom=arguments.texts),
-            effects=of_grids, reference=arguments.reference,
-        )  # fmt: skip
+        from experiments.comparison.pairs import find_texts
+        from experiments.comparison.report import write_report
+
+        firsts = [s.first for s in found]
+        texts = find_texts(firsts, arguments.test_csv, custom=arguments.texts)
+        write_report(arguments.html, found, words, texts, factorial, reference)
         print(printable(f"Written: {arguments.html}"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the comparison that a command line asks for; end with status 1 if it is impossible."""
+    """Print the comparison that a command line asks for.
+
+    If it is impossible, the status is 1; if a flag or the name of a design is wrong, it is 2.
+    """
     setup_terminal(INTERRUPTED)
     arguments = parse_args(argv)
     if not in_notebook():  # whose own figures need it
@@ -212,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported after the flags are checked, and before a signal raises: it takes seconds.
     import_module("experiments.comparison.notes")
     if arguments.designs or arguments.html:
-        import_module("experiments.comparison.texts")
+        import_module("experiments.comparison.pairs")
     errors = one_line_errors("compare_experiments.py", message=INTERRUPTED)
     with errors, reader_may_stop():
         if arguments.published:

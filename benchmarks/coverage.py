@@ -1,6 +1,6 @@
 """Simulate designs with known true differences, and count how often the comparison is right.
 
-    python benchmarks/coverage.py             # the tables of benchmarks/coverage.md: an hour
+    python benchmarks/coverage.py             # the tables of benchmarks/coverage.md: half an hour
     python benchmarks/coverage.py --runs 100  # fewer simulations: larger errors
 
 A model classifies an example correctly if a sum is above 0: of a level, which sets the accuracy of

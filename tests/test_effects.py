@@ -9,8 +9,9 @@ from records import make_baseline, make_run, make_seeds
 from statsmodels.formula.api import ols
 
 from experiments.comparison.effects import INTERACTIONS, describe_all, effects_of, find_grids
-from experiments.comparison.evidence import METRICS, Verdict, values_of
+from experiments.comparison.evidence import Verdict, values_of
 from experiments.comparison.groups import group_runs
+from experiments.comparison.metrics import ACCURACY, METRICS
 from experiments.comparison.statistics import cross, holm, pool_seeds, units_of
 
 LRS, RANKS, EPOCHS = [5e-5, 1e-4, 1e-3], [4, 8], [5, 10]
@@ -44,6 +45,10 @@ def make_grid(wrong=None, seeds=range(3), **factors):
 
 def grids_of(runs):
     return find_grids(group_runs(runs))
+
+
+def text_of(grids, margin=0.02, metric=ACCURACY):
+    return describe_all([(grid, effects_of(grid, margin, metric)) for grid in grids], [])
 
 
 def random_errors(*levels_and_seed):
@@ -96,7 +101,7 @@ def test_each_condition_has_a_grid_of_its_own():
     other = [replace(run, precision="bfloat16", digest=run.digest + "b") for run in runs]
     grids = grids_of([*runs, *other])
     assert [grid.conditions.precision for grid in grids] == ["float32", "bfloat16"]
-    text = describe_all(grids, 0.02, "accuracy", [])
+    text = text_of(grids)
     assert text.count("Grid of 2 designs, 3 seeds: learning_rate (5e-05, 0.0001)") == 2
     assert text.count("otherwise row 1, bfloat16") == 1
 
@@ -120,7 +125,7 @@ def grid():
     return grids_of(runs)[0]
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", METRICS.values())
 def test_effects_and_interactions_are_those_of_least_squares(grid, metric):
     table = pd.DataFrame(
         {"y": values_of(by_seed[seed], metric).mean(), "rank": str(rank), "rate": str(rate)}
@@ -133,7 +138,7 @@ def test_effects_and_interactions_are_those_of_least_squares(grid, metric):
     both = ols(f"y ~ {rank} * {rate}", table).fit().params
     expected += [both[f"{rank}[T.8]:{rate}[T.{x}]"] for x in ("0.0001", "0.001")]
     effects = effects_of(grid, 0.02, metric)
-    assert [e.crossed.mean for e in effects] == pytest.approx(expected)
+    assert [e.difference.mean for e in effects] == pytest.approx(expected)
     assert [e.name for e in effects] == [
         "lora_rank 8 instead of 4",
         "learning_rate 0.0001 instead of 5e-05",
@@ -158,10 +163,10 @@ def test_intervals_and_p_values_are_those_of_the_contrasts(grid):
         found += [cross(of_one, pool_seeds(units), 1.0) for of_one in units]
     effects = effects_of(grid, 0.02)
     for e, expected in zip(effects, found, strict=True):
-        assert e.crossed.interval == pytest.approx(expected.interval)
-        assert e.crossed.equivalence == pytest.approx(expected.equivalence)
-        assert e.crossed.p_value == pytest.approx(expected.p_value)
-    corrected = holm([e.crossed.p_value for e in effects])
+        assert e.difference.crossed.interval == pytest.approx(expected.interval)
+        assert e.difference.crossed.equivalence == pytest.approx(expected.equivalence)
+        assert e.difference.crossed.p_value == pytest.approx(expected.p_value)
+    corrected = holm([e.difference.crossed.p_value for e in effects])
     assert [e.corrected_p_value for e in effects] == corrected
 
 
@@ -169,7 +174,7 @@ def test_copies_of_a_text_are_one_example():
     runs = make_grid(random_errors, learning_rate=LRS[:2])
     texts = [i - i % 2 for i in range(TOTAL)]
     copied = [replace(runs[0], test=runs[0].test | {"same_text": texts}), *runs[1:]]
-    one, other = (effects_of(grids_of(of)[0], 0.02)[0].crossed for of in (runs, copied))
+    one, other = (effects_of(grids_of(of)[0], 0.02)[0].difference.crossed for of in (runs, copied))
     assert one.mean == pytest.approx(other.mean)
     assert one.interval != pytest.approx(other.interval)
 
@@ -177,9 +182,9 @@ def test_copies_of_a_text_are_one_example():
 # -------------------------------------------------------------------------------------- sentences
 
 
-def sentences_of(wrong, metric="accuracy", margin=0.02, **factors):
+def sentences_of(wrong, metric=ACCURACY, margin=0.02, **factors):
     factors = factors or {"lora_rank": RANKS, "learning_rate": LRS[:2]}
-    text = describe_all(grids_of(make_grid(wrong, **factors)), margin, metric, [])
+    text = text_of(grids_of(make_grid(wrong, **factors)), margin, metric)
     return text.split("\n\n")[2].splitlines(), text
 
 
@@ -220,39 +225,16 @@ def test_a_factor_whose_effect_depends_on_another_is_not_said_not_to_matter():
 
 def test_losses_have_no_points_and_are_worse_when_larger():
     lines, text = sentences_of(
-        lambda rate, seed: range(30 if rate == LRS[0] else 0), "log_loss", learning_rate=LRS[:2]
+        lambda rate, seed: range(30 if rate == LRS[0] else 0),
+        METRICS["log_loss"],
+        learning_rate=LRS[:2],
     )
     assert re.match(r"learning_rate matters: -0\.\d{3} \(95 % interval -", lines[0])
     assert re.search(r"\| learning_rate 0.0001 instead of 5e-05 \| -.* \| better", text)
 
 
 def test_without_a_grid_a_command_is_suggested():
-    assert "--vary learning_rate 5e-5 1e-4 --num_seeds 5" in describe_all([], 0.02, "accuracy", [])
-
-
-# ------------------------------------------------------------------------------------- simulation
-
-
-@pytest.mark.slow
-def test_intervals_of_effects_cover_95_percent_and_few_factors_seem_to_matter():
-    """A grid of 2 x 2 with 5 seeds: 400 worlds without any effect, by the spread of the seeds."""
-    generator, covered, false, worlds, N = np.random.default_rng(1), [], 0, 400, 300
-    for world in range(worlds):
-        spread = (0.0, 0.3, 0.8)[world % 3]
-        difficulty = generator.normal(1.5, 1.5, N)
-        of_seeds = generator.normal(0, spread, (4, 5, 1))
-        own = generator.normal(0, 0.7, (4, 1, N))
-        margin = difficulty + of_seeds + own + generator.normal(0, 1, (4, 5, N))
-        a, b, c, d = (margin > 0).astype(float)
-        main = [(a + b - c - d) / 2, (a + c - b - d) / 2]
-        units = [units_of(x, range(N)) for x in (*main, a - b - c + d)]
-        prior = pool_seeds(units[:2])
-        found = [cross(u, prior if i < 2 else pool_seeds([u]), 1.0) for i, u in enumerate(units)]
-        covered += [x.interval.low <= 0 <= x.interval.high for x in found]
-        false += min(holm([x.p_value for x in found])) < 0.05
-    error = (0.05 * 0.95 / len(covered)) ** 0.5
-    assert 0.93 - 2 * error <= np.mean(covered) <= 0.97 + 2 * error
-    assert false / worlds <= 0.05 + 2 * (0.05 * 0.95 / worlds) ** 0.5
+    assert "--vary learning_rate 5e-5 1e-4 --num_seeds 5" in text_of([])
 
 
 def test_a_factor_that_changes_no_probability_is_identical_and_does_not_matter():
@@ -260,5 +242,5 @@ def test_a_factor_that_changes_no_probability_is_identical_and_does_not_matter()
     (grid,) = find_grids(group_runs(runs))
     (effect,) = effects_of(grid, margin=0.02)
     assert effect.verdict == Verdict.IDENTICAL
-    text = describe_all([grid], 0.02, "accuracy", [])
+    text = text_of([grid])
     assert "ignore_index does not matter: all probabilities are the same." in text

@@ -12,8 +12,7 @@ from experiments.comparison.summaries import summarise
 
 
 def drawn(runs):
-    groups = group_runs(runs)
-    return draw_all(groups, summarise(groups, 0.01))
+    return draw_all(summarise(group_runs(runs), 0.01))
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +21,7 @@ def some_figures():
 
 
 def test_the_figures_are_written_as_png(tmp_path):
-    groups = group_runs(some_runs())
-    paths = plot(groups, summarise(groups, 0.01), tmp_path)
+    paths = plot(summarise(group_runs(some_runs()), 0.01), tmp_path)
     assert [path.name for path in paths] == [
         "differences.png", "test_accuracy.png", "time_and_accuracy.png", "memory_and_accuracy.png",
         "calibration.png", "curves.png",

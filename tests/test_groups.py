@@ -5,17 +5,17 @@ from records import make_baseline, make_run, make_substitute, some_runs
 
 from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.comparison.groups import (
-    References,
     common_deviations,
     describe_excluded,
     find_names,
     find_pair,
+    find_references,
     group_runs,
     inconsistent_runs,
     pair_up,
-    substitutes_of,
 )
-from experiments.comparison.names import conditions_of, with_unique_names
+from experiments.comparison.names import substitutes_of
+from experiments.system.terminal import UsageError
 
 A, B = "1a2b3c4d".ljust(64, "0"), "5e6f7a8b".ljust(64, "0")
 TINY = "checkpoint tiny.safetensors"
@@ -23,80 +23,113 @@ TINY_A, TINY_B = f"{TINY} 1a2b3c4d", f"{TINY} 5e6f7a8b"
 LATER = "2026-01-02T00:00:00+00:00"
 
 
-def names_and_seeds(*runs):
-    return {name: [run.seed for run in group] for name, group in group_runs(runs).items()}
+def references_of(groups, run, name=None):
+    return find_references(groups | {"it": [run]}, name)["it"]
 
 
-def test_a_group_has_the_seeds_of_a_row_in_order():
-    assert list(names_and_seeds(*some_runs()[::-1]).items()) == [
-        ("row 1", [123, 124]),
-        ("row 4", [123, 124]),
-        ("row 16", [123, 124]),
-        ("baseline majority", [123]),
-    ]
+def make_design(row=None, **settings):
+    return make_run(row, settings={"num_epochs": 5, "batch_size": 8} | settings)
 
 
-def test_a_checkpoint_is_its_digest_and_has_its_last_name():
-    old = make_substitute(1, A, name="old.safetensors")
-    new = make_substitute(1, A, seed=124, date=LATER)
-    other = make_substitute(1, B, seed=125)
-    assert names_and_seeds(new, old, other, make_run()) == {
-        "row 1": [123],
-        f"row 1, {TINY_A}": [123, 124],
-        f"row 1, {TINY_B}": [125],
-    }
+def make_custom(row=1, file="questions.csv", train=412, data=A, test="t" * 64, **custom):
+    split = {"of": "o", "seed": 123, "custom": {"data": file} | custom}
+    split |= {"test": test, "sizes": {"train": train, "validation": 58, "test": 118}}
+    return make_run(row, data=data, split=split)
 
 
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"precision": "bfloat16"}, "row 1, bfloat16"),
-        ({"data": B}, "row 1, data 5e6f7a8b"),
-        ({"data": B, "precision": "bfloat16"}, "row 1, data 5e6f7a8b, bfloat16"),
-    ],
-)
-def test_precisions_and_data_have_groups_of_their_own(change, name):
-    assert names_and_seeds(make_run(seed=124, **change), make_run()) == {
-        "row 1": [123],
-        name: [124],
-    }
+def best_epoch(**more):
+    return replace(make_design(keep_best=True), label="best epoch", date=LATER, **more)
 
 
-def test_devices_share_a_group():
-    cuda = make_run(seed=124, environment={"device": "NVIDIA A100", "device_type": "cuda"})
-    assert names_and_seeds(make_run(), cuda) == {"row 1": [123, 124]}
+CUDA = {"device": "NVIDIA A100", "device_type": "cuda"}
+OTHER_HEADS = {"weights": CHECKPOINT_SHA256["124M"], "name": "other heads"}
+RANDOM = {"weights": "random", "model": "gpt2-small (124M), random weights"}
+TINY_RANDOM = {"stands_in": True, "model": "gpt2-tiny (7M), random weights", "date": LATER}
+FLEXIBLE = {"trainable_token_pos": "flexible"}
+GROUPS = {  # what is grouped: the runs, and the seeds of each group
+    "seeds of a row": (
+        some_runs()[::-1],
+        {"row 1": [123, 124], "row 4": [123, 124], "row 16": [123, 124],
+         "baseline majority": [123]},
+    ),
+    "a checkpoint by its digest, with its last name": (
+        [make_substitute(1, A, seed=124, date=LATER), make_substitute(1, A, name="old.safetensors"),
+         make_substitute(1, B, seed=125), make_run()],
+        {"row 1": [123], f"row 1, {TINY_A}": [123, 124], f"row 1, {TINY_B}": [125]},
+    ),
+    "another precision": (
+        [make_run(seed=124, precision="bfloat16"), make_run()],
+        {"row 1": [123], "row 1, bfloat16": [124]},
+    ),
+    "other data in another precision": (
+        [make_run(seed=124, data=B), make_run(seed=125, data=B, precision="bfloat16"), make_run()],
+        {"row 1": [123], "row 1, data 5e6f7a8b": [124], "row 1, data 5e6f7a8b, bfloat16": [125]},
+    ),
+    "devices together": ([make_run(), make_run(seed=124, environment=CUDA)], {"row 1": [123, 124]}),
+    "published weights in another, later network": (
+        [make_run(date="2026-01-01"), make_substitute(1, **OTHER_HEADS, date=LATER)],
+        {"row 1": [123], "row 1, checkpoint other heads": [123]},
+    ),
+    "published weights in another, earlier network": (
+        [make_run(date=LATER), make_substitute(1, **OTHER_HEADS, date="2026-01-01")],
+        {"row 1": [123], "row 1, checkpoint other heads": [123]},
+    ),
+    "published models first": (
+        [make_baseline(), make_substitute(1, A), make_substitute(16, A), make_run(10, **RANDOM),
+         make_run(10, **RANDOM | TINY_RANDOM)],
+        {"row 10": [123], f"row 1, {TINY}": [123], f"row 16, {TINY}": [123],
+         "row 10, gpt2-tiny (7M), random weights": [123], "baseline majority": [123]},
+    ),
+    "flags of no row": (
+        [make_run(1), make_design(learning_rate=1e-3), make_design(learning_rate=2e-5),
+         make_design(learning_rate=1e-3, **FLEXIBLE)],
+        {"row 1": [123], "row 1, learning_rate 2e-05": [123], "row 1, learning_rate 0.001": [123],
+         "row 16, learning_rate 0.001": [123]},
+    ),
+    "a design by the label of its last run": (
+        [make_design(keep_best=True), best_epoch(seed=1, digest="1" * 64)],
+        {"best epoch": [1, 123]},
+    ),
+    "two designs of one label": (
+        [best_epoch(), replace(make_run(16), label="best epoch")],
+        {"best epoch (row 1, keep_best)": [123], "best epoch (row 16)": [123]},
+    ),
+    "a label that is the name of a baseline": (
+        [replace(best_epoch(), label="baseline majority"), make_baseline()],
+        {"baseline majority (row 1, keep_best)": [123], "baseline majority": [123]},
+    ),
+    "custom data by their file and size": (
+        [make_run(1), make_custom(file="folder/questions.csv")],
+        {"row 1": [123], "row 1, questions.csv, 412 for training": [123]},
+    ),
+    "two files of one name by their digest": (
+        [make_run(1), make_custom(), make_custom(data=B, test=B)],
+        {"row 1": [123], "row 1, questions.csv, 412 for training 5e6f7a8b": [123],
+         "row 1, questions.csv, 412 for training tttttttt": [123]},
+    ),
+    "standard input": (
+        [make_run(1), make_custom(file="-")],
+        {"row 1": [123], "row 1, standard input, 412 for training": [123]},
+    ),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("dates", [("2026-01-01", LATER), (LATER, "2026-01-01")])
-def test_published_weights_in_another_network_are_not_a_published_model(dates):
-    same = CHECKPOINT_SHA256["124M"]
-    other = make_substitute(1, same, name="other heads", date=dates[1])
-    assert names_and_seeds(make_run(date=dates[0]), other) == {
-        "row 1": [123],
-        "row 1, checkpoint other heads": [123],
-    }
+@pytest.mark.parametrize(("runs", "groups"), GROUPS.values(), ids=GROUPS)
+def test_runs_are_grouped_by_design_and_conditions_in_order(runs, groups):
+    found = {name: [run.seed for run in group] for name, group in group_runs(runs).items()}
+    assert list(found.items()) == list(groups.items())
 
 
-def test_published_models_come_first_and_substitutes_are_named_once():
-    random = {"weights": "random", "model": "gpt2-small (124M), random weights"}
-    tiny = random | {"stands_in": True, "model": "gpt2-tiny (7M), random weights", "date": LATER}
-    runs = [make_baseline(), make_substitute(1, A), make_substitute(16, A)]
-    groups = group_runs([*runs, make_run(10, **random), make_run(10, **tiny)])
-    assert list(groups) == [
-        "row 10",
-        f"row 1, {TINY}",
-        f"row 16, {TINY}",
-        "row 10, gpt2-tiny (7M), random weights",
-        "baseline majority",
-    ]
-    assert substitutes_of(groups) == [TINY, "gpt2-tiny (7M), random weights"]
+def test_substitutes_are_named_once():
+    runs = [make_substitute(1, A), make_substitute(16, A), make_run(10, **RANDOM | TINY_RANDOM)]
+    assert substitutes_of([*runs, make_run()]) == [TINY, "gpt2-tiny (7M), random weights"]
 
 
 def test_what_all_groups_have_in_common_is_in_no_name():
     runs = [make_substitute(row, A, precision="bfloat16") for row in (1, 16)]
     groups = group_runs([*runs, make_baseline()])
     assert list(groups) == ["row 1", "row 16", "baseline majority"]
-    assert common_deviations(groups) == [TINY, "bfloat16"]
+    assert common_deviations(group[0] for group in groups.values()) == [TINY, "bfloat16"]
 
 
 def test_of_two_records_of_a_seed_the_newest_counts_and_others_are_reported():
@@ -111,43 +144,11 @@ def test_of_two_records_of_a_seed_the_newest_counts_and_others_are_reported():
     assert describe_excluded(some_runs(), group_runs(some_runs())) == []
 
 
-# ------------------------------------------------------------------------------------------ designs
-
-
-def make_design(row=None, **settings):
-    return make_run(row, settings={"num_epochs": 5, "batch_size": 8} | settings)
-
-
-def test_a_run_whose_flags_are_of_no_row_has_the_name_of_its_design():
-    runs = [make_run(1), make_design(learning_rate=1e-3), make_design(learning_rate=2e-5)]
-    flexible = {"trainable_token_pos": "flexible", "learning_rate": 1e-3}
-    assert list(group_runs([*runs, make_design(**flexible)])) == [
-        "row 1",
-        "row 1, learning_rate 2e-05",
-        "row 1, learning_rate 0.001",
-        "row 16, learning_rate 0.001",
-    ]
-
-
-def test_a_label_names_a_design_and_two_designs_of_a_label_are_told_apart():
-    mine = make_design(keep_best=True)
-    labelled = replace(mine, seed=1, label="best epoch", date=LATER)
-    labelled = replace(labelled, digest="1" * 64)
-    assert names_and_seeds(mine, labelled) == {"best epoch": [1, 123]}
-    other = replace(make_run(16), label="best epoch")
-    assert list(group_runs([labelled, other])) == [
-        "best epoch (row 1, keep_best)", "best epoch (row 16)"
-    ]  # fmt: skip
-
-
 def test_a_label_is_not_taken_for_the_name_of_another_design():
     mine = replace(make_design(keep_best=True), label="row 16")
     groups = group_runs([mine, make_run(16), make_baseline()])
     assert list(groups) == ["row 16 (row 1, keep_best)", "row 16", "baseline majority"]
     assert find_names(groups, "16") == ["row 16"]
-    mine = replace(mine, label="baseline majority")
-    names = list(group_runs([mine, make_baseline()]))
-    assert names == ["baseline majority (row 1, keep_best)", "baseline majority"]
 
 
 def test_a_labelled_row_is_found_by_its_number_and_by_how_its_label_begins():
@@ -155,7 +156,7 @@ def test_a_labelled_row_is_found_by_its_number_and_by_how_its_label_begins():
     groups = group_runs([run, make_run(16)])
     for word in ("1", "row 1", "2 ep", "2 epochs, 'quoted'"):
         assert find_names(groups, word) == ["2 epochs, 'quoted'"]
-    assert References(groups).of(make_run(16)) == [groups["2 epochs, 'quoted'"]]
+    assert references_of(groups, make_run(16)) == [groups["2 epochs, 'quoted'"]]
 
 
 def test_runs_with_the_same_test_examples_have_the_same_labels():
@@ -164,39 +165,14 @@ def test_runs_with_the_same_test_examples_have_the_same_labels():
     assert [run.name for run, _ in inconsistent_runs([*runs, bad])] == ["row 02"]
 
 
-def test_data_from_standard_input_says_so():
-    assert conditions_of(with_unique_names([make_custom(file="-")])[0]).data == (
-        "standard input, 412 for training"
-    )
-
-
-def make_custom(row=1, file="questions.csv", train=412, data=A, test="t" * 64, **custom):
-    split = {"of": "o", "seed": 123, "custom": {"data": file} | custom}
-    split |= {"test": test, "sizes": {"train": train, "validation": 58, "test": 118}}
-    return make_run(row, data=data, split=split)
-
-
-def test_data_is_named_by_its_file_and_size_and_by_a_digest_only_if_two_are_alike():
-    mine = make_custom(file="folder/questions.csv")
-    assert list(group_runs([make_run(1), mine])) == [
-        "row 1",
-        "row 1, questions.csv, 412 for training",
-    ]
-    other = make_custom(file="questions.csv", data=B, test="5e6f7a8b".ljust(64, "0"))
-    assert list(group_runs([make_run(1), mine, other]))[1:] == [
-        "row 1, questions.csv, 412 for training 5e6f7a8b",
-        "row 1, questions.csv, 412 for training tttttttt",
-    ]
-
-
 def test_training_sets_can_differ_if_the_test_examples_are_the_same():
     whole, fewer = make_custom(), make_custom(data=B, train=200, train_size=200)
     groups = group_runs([whole, fewer])
     assert list(groups) == ["row 1", "row 1, train_size 200"]
-    assert References(groups).of(groups["row 1, train_size 200"][0]) == [groups["row 1"]]
+    assert find_references(groups)["row 1, train_size 200"] == [groups["row 1"]]
     other = make_custom(16, data=B, test="u" * 64)
     groups = group_runs([whole, other])
-    assert References(groups).of(groups[list(groups)[1]][0]) == []
+    assert list(find_references(groups).values()) == [[], []]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +244,7 @@ def test_pairs_have_the_same_seed_and_a_baseline_is_paired_with_all():
 def test_a_run_is_compared_with_row_1_of_the_same_weights_data_and_precision(run, names):
     bases = [make_run(1), make_substitute(1, A), make_run(1, precision="bfloat16")]
     groups = group_runs([*bases, make_run(4)])
-    assert References(groups).of(run) == [groups[name] for name in names]
+    assert references_of(groups, run) == [groups[name] for name in names]
 
 
 @pytest.mark.parametrize(
@@ -280,13 +256,12 @@ def test_a_run_is_compared_with_row_1_of_the_same_weights_data_and_precision(run
     ],
 )
 def test_the_reference_has_the_recipe_of_a_run_or_is_the_one_named(reference, names):
-    flexible = {"trainable_token_pos": "flexible"}
     runs = [
         make_run(1), make_run(16), make_design(learning_rate=1e-3),
-        make_design(learning_rate=1e-3, **flexible), make_design(num_epochs=10, **flexible),
+        make_design(learning_rate=1e-3, **FLEXIBLE), make_design(num_epochs=10, **FLEXIBLE),
     ]  # fmt: skip
     groups = group_runs(runs)
-    found = {name: References(groups, reference).of(group[0]) for name, group in groups.items()}
+    found = find_references(groups, reference)
     designs = (
         "row 16", "row 1, learning_rate 0.001", "row 16, learning_rate 0.001",
         "row 16, num_epochs 10",
@@ -308,9 +283,9 @@ def test_the_reference_has_the_recipe_of_a_run_or_is_the_one_named(reference, na
     ],
 )
 def test_a_group_is_found_by_its_name_its_row_and_an_unambiguous_beginning(word, names):
-    flexible, two = {"trainable_token_pos": "flexible"}, {"trainable_layers": "last_two_blocks"}
-    runs = [make_run(row) for row in (1, 10)] + [make_design(num_epochs=2, **two)]
-    runs += [make_design(learning_rate=x, **flexible) for x in (1e-3, 1e-4)]
+    two = make_design(num_epochs=2, trainable_layers="last_two_blocks")
+    runs = [make_run(1), make_run(10), two]
+    runs += [make_design(learning_rate=x, **FLEXIBLE) for x in (1e-3, 1e-4)]
     assert find_names(group_runs([*runs, make_baseline()]), word) == names
 
 
@@ -358,5 +333,5 @@ def test_a_number_means_the_group_that_fits_and_a_name_that_group(words, names, 
     ],
 )
 def test_groups_whose_conditions_differ_are_not_compared_unless_named(words, message, groups):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UsageError, match=message):
         find_pair(groups, words)

@@ -1,14 +1,23 @@
+import json
 import re
 
 import pytest
 from records import make_baseline, make_run, make_seeds, make_substitute, some_runs
+from three_classes import write_three_classes
 
 from experiments.comparison.groups import group_runs
-from experiments.comparison.pairs import QUESTIONS, QUESTIONS_OF_BASELINES, describe_pair
+from experiments.comparison.pairs import (
+    QUESTIONS,
+    QUESTIONS_OF_BASELINES,
+    describe_pair,
+    find_texts,
+)
 from experiments.comparison.sentences import FIXED
 from experiments.comparison.summaries import summarise
+from experiments.config.parsing import parse_args
 from experiments.config.rows import ROWS
 from experiments.config.settings import BASELINES
+from experiments.data.corpus import load_corpus
 
 HEADING = "difference (95 % interval)"
 
@@ -31,8 +40,8 @@ def test_a_pair_has_its_question_its_tests_and_the_examples_that_differ():
         "| ------------------------- | ----- | ------ | -------------------------- |",
         "| test accuracy, %          | 87.50 | 83.33  | -4.17                      |",
         "| balanced test accuracy, % | 87.50 | 83.33  | -4.17                      |",
-        "| log loss                  | 0.380 | 0.472  | +0.0916                    |",
-        "| Brier score               | 0.110 | 0.143  | +0.0333                    |",
+        "| log loss                  | 0.380 | 0.472  | +0.092                     |",
+        "| Brier score               | 0.110 | 0.143  | +0.033                     |",
         "",
         "3 test examples that just one classifies correctly, with seed 123:",
         "    1 spam P(spam) 0.100 and 0.900  text 1",
@@ -57,8 +66,8 @@ def test_three_seeds_have_intervals_and_the_components_of_their_variance():
     text = pair_of(*make_seeds(1, first, 12), *make_seeds(16, second, 12))
     cells = table_of(text)
     assert cells["test accuracy, %"].startswith("+5.56 (")  # 2 of 36
-    assert cells["log loss"].startswith("-0.1221 (")  # 2 / 36 ln(0.1 / 0.9)
-    assert cells["Brier score"].startswith("-0.0444 (")  # 2 / 36 (0.9² - 0.1²)
+    assert cells["log loss"].startswith("-0.122 (")  # 2 / 36 ln(0.1 / 0.9)
+    assert cells["Brier score"].startswith("-0.044 (")  # 2 / 36 (0.9² - 0.1²)
     variance = text.partition("Variance of the mean difference: ")[2].partition(";")[0]
     names, shares = zip(*re.findall(r"(\w[\w ]*) (\d+) %", variance), strict=True)
     assert names == ("seeds", "examples", "both together")
@@ -109,12 +118,13 @@ def test_a_baseline_is_paired_with_every_seed_whichever_comes_first():
     assert means == ["-19.44", "+19.44"]
     assert all("with seed 0:" in text for text in texts)
     text = describe_pair(groups, other, groups["baseline bag_of_words"], 0.02)
+    assert text.startswith("baseline majority or baseline bag_of_words?")
     assert table_of(text)["test accuracy, %"] == "+16.67"
 
 
 def test_a_seed_that_predicts_one_class_is_named():
     runs = make_seeds(1, [[1], [2], []], 12) + make_seeds(16, [[], range(1, 12, 2), [3]], 12)
-    assert "row 16: 1 of 3 seeds predict one class only (1).\n3 good seeds miss" in pair_of(*runs)
+    assert "row 16: 1 of 3 seeds predict one class only (1). 3 good seeds miss" in pair_of(*runs)
 
 
 def test_a_pair_needs_a_shared_seed_and_the_same_examples():
@@ -158,7 +168,68 @@ def test_a_pair_with_several_classes_has_the_probability_of_the_correct_one():
 
 def test_a_pair_on_several_devices_says_so():
     cuda = make_run(16, environment={"device": "NVIDIA A100", "device_type": "cuda"})
-    words = "They were run on cpu and cuda, which round differently."
+    words = "The runs were computed on cpu and cuda, whose rounding and speed differ."
     assert words in pair_of(make_run(1), cuda)
     assert words not in pair_of(make_run(1), make_run(16))
     assert words not in pair_of(cuda, make_baseline())
+
+
+# ------------------------------------------------------------------------------------------- texts
+
+FLAGS = ["--split", "60/20/20", "--split_seed", "5", "--balance", "--train_size", "60"]
+
+
+@pytest.fixture
+def file(tmp_path):
+    return write_three_classes(tmp_path)["csv"]
+
+
+def run_on(file, *flags):
+    """A run on custom data that these flags name, and the texts of its test examples."""
+    settings = parse_args(["--data", str(file), *flags])
+    corpus = load_corpus(settings.data, settings.custom)
+    seed, custom = settings.custom.split_seed, json.loads(json.dumps(settings.custom_values))
+    split = {"of": corpus.whole, "seed": seed, "custom": custom}
+    texts = corpus.splits["test"]["Text"].tolist()
+    return make_run(1, data=corpus.digest, split=split, total=len(texts)), texts
+
+
+@pytest.mark.parametrize("flags", [[], FLAGS, ["--text_column", "question", "--split", "80/10/10"]])
+def test_custom_texts_are_read_again_with_the_split_of_the_record(file, flags, tmp_path):
+    run, texts = run_on(file, *flags)
+    assert find_texts([run], tmp_path / "none.csv") == {run.data: texts}
+
+
+@pytest.mark.parametrize(
+    ("split", "problem"),
+    [
+        ({"custom": {"data": "-"}}, "standard input, which cannot be read again"),
+        ({"custom": {}}, "cannot be read again"),
+        ({"custom": {"data": "nowhere.csv"}}, "nowhere.csv"),
+        ({"custom": {"data": "{file}"}}, "contains other examples than at the time of training"),
+        ({"custom": {"data": "{file}", "other": 1}}, "other"),
+        ({"custom": {"data": "{file}", "split": 5}}, "not iterable"),
+    ],
+)
+def test_texts_that_are_not_available_are_reported(split, problem, file, tmp_path, capsys):
+    split = json.loads(json.dumps(split).replace("{file}", str(file)))
+    run = make_run(1, data="a" * 64, split={"of": "b" * 64, "seed": 5} | split)
+    assert find_texts([run], tmp_path / "none.csv") == {}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Texts are not available: ")
+    assert problem in line
+
+
+def test_records_that_name_no_custom_data_have_no_texts(tmp_path, capsys):
+    earlier = make_run(1, data="a" * 64, split={"of": "b" * 64, "seed": 5})
+    assert find_texts([earlier, make_run(1)], tmp_path / "none.csv") == {}
+    assert capsys.readouterr().err == ""
+
+
+def test_a_csv_file_is_used_for_runs_with_its_labels(tmp_path):
+    run, file = make_run(1), tmp_path / "test.csv"
+    rows = [f"{label},text {i}" for i, label in enumerate(run.test["labels"])]
+    file.write_text("\n".join(["Label,Text", *rows]))
+    assert find_texts([run], file)[run.data][7] == "text 7"
+    file.write_text("\n".join(["Label,Text", *reversed(rows)]))
+    assert find_texts([run], file) == {}

@@ -1,11 +1,13 @@
 """The power of other runs, and the model of correctness behind it."""
 
+from itertools import product
+
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from statsmodels.stats.power import TTestPower
 
-from experiments.comparison.power import Outlook, Probit, fit_probit
+from experiments.comparison.power import _NORMALS, Outlook, Probit, fit_probit
 from experiments.comparison.statistics import NO_PRIOR, Components, Prior, Spread, components_of
 
 MODEL = Probit(seed=0.03, example=0.7, both=0.6)
@@ -32,6 +34,23 @@ def test_the_components_are_those_of_designs_that_follow_the_model(first, second
     assert found.seeds == pytest.approx(seeds, rel=0.15)
     assert found.examples == pytest.approx(examples, rel=0.1)
     assert found.rest == pytest.approx(rest, rel=0.06)  # of which the seeds are a part, too
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_moments_are_those_of_binomial_variables_given_the_effects(seeds):
+    both, *effects = _NORMALS * np.sqrt([[0.6], [0.1], [0.1]])
+    given = [
+        norm.cdf((norm.ppf(a) - both - e) / 0.3**0.5)
+        for a, e in zip((0.9, 0.7), effects, strict=True)
+    ]
+    counts = range(seeds + 1)
+    first, second = (binom.pmf(np.array(counts)[:, None], seeds, chances) for chances in given)
+    expected = [
+        sum(((j - i) / seeds + 0.2) ** power * (first[i] * second[j]).mean()
+            for i, j in product(counts, counts))
+        for power in (2, 3, 4)
+    ]  # fmt: skip
+    assert MODEL.moments(0.9, 0.7, seeds) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("seeds", [1, 4])
@@ -85,6 +104,8 @@ def test_a_worse_design_has_the_larger_spread_and_a_better_one_is_bounded():
     assert found.detectable(-1) > found.detectable(1) > 0
     few = outlook((1e-4, 0.01, 0.02), examples=40, accuracies=(0.99, 0.99))
     assert few.detectable(1) is None
+    assert few._replace(accuracies=(0.99, 0.6)).detectable(1) is None
+    assert few._replace(accuracies=(0.6, 0.99)).detectable(1) > 0.1
     constant = outlook((1e-4, 0.01, 0.02))
     assert constant.detectable(-1) == constant.detectable(1)
 

@@ -92,8 +92,6 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ({"split": {"of": "a"}}, "invalid split"),
         ({"split": {"of": "a", "seed": 1.5}}, "invalid split"),
         ({"split": {"seed": 1}}, "invalid split"),
-        ({"split": {"of": "a", "seed": 1, "flags": [1]}}, "invalid split"),
-        ({"split": {"of": "a", "seed": 1, "flags": "--data"}}, "invalid split"),
         ({"split": {"of": "a", "seed": 1, "custom": []}}, "invalid split"),
         ({"split": {"of": "a", "seed": 1, "custom": {"data": 5}}}, "invalid split"),
         ({"split": {"of": "a", "seed": 1, "custom": {"train_size": [2]}}}, "invalid split"),

@@ -1,19 +1,12 @@
 import re
 
 import pytest
-from records import make_run, make_seeds, make_substitute
+from records import make_seeds, make_substitute
 
 from experiments.comparison.evidence import compare_all
 from experiments.comparison.groups import pair_up
-from experiments.comparison.sentences import (
-    describe_collapsed,
-    digits_of,
-    format_interval,
-    format_p,
-    in_units,
-    sentence,
-    what_seeds_miss,
-)
+from experiments.comparison.metrics import ACCURACY, METRICS
+from experiments.comparison.sentences import format_p, sentence
 
 ONE, OTHER = list(range(30, 40)), list(range(20, 30))
 INCONCLUSIVE = "The comparison of row 4 with row 1 is inconclusive"
@@ -24,7 +17,7 @@ def evidence_of(first, second, margin=0.01, total=300, same_text=None, metric="a
     """Rows 1 and 4 whose seeds misclassify these examples."""
     test = {"same_text": same_text} if same_text else None
     runs = make_seeds(1, first, total, test=test), make_seeds(4, second, total)
-    return compare_all([pair_up(*runs)], margin, metric)[0]
+    return compare_all([pair_up(*runs)], margin, METRICS[metric])[0]
 
 
 def said(*args, **more):
@@ -61,9 +54,9 @@ def test_three_seeds_have_the_verdict_and_what_it_is_based_on(wrong, words):
         interval = interval.replace("p =", "p <")
     words = words.replace("4", "#").replace("row 1", "row #")
     assert words_of(sentence(evidence)) == words.format(interval)
-    mean, limits = 100 * evidence.accuracy.mean, evidence.accuracy.crossed.interval
+    mean, limits = 100 * evidence.difference.mean, evidence.difference.crossed.interval
     assert f"{mean:+.2f} points of test accuracy" in sentence(evidence)
-    assert f"interval {format_interval(limits)}, p" in sentence(evidence)
+    assert f"interval {ACCURACY.format_interval(limits)}, p" in sentence(evidence)
 
 
 def test_copies_of_a_text_are_counted():
@@ -119,24 +112,8 @@ def test_corrected_p_values_and_substitutes_are_named():
 
 
 def test_numbers_have_their_unit_and_few_digits():
-    assert [in_units(x, "accuracy") for x in (0.02, 0.01, 0.005)] == [
+    assert [ACCURACY.format_size(x) for x in (0.02, 0.01, 0.005)] == [
         "2 points", "1 point", "0.5 points"
     ]  # fmt: skip
-    assert in_units(0.0234, "brier") == "0.0234"
+    assert METRICS["brier"].format_size(0.0234) == "0.0234"
     assert [format_p(p) for p in (0.5, 0.00197, 1e-5)] == ["0.5", "0.002", "< 0.0001"]
-    assert (digits_of("balanced_accuracy"), digits_of("log_loss")) == ((2, 100), (3, 1))
-
-
-def test_failures_that_seeds_miss_are_described():
-    assert describe_collapsed("row 4", [3, 7], 5) == (
-        "row 4: 2 of 5 seeds predict one class only (3, 7)."
-    )
-    assert what_seeds_miss(5) == (
-        "5 good seeds miss a failure of 1 seed in 10 with a probability of 59%; they exclude "
-        "failures of more than 45% of the seeds."
-    )
-    assert what_seeds_miss(1).startswith("1 good seed misses a failure of 1 seed in 10")
-
-
-def test_a_run_is_named_in_the_sentence():
-    assert "row 16" in sentence(compare_all([[(make_run(1), make_run(16, wrong=[1]))]], 0.01)[0])

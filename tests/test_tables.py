@@ -4,22 +4,22 @@ import json
 import pytest
 from records import make_run, make_seeds, make_substitute
 
-from experiments.comparison.evidence import METRICS as METRICS_OF_VERDICTS
 from experiments.comparison.evidence import Verdict
 from experiments.comparison.groups import group_runs
-from experiments.comparison.sentences import format_difference
+from experiments.comparison.metrics import ACCURACY, METRICS
 from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import (
-    losses_table,
+    class_rows,
     markdown,
-    metrics_of_summaries,
-    metrics_table,
+    metric_rows,
     summary_rows,
     write_summaries,
 )
 
-METRICS = ["run", "accuracy, %", "macro F1", "AUROC", "log loss", "Brier", "calibration error"]
-LOSSES = ["log loss difference", "Brier score difference"]
+COLUMNS = {  # of JSON, by metric
+    "accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "log_loss": "log_loss",
+    "brier": "brier_score",
+}  # fmt: skip
 HEADING = [
     "run", "published, %", "first seed, %", "correct", "95 % interval",
     "without duplicates of training examples, %", "seeds", "mean ± sd, %", "range, %",
@@ -90,7 +90,7 @@ def test_an_inconclusive_row_has_what_is_detectable_and_needed():
     detectable, needed = HEADING[15:17]
     evidence = summarise(group_runs(runs), 0.01)[2].evidence
     assert row_4["verdict"] == "inconclusive"
-    assert row_4["difference"] == format_difference(*evidence.accuracy, 2, 100)
+    assert row_4["difference"] == ACCURACY.format_difference(evidence.difference)
     assert row_4[detectable] == f"{100 * evidence.power.detectable:.1f} points"
     assert row_4[needed] == f"{evidence.power.seeds} seeds"
     assert row_2["verdict"] == "worse"
@@ -98,50 +98,33 @@ def test_an_inconclusive_row_has_what_is_detectable_and_needed():
 
 
 def test_the_tables_of_metrics(few):
-    of_each = {
-        "row 1": ["95.00", "0.9500", "0.9500", "0.2152", "0.0500", "0.0500"],
-        "row 4": ["100.00", "1.0000", "1.0000", "0.1054", "0.0100", "0.1000"],
-        "row 8": ["97.50", "0.9750", "0.9750", "0.1603", "0.0300", "0.0750"],
-        "row 16": ["70.00", "0.7000", "0.7000", "0.7645", "0.2500", "0.2000"],
-    }
-    of_classes = {
-        "row 1": [["0.9500", "0.9500", "19 ham, 1 spam"], ["0.9500", "0.9500", "1 ham, 19 spam"]],
-        "row 4": [["1.0000", "1.0000", "20 ham"], ["1.0000", "1.0000", "20 spam"]],
-        "row 8": [["0.9524", "1.0000", "20 ham"], ["1.0000", "0.9500", "1 ham, 19 spam"]],
-        "row 16": [["0.7000", "0.7000", "14 ham, 6 spam"], ["0.7000", "0.7000", "6 ham, 14 spam"]],
-    }
-    lines = []
-    for name, found in of_each.items():
-        ham, spam = of_classes[name]
-        lines += [[name, *found, "ham", *ham], [*[""] * 7, "spam", *spam]]
-    heading = [*METRICS, "class", "precision", "recall", "predicted as"]
-    assert cells_of(metrics_table(few)) == [heading, *lines]
-
-    means = of_each | {"row 4": ["98.75", "0.9875", "0.9875", "0.1328", "0.0200", "0.0875"]}
-    compared = {"row 4": ["-0.1099", "-0.0400"], "row 16": ["+0.5493", "+0.2000"]}
-    assert metrics_of_summaries(summarise(few, 0.01)) == [
-        [*METRICS, *LOSSES],
-        *([name, *found, *compared.get(name, ["", ""])] for name, found in means.items()),
+    summaries = summarise(few, 0.01)
+    assert metric_rows(summaries) == [
+        ["run", "accuracy, %", "macro F1", "AUROC", "log loss", "Brier", "calibration error",
+         "log loss difference", "Brier score difference"],
+        ["row 1", "95.00", "0.9500", "0.9500", "0.2152", "0.0500", "0.0500", "", ""],
+        ["row 4", "98.75", "0.9875", "0.9875", "0.1328", "0.0200", "0.0875", "-0.110", "-0.040"],
+        ["row 8", "97.50", "0.9750", "0.9750", "0.1603", "0.0300", "0.0750", "", ""],
+        ["row 16", "70.00", "0.7000", "0.7000", "0.7645", "0.2500", "0.2000", "+0.549", "+0.200"],
+    ]  # fmt: skip
+    assert class_rows(summaries) == [
+        ["run", "class", "precision", "recall", "predicted as"],
+        ["row 1", "ham", "0.9500", "0.9500", "19 ham, 1 spam"],
+        ["row 1", "spam", "0.9500", "0.9500", "1 ham, 19 spam"],
+        ["row 4", "ham", "1.0000", "1.0000", "20 ham"],
+        ["row 4", "spam", "1.0000", "1.0000", "20 spam"],
+        ["row 8", "ham", "0.9524", "1.0000", "20 ham"],
+        ["row 8", "spam", "1.0000", "0.9500", "1 ham, 19 spam"],
+        ["row 16", "ham", "0.7000", "0.7000", "14 ham, 6 spam"],
+        ["row 16", "spam", "0.7000", "0.7000", "6 ham, 14 spam"],
     ]
 
 
 def test_an_undefined_metric_is_a_dash():
     test = {"labels": [0] * 12, "predictions": [0] * 12, "probabilities": [[0.9, 0.1]] * 12}
-    groups = group_runs([make_run(1, test=test)])
-    assert metrics_of_summaries(summarise(groups, 0.01))[1][3] == "-"
-    assert [row[8] for row in cells_of(metrics_table(groups))] == ["precision", "1.0000", "-"]
-
-
-def test_losses_are_compared_with_row_1_with_their_intervals():
-    runs = make_seeds(1, [[1, 2], [1], []] * 2, 12) + make_seeds(4, [[3], [3, 1], []] * 2, 12)
-    table = losses_table(summaries := summarise(group_runs(runs), 0.01))
-    cells = [
-        format_difference(*getattr(summaries[1].evidence, n), 4, 1)
-        for n in ("log_loss", "brier_score")
-    ]
-    assert cells_of(table) == [["run", "seeds", *LOSSES], ["row 4", "6", *cells]]
-    assert cells[0].startswith("+0.0000 (")  # as many errors
-    assert losses_table(summarise(group_runs([make_run(1)]), 0.01)) == ""
+    summaries = summarise(group_runs([make_run(1, test=test)]), 0.01)
+    assert metric_rows(summaries)[1][3] == "-"
+    assert [row[2] for row in class_rows(summaries)] == ["precision", "1.0000", "-"]
 
 
 # ------------------------------------------------------------------------------------- CSV and JSON
@@ -168,7 +151,7 @@ def test_json_has_the_comparison_with_row_1(tmp_path):
     runs = make_seeds(1, [[1, 2], [1], [5]], test=test)
     runs += make_seeds(4, [range(9), [3, 1, 7], []], test=test)
     (_, summary), (base, row) = written(runs, tmp_path)
-    evidence, crossed = summary.evidence, summary.evidence.accuracy.crossed
+    evidence, crossed = summary.evidence, summary.evidence.difference.crossed
     expected = {
         "verdict": summary.verdict,
         "sentence": summary.sentence,
@@ -180,7 +163,7 @@ def test_json_has_the_comparison_with_row_1(tmp_path):
         "p_value": crossed.p_value,
         "corrected_p_value": crossed.p_value,
         "metric": "accuracy",
-        "difference": evidence.accuracy.mean,
+        "difference": evidence.difference.mean,
         "difference_low": crossed.interval.low,
         "difference_high": crossed.interval.high,
         "equivalence_low": crossed.equivalence.low,
@@ -191,30 +174,23 @@ def test_json_has_the_comparison_with_row_1(tmp_path):
         "minimum_detectable_difference": evidence.power.detectable,
         "seeds_needed": evidence.power.seeds,
         "examples_needed": evidence.power.examples,
-        "log_loss_difference": evidence.log_loss.mean,
-        "log_loss_difference_low": evidence.log_loss.crossed.interval.low,
-        "log_loss_difference_high": evidence.log_loss.crossed.interval.high,
-        "brier_score_difference": evidence.brier_score.mean,
-        "brier_score_difference_low": evidence.brier_score.crossed.interval.low,
-        "brier_score_difference_high": evidence.brier_score.crossed.interval.high,
     }
     assert {name: row[name] for name in expected} == expected
     assert {base[name] for name in list(expected)[2:]} == {None}
     assert (row["low"], row["high"]) == summary.interval
 
 
-@pytest.mark.parametrize("metric", METRICS_OF_VERDICTS)
+@pytest.mark.parametrize("metric", METRICS.values())
 def test_json_has_the_difference_of_the_metric_and_of_all_others(metric, tmp_path):
     runs = make_seeds(1, [[1, 2], [1], [5]], 12) + make_seeds(4, [[3], [3, 1, 7], []], 12)
     found = summarise(group_runs(runs), 0.02, metric=metric)
     write_summaries(found, None, tmp_path / "t.json")
     row, evidence = json.loads((tmp_path / "t.json").read_text())[1], found[1].evidence
-    assert (row["metric"], row["margin"], row["difference"]) == (
-        metric, 0.02, evidence.difference.mean
-    )  # fmt: skip
-    for name in METRICS_OF_VERDICTS.values():
-        difference = getattr(evidence, name)
-        columns = [row[f"{name}_difference{end}"] for end in ("", "_low", "_high")]
+    expected = (metric.name, 0.02, evidence.difference.mean)
+    assert (row["metric"], row["margin"], row["difference"]) == expected
+    for name, column in COLUMNS.items():
+        difference = evidence.differences[name]
+        columns = [row[f"{column}_difference{end}"] for end in ("", "_low", "_high")]
         assert columns == [difference.mean, *difference.crossed.interval]
 
 

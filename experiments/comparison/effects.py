@@ -2,7 +2,7 @@
 
     for grid in find_grids(groups):
         for effect in effects_of(grid, margin=0.02):
-            effect.name, effect.crossed.interval, effect.verdict
+            effect.name, effect.difference.crossed.interval, effect.verdict
 
 A grid has a design for each combination of the levels of its factors, all under the same conditions
 and with the same seeds. The effect of a level is the mean over the other factors of the difference
@@ -14,8 +14,8 @@ Source: Montgomery 2017, "Design and Analysis of Experiments", chapters 5 and 6.
 """
 
 import math
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
@@ -23,26 +23,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.comparison.evidence import Verdict, layout_of, texts_of, values_of, verdict_of
-from experiments.comparison.groups import Groups
-from experiments.comparison.names import Conditions, conditions_of, flags_of_design
-from experiments.comparison.sentences import (
-    FIXED,
-    METRIC_NAMES,
-    digits_of,
-    format_difference,
-    format_interval,
-    format_mean,
-    format_p,
-    in_units,
+from experiments.comparison.evidence import (
+    Difference,
+    Verdict,
+    are_identical,
+    layout_of,
+    texts_of,
+    values_of,
+    verdict_of,
 )
+from experiments.comparison.groups import Groups
+from experiments.comparison.metrics import ACCURACY, Metric
+from experiments.comparison.names import Conditions, conditions_of, flags_of_design
+from experiments.comparison.sentences import FIXED, format_p
 from experiments.comparison.statistics import MIN_SEEDS, Crossed, cross, holm, pool_seeds
-from experiments.comparison.tables import markdown
+from experiments.comparison.tables import Cells, markdown
 from experiments.config.naming import format_flag, format_value, nearest_row
 from experiments.runs.records import Run
 
 MOST_FACTORS = 5
 Design = tuple[dict[str, Any], list[Run]]  # flags and group
+Chosen = tuple[tuple[int, int], ...]  # places of one factor, or of two, each with that of a level
 INTERACTIONS = {"better": "better together", "worse": "worse together", "equivalent": "none"}
 
 
@@ -56,10 +57,14 @@ class Grid:
     runs: dict[tuple[Any, ...], dict[int, Run]]  # by levels in the order of the factors, and seed
     seeds: list[int]  # that all designs share
 
-    @cached_property
-    def members(self) -> set[int]:
-        """The identities of its runs."""
-        return {id(run) for by_seed in self.runs.values() for run in by_seed.values()}
+    members = cached_property(
+        lambda self: {id(run) for by_seed in self.runs.values() for run in by_seed.values()}
+    )
+
+    def array(self) -> np.ndarray:
+        """Return the runs by level of each factor and by seed; of these, those that all share."""
+        runs = [[by_seed[seed] for seed in self.seeds] for by_seed in self.runs.values()]
+        return np.array(runs, dtype=object).reshape(*map(len, self.factors.values()), -1)
 
 
 class Effect(NamedTuple):
@@ -67,10 +72,9 @@ class Effect(NamedTuple):
 
     name: str  # "learning_rate 0.001 instead of 5e-05", or that of an interaction
     factors: tuple[str, ...]  # one, or the two of an interaction
-    levels: tuple[Any, ...]
-    metric: str
+    metric: Metric
     margin: float
-    crossed: Crossed
+    difference: Difference
     corrected_p_value: float  # by Holm's method, over the effects of the grid
     is_identical: bool  # whether all probabilities are the same
 
@@ -79,8 +83,10 @@ class Effect(NamedTuple):
         """What the effect says; of an interaction, more or less."""
         if self.is_identical:
             return Verdict.IDENTICAL
-        crossed, p_value = self.crossed, self.corrected_p_value
-        return verdict_of(crossed.mean, crossed, p_value, self.margin, self.metric)
+        return verdict_of(self.difference, self.corrected_p_value, self.margin, self.metric)
+
+
+Effects = Sequence[tuple[Grid, Sequence[Effect]]]  # of each grid
 
 
 def find_grids(groups: Groups) -> list[Grid]:
@@ -88,15 +94,13 @@ def find_grids(groups: Groups) -> list[Grid]:
 
     Designs of fewer than three seeds are in none.
     """
-    by_conditions: dict[Conditions, list[list[Run]]] = {}
+    by_conditions: dict[Conditions, list[Design]] = defaultdict(list)
     for group in groups.values():
         if not group[0].is_baseline and len(group) >= MIN_SEEDS:
-            by_conditions.setdefault(conditions_of(group[0]), []).append(group)
+            by_conditions[conditions_of(group[0])].append((flags_of_design(group[0]), group))
     found: list[Grid] = []
-    for conditions, members in by_conditions.items():
-        flags = [flags_of_design(group[0]) for group in members]
-        varied = [name for name in flags[0] if len({repr(of[name]) for of in flags}) > 1]
-        designs = list(zip(flags, members, strict=True))
+    for conditions, designs in by_conditions.items():
+        varied = [k for k in designs[0][0] if len({repr(flags[k]) for flags, _ in designs}) > 1]
         for size in range(min(MOST_FACTORS, len(varied)), 0, -1):
             for names in combinations(varied, size):
                 others = [name for name in varied if name not in names]
@@ -112,13 +116,13 @@ def _grids_of(
     designs: Sequence[Design], names: Sequence[str], others: Sequence[str], of: Conditions
 ) -> Iterator[Grid]:
     """Yield the complete grids of some factors: one for each value of the other flags."""
-    by_rest: dict[str, list[Design]] = {}
+    by_rest: dict[str, list[Design]] = defaultdict(list)
     for flags, group in designs:
-        rest = repr([flags[name] for name in others])
-        by_rest.setdefault(rest, []).append((flags, group))
+        by_rest[repr([flags[name] for name in others])].append((flags, group))
     for same in by_rest.values():
         cells = {tuple(flags[name] for name in names): group for flags, group in same}
-        levels = [_levels(cell[i] for cell in cells) for i in range(len(names))]
+        levels = [list(dict.fromkeys(found)) for found in zip(*cells, strict=True)]
+        levels = [sorted(found) if are_numbers(found) else found for found in levels]
         if len(same) < max(2 ** len(names), math.prod(map(len, levels)) / 2):
             continue
         levels = _complete(levels, cells)
@@ -140,100 +144,91 @@ def _complete(levels: list[list[Any]], cells: Collection[tuple[Any, ...]]) -> li
     return levels
 
 
-def _levels(values: Iterator[Any]) -> list[Any]:
-    """Return the different values: numbers by size, others as the designs are sorted."""
-    levels = list(dict.fromkeys(values))
-    return sorted(levels) if are_numbers(levels) else levels
-
-
 def are_numbers(levels: Sequence[Any]) -> bool:
     """Return whether the levels of a factor are numbers."""
     return all(type(level) in (int, float) for level in levels)
 
 
-def effects_of(grid: Grid, margin: float, metric: str = "accuracy") -> list[Effect]:
+def effects_of(grid: Grid, margin: float, metric: Metric = ACCURACY) -> list[Effect]:
     """Return the effect of each level against the first, and the interaction of each two factors.
 
-    The margin is of the metric, one of `evidence.METRICS`.
+    The margin is of the metric.
     """
-    runs = [by_seed[seed] for by_seed in grid.runs.values() for seed in grid.seeds]
-    texts = texts_of(runs)
-    contrasts = list(_contrasts_of(grid, metric))
-    layouts = [layout_of(values, metric, runs[0].labels, texts) for *_, values in contrasts]
-    priors = {  # of effects and of interactions, whose contrasts have other variances
-        size: pool_seeds(
-            [x.units for x, c in zip(layouts, contrasts, strict=True) if len(c[1]) == size]
-        )
-        for size in (1, 2)
-    }
-    crossed = [
-        cross(layout.units, priors[len(factors)], layout.reach)
-        for layout, (_, factors, *_) in zip(layouts, contrasts, strict=True)
-    ]
-    corrected = holm([found.p_value for found in crossed])
-    return [
-        Effect(*named, metric, margin, found, p_value, _is_identical(grid, *named[1:]))
-        for (*named, _), found, p_value in zip(contrasts, crossed, corrected, strict=True)
-    ]
+    runs = grid.array()
+    labels, texts = runs.flat[0].labels, texts_of(runs.flat)
+    values = np.array([values_of(run, metric) for run in runs.flat]).reshape(*runs.shape, -1)
+    others = [[(i, k) for k in range(1, size)] for i, size in enumerate(runs.shape[:-1])]  # levels
+    effects: list[tuple[Chosen, Crossed]] = []
+    for count in (1, 2):  # effects and interactions, whose contrasts have other variances
+        found = [chosen for some in combinations(others, count) for chosen in product(*some)]
+        layouts = [layout_of(_contrast(values, of), metric, labels, texts) for of in found]
+        prior = pool_seeds([layout.units for layout in layouts])
+        crossed = [cross(layout.units, prior, layout.reach) for layout in layouts]
+        effects += zip(found, crossed, strict=True)
+    corrected = holm([crossed.p_value for _, crossed in effects])
+    factors, named = list(grid.factors), []
+    for (chosen, crossed), p_value in zip(effects, corrected, strict=True):
+        names = tuple(factors[place] for place, _ in chosen)
+        levels = [grid.factors[factors[place]][level] for place, level in chosen]
+        words = [f"{k} {format_value(v)}" for k, v in zip(names, levels, strict=True)]
+        name, is_identical = " x ".join(words), False
+        if len(chosen) == 1:
+            ((place, level),) = chosen
+            name += f" instead of {format_value(grid.factors[names[0]][0])}"
+            pairs = zip(runs.take(0, place).flat, runs.take(level, place).flat, strict=True)
+            is_identical = are_identical(pairs)
+        difference = Difference(crossed.mean, crossed)
+        named.append(Effect(name, names, metric, margin, difference, p_value, is_identical))
+    return named
 
 
-def _is_identical(grid: Grid, factors: Sequence[str], levels: Sequence[Any]) -> bool:
-    """Return whether all designs with a level have the probabilities of those with the first."""
-    place, (level, *others) = list(grid.factors).index(factors[0]), levels
-    first = grid.factors[factors[0]][0]
-    cells = [cell for cell in grid.runs if cell[place] == level]
-    return not others and all(
-        np.array_equal(
-            grid.runs[cell][seed].probabilities,
-            grid.runs[*cell[:place], first, *cell[place + 1 :]][seed].probabilities,
-        )
-        for cell in cells
-        for seed in grid.seeds
-    )
+def _contrast(values: np.ndarray, chosen: Chosen) -> np.ndarray:
+    """Return (S, N): by how much levels differ from the first, a mean over the other factors.
 
-
-def _contrasts_of(grid: Grid, metric: str) -> Iterator[tuple[Any, ...]]:
-    """Yield name, factors, levels and (S, N) values of each contrast."""
-    cells = {
-        levels: np.stack([values_of(by_seed[seed], metric) for seed in grid.seeds])
-        for levels, by_seed in grid.runs.items()
-    }
-    factors = list(enumerate(grid.factors.items()))
-    for place, (name, (first, *others)) in factors:
-        for level in others:
-            values = _mean(cells, {place: level}) - _mean(cells, {place: first})
-            text = f"{name} {format_value(level)} instead of {format_value(first)}"
-            yield text, (name,), (level,), values
-    for (i, (one, (first, *others))), (j, (two, (second, *more))) in combinations(factors, 2):
-        for a, b in product(others, more):
-            with_b = _mean(cells, {i: a, j: b}) - _mean(cells, {i: first, j: b})
-            without = _mean(cells, {i: a, j: second}) - _mean(cells, {i: first, j: second})
-            text = f"{one} {format_value(a)} x {two} {format_value(b)}"
-            yield text, (one, two), (a, b), with_b - without
-
-
-def _mean(cells: Mapping[tuple[Any, ...], np.ndarray], levels: Mapping[int, Any]) -> np.ndarray:
-    """Return (S, N): the mean over the designs with these levels, by the place of their factor."""
-    chosen = [x for key, x in cells.items() if all(key[i] == v for i, v in levels.items())]
-    return np.mean(chosen, axis=0)
+    The values are (..., S, N), with an axis for each factor.
+    """
+    for place, level in reversed(chosen):
+        values = values.take(level, place) - values.take(0, place)
+    return values.mean(axis=tuple(range(values.ndim - 2)))
 
 
 # ----------------------------------------------------------------------------------- as text
 
 
-def describe_all(grids: Sequence[Grid], margin: float, metric: str, common: Sequence[str]) -> str:
+def describe_all(found: Effects, common: Sequence[str]) -> str:
     """Return the effects in all grids as text, without the `common` deviations."""
-    if not grids:
+    if not found:
         return (
             f"No complete grid of designs with {MIN_SEEDS} shared seeds: run one, such as "
             "additional_experiments.py --vary learning_rate 5e-5 1e-4 --num_seeds 5"
         )
-    found = []
-    for grid in grids:
-        effects = effects_of(grid, margin, metric)
-        sentences = "\n".join(factor_sentences(grid, effects))
-        found += [heading_of(grid, common), markdown(effect_rows(effects)), sentences]
-    return "\n\n".join([*found, FIXED])
+    parts = []
+    for grid, effects in found:
+        heading, rows, sentences = describe_grid(grid, effects, common)
+        parts += [heading, markdown(rows), "\n".join(sentences)]
+    return "\n\n".join([*parts, FIXED])
+
+
+def describe_grid(
+    grid: Grid, effects: Sequence[Effect], common: Sequence[str]
+) -> tuple[str, Cells, list[str]]:
+    """Return a heading, the table of effects, and for each factor whether it matters."""
+    levels = [f"{k} ({', '.join(map(format_value, v))})" for k, v in grid.factors.items()]
+    row, changes = nearest_row(grid.fixed | {k: v[0] for k, v in grid.factors.items()})
+    fixed = [format_flag(k, v) for k, v in changes.items() if k not in grid.factors]
+    fixed += [name for name in grid.conditions.deviations if name not in common]
+    heading = (
+        f"Grid of {len(grid.runs)} designs, {len(grid.seeds)} seeds: {' x '.join(levels)}; "
+        f"otherwise {', '.join([f'row {row}', *fixed])}"
+    )
+    metric = effects[0].metric
+    unit = "" if metric.is_loss else ", points"
+    rows = [["effect", f"{metric.title}{unit} (95 % interval)", "p (Holm)", "verdict"]]
+    for e in effects:
+        verdict = INTERACTIONS.get(e.verdict, e.verdict) if len(e.factors) > 1 else e.verdict
+        difference = metric.format_difference(e.difference)
+        rows.append([e.name, difference, format_p(e.corrected_p_value), verdict])
+    return heading, rows, [_sentence(factor, effects) for factor in grid.factors]
 
 
 def is_factorial(grid: Grid) -> bool:
@@ -241,42 +236,11 @@ def is_factorial(grid: Grid) -> bool:
     return len(grid.factors) > 1 or any(map(are_numbers, grid.factors.values()))
 
 
-def heading_of(grid: Grid, common: Sequence[str]) -> str:
-    """Return the size of a grid, its factors, and the flags that all its designs share."""
-    levels = [f"{k} ({', '.join(map(format_value, v))})" for k, v in grid.factors.items()]
-    row, changes = nearest_row(grid.fixed | {k: v[0] for k, v in grid.factors.items()})
-    fixed = [f"row {row}"]
-    fixed += [format_flag(k, v) for k, v in changes.items() if k not in grid.factors]
-    fixed += [name for name in grid.conditions.deviations if name not in common]
-    return (
-        f"Grid of {len(grid.runs)} designs, {len(grid.seeds)} seeds: {' x '.join(levels)}; "
-        f"otherwise {', '.join(fixed)}"
-    )
-
-
-def effect_rows(effects: Sequence[Effect]) -> list[list[str]]:
-    """Return the table of effects with their intervals and verdicts; the first row is a heading."""
-    metric = effects[0].metric
-    digits, scale = digits_of(metric)
-    unit = ", points" if scale > 1 else ""
-    rows = [["effect", f"{METRIC_NAMES[metric]}{unit} (95 % interval)", "p (Holm)", "verdict"]]
-    for e in effects:
-        mean = format_difference(e.crossed.mean, e.crossed, digits, scale)
-        verdict = INTERACTIONS.get(e.verdict, e.verdict) if len(e.factors) > 1 else e.verdict
-        rows.append([e.name, mean, format_p(e.corrected_p_value), verdict])
-    return rows
-
-
-def factor_sentences(grid: Grid, effects: Sequence[Effect]) -> list[str]:
-    """Return for each factor whether it matters."""
-    return [_sentence(name, effects) for name in grid.factors]
-
-
 def _sentence(factor: str, effects: Sequence[Effect]) -> str:
     """Return whether a factor matters, with its largest effect and its largest interaction."""
     own = [e for e in effects if e.factors == (factor,)]
     real = [e for e in effects if e.verdict.is_directed and factor in e.factors]
-    real.sort(key=lambda e: (len(e.factors), -abs(e.crossed.mean)))
+    real.sort(key=lambda e: (len(e.factors), -abs(e.difference.mean)))
     if real and real[0] in own:
         text = f"{factor} matters: {_describe(real[0])}."
         more = [f"Its effect depends on {_others(e, factor)}." for e in real if e not in own]
@@ -286,9 +250,8 @@ def _sentence(factor: str, effects: Sequence[Effect]) -> str:
     if all(e.verdict == Verdict.IDENTICAL for e in own):
         return f"{factor} does not matter: all probabilities are the same."
     if all(e.verdict in (Verdict.EQUIVALENT, Verdict.IDENTICAL) for e in own):
-        return (
-            f"{factor} does not matter: equivalent within {in_units(own[0].margin, own[0].metric)}."
-        )
+        margin = own[0].metric.format_size(own[0].margin)
+        return f"{factor} does not matter: equivalent within {margin}."
     return f"{factor}: inconclusive."
 
 
@@ -298,5 +261,6 @@ def _others(e: Effect, factor: str) -> str:
 
 
 def _describe(e: Effect) -> str:
-    interval = format_interval(e.crossed.interval, *digits_of(e.metric))
-    return f"{format_mean(e.crossed.mean, e.metric)} (95 % interval {interval}) for {e.name}"
+    mean = e.metric.format_mean(e.difference.mean)
+    interval = e.metric.format_interval(e.difference.crossed.interval)
+    return f"{mean} (95 % interval {interval}) for {e.name}"

@@ -1,7 +1,7 @@
 """Figures of runs, as PNG or SVG: differences, effects, costs, calibration and learning curves.
 
-    plot(groups, summaries, Path("figures"))  # PNG files
-    draw_all(groups, summaries)["curves"]     # a figure; `as_svg` makes it part of a page
+    plot(summaries, Path("figures"))  # PNG files
+    draw_all(summaries)["curves"]     # a figure; `as_svg` makes it part of a page
 
 All are readable without colour, and no axis of proportions is cut below the values shown.
 """
@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -27,11 +26,10 @@ from experiments.comparison.drawing import (
     set_log_scale,
     wrap,
 )
-from experiments.comparison.effects import Effect, Grid, are_numbers
-from experiments.comparison.evidence import values_of
-from experiments.comparison.groups import Groups, substitutes_of
-from experiments.comparison.names import PUBLISHED, conditions_of, design_name
-from experiments.comparison.sentences import METRIC_NAMES, digits_of, in_units
+from experiments.comparison.effects import Effect, Effects, Grid, are_numbers
+from experiments.comparison.evidence import Evidence, values_of
+from experiments.comparison.metrics import Metric
+from experiments.comparison.names import PUBLISHED, conditions_of, design_name, substitutes_of
 from experiments.comparison.statistics import wilson_interval
 from experiments.comparison.summaries import Summary
 from experiments.config.naming import format_value
@@ -47,17 +45,14 @@ MARKS = {  # of a verdict: colour that is readable on white and on black, as all
     "identical": ("#3478c6", "D"), "these two models differ": ("#a07512", "P"),
 }  # fmt: skip
 
-Effects = Sequence[tuple[Grid, Sequence[Effect]]]  # of each grid
 _as_words = mpl.rc_context({"text.parse_math": False})  # a $ in a name is no formula
 
 
 @_as_words
-def plot(
-    groups: Groups, summaries: Sequence[Summary], folder: Path, effects: Effects = ()
-) -> list[Path]:
+def plot(summaries: Sequence[Summary], folder: Path, effects: Effects = ()) -> list[Path]:
     """Draw all figures; return the PNG files."""
     paths = []
-    for name, figure in draw_all(groups, summaries, effects).items():
+    for name, figure in draw_all(summaries, effects).items():
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=150)
         paths.append(folder / f"{name}.png")
@@ -66,37 +61,33 @@ def plot(
 
 
 @_as_words
-def draw_all(
-    groups: Groups, summaries: Sequence[Summary], effects: Effects = ()
-) -> dict[str, Figure]:
+def draw_all(summaries: Sequence[Summary], effects: Effects = ()) -> dict[str, Figure]:
     """Return the figures by name; their legends name substitutes for the published models."""
     heading = ""
-    if substitutes := substitutes_of(groups):
+    if substitutes := substitutes_of(s.first for s in summaries):
         title = "Substitutes for the published models, whose figures are not theirs:"
         heading = "\n".join([title, *substitutes])
     seconds = {s.name: max(s.train_seconds, LEAST) for s in summaries}
     peaks = {
-        name: [max(run.peak_memory_mib, LEAST) for run in group if run.peak_memory_mib is not None]
-        for name, group in groups.items()
+        s.name: [max(r.peak_memory_mib, LEAST) for r in s.runs if r.peak_memory_mib is not None]
+        for s in summaries
     }
     memory = {name: float(np.median(of_seeds)) for name, of_seeds in peaks.items() if of_seeds}
     figures = {}
-    if compared := [s for s in summaries if s.evidence]:
-        figures["differences"] = draw_differences(compared)
+    if any(s.evidence for s in summaries):
+        figures["differences"] = draw_differences(summaries)
     for number, (grid, of_grid) in enumerate(effects, start=1):
-        figures[f"effects_{number}"] = _draw_effects(of_grid)
+        names = [e.name for e in of_grid]
+        figures[f"effects_{number}"] = _draw_forest(names, of_grid, "effect", WIDTH)
         if curves := _draw_levels(grid, of_grid[0].metric):
             figures[f"levels_{number}"] = curves
-    figures["test_accuracy"] = _draw_accuracies(groups, summaries, heading)
-    for name, costs, label in (
-        ("time_and_accuracy", seconds, "training time, s"),
-        ("memory_and_accuracy", memory, "peak memory, MiB"),
-    ):
-        if costs:
-            figures[name] = _draw_costs(groups, summaries, costs, label, heading)
-    figures["calibration"] = _draw_calibration(groups, heading)
-    if any(group[0].losses for group in groups.values()):
-        figures["curves"] = _draw_curves(groups, heading)
+    figures["test_accuracy"] = _draw_accuracies(summaries, heading)
+    figures["time_and_accuracy"] = _draw_costs(summaries, seconds, "training time, s", heading)
+    if memory:
+        figures["memory_and_accuracy"] = _draw_costs(summaries, memory, "peak memory, MiB", heading)
+    figures["calibration"] = _draw_calibration(summaries, heading)
+    if any(s.first.losses for s in summaries):
+        figures["curves"] = _draw_curves(summaries, heading)
     return figures
 
 
@@ -121,51 +112,45 @@ def as_svg(figure: Figure, name: str) -> str:
 @_as_words
 def draw_differences(summaries: Sequence[Summary], width: float = WIDTH) -> Figure:
     """Return the differences of designs from their reference, with intervals and the margin."""
-    first = summaries[0].evidence
-    references = {s.evidence.names[0] for s in summaries}
+    compared = {s.name: s.evidence for s in summaries if s.evidence}
+    references = {e.names[0] for e in compared.values()}
     name = references.pop() if len(references) == 1 else "row 1 with the same training recipe"
-    rows = [(s.name, *s.evidence.difference, s.verdict) for s in summaries]
-    return _draw_forest(rows, first.metric, first.margin, f"difference from {name}", width)
-
-
-def _draw_effects(effects: Sequence[Effect]) -> Figure:
-    rows = [(e.name, e.crossed.mean, e.crossed, e.verdict) for e in effects]
-    return _draw_forest(rows, effects[0].metric, effects[0].margin, "effect", WIDTH)
+    return _draw_forest(list(compared), list(compared.values()), f"difference from {name}", width)
 
 
 def _draw_forest(
-    rows: Sequence[tuple[str, float, Any, str]], metric: str, margin: float, what: str, width: float
+    names: Sequence[str], found: Sequence[Evidence | Effect], what: str, width: float
 ) -> Figure:
-    """Return a forest plot; a row has a name, a mean, its `Crossed` or None, and a verdict."""
-    figure, axes = make_rows([name for name, *_ in rows], width, 1.4)
-    _, scale = digits_of(metric)
-    inside = f"margin of {in_units(margin, metric)}"
+    """Return a forest plot of differences."""
+    figure, axes = make_rows(names, width, 1.4)
+    metric, margin = found[0].metric, found[0].margin
+    scale, inside = metric.scale, f"margin of {metric.format_size(margin)}"
     axes.axvspan(-scale * margin, scale * margin, color="0.5", alpha=0.15, label=inside)
     axes.axvline(0, color="0.5", linewidth=1)
-    for i, (_, mean, crossed, verdict) in enumerate(rows):
-        color, mark = MARKS.get(verdict, ("0.5", "o"))
+    for i, one in enumerate(found):
+        color, mark = MARKS.get(one.verdict, ("0.5", "o"))
+        mean, crossed = one.difference
         low, high = crossed.interval if crossed else (mean, mean)
         error = [[scale * (mean - low)], [scale * (high - mean)]]
         axes.errorbar(
             scale * mean, i, xerr=error, fmt=mark, color=color, capsize=3, markersize=6,
-            label=verdict,
+            label=one.verdict,
         )  # fmt: skip
-    unit = " in points" if scale > 1 else ""
-    axes.set(ylim=(len(rows) - 0.4, -0.6))
-    words = f"{METRIC_NAMES[metric]}: {what}{unit}, 95 % interval"
+    unit = "" if metric.is_loss else " in points"
+    axes.set(ylim=(len(names) - 0.4, -0.6))
+    words = f"{metric.title}: {what}{unit}, 95 % interval"
     figure.supxlabel(wrap(words, int(12 * width)), fontsize=9)
     axes.locator_params("x", nbins=5 if width < WIDTH else 9)
     add_legend(figure, axes, "upper center", 5 if width == WIDTH else 2, "")
     return figure
 
 
-def _draw_levels(grid: Grid, metric: str) -> Figure | None:
+def _draw_levels(grid: Grid, metric: Metric) -> Figure | None:
     """Return the metric by the values of a numeric factor, a line for each level of the others."""
     numeric = [name for name, levels in grid.factors.items() if are_numbers(levels)]
     if not numeric:
         return None
     name = max(numeric, key=lambda k: len(grid.factors[k]))
-    scale = digits_of(metric)[1]
     place = list(grid.factors).index(name)
     lines: dict[str, list[tuple[float, list[float]]]] = {}
     for levels, by_seed in grid.runs.items():
@@ -174,7 +159,7 @@ def _draw_levels(grid: Grid, metric: str) -> Figure | None:
             for factor, level in zip(grid.factors, levels, strict=True)
             if factor != name
         ]
-        of_seeds = [scale * float(values_of(by_seed[s], metric).mean()) for s in grid.seeds]
+        of_seeds = [metric.scale * values_of(by_seed[s], metric).mean() for s in grid.seeds]
         lines.setdefault(", ".join(others), []).append((levels[place], of_seeds))
     figure = Figure(figsize=(7, 4.2 + 0.17 * len(lines)), layout="constrained")
     axes = figure.subplots()
@@ -190,14 +175,13 @@ def _draw_levels(grid: Grid, metric: str) -> Figure | None:
         axes.set_xscale("log")
     axes.set_xticks(values, [format_value(v) for v in values], rotation=90 * (len(values) > 6))
     axes.xaxis.set_minor_locator(NullLocator())
-    unit = ", %" if scale > 1 else ""
-    axes.set(xlabel=name, ylabel=f"{METRIC_NAMES[metric]}{unit} (mean and seeds)")
+    axes.set(xlabel=name, ylabel=f"{metric.heading} (mean and seeds)")
     axes.grid(color="0.5", alpha=0.25)
     add_legend(figure, axes, "lower center", 2, "")
     return figure
 
 
-def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str) -> Figure:
+def _draw_accuracies(summaries: Sequence[Summary], heading: str) -> Figure:
     more = 1.3 + 0.17 * heading.count("\n") + 0.04 * len(summaries)
     figure, axes = make_rows([s.name for s in summaries], WIDTH, more)
     for i, s in enumerate(summaries):
@@ -207,7 +191,7 @@ def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str)
             100 * share, i, xerr=100 * np.array(error), fmt="o", color="black", capsize=3,
             label="first seed, 95 % interval",
         )  # fmt: skip
-        others = [100 * float(run.is_correct.mean()) for run in groups[s.name][1:]]
+        others = [100 * accuracy for accuracy in s.accuracies[1:]]
         if others:
             style = {"color": "black", "markersize": 9, "label": "other seeds"}
             axes.plot(others, [i] * len(others), "|", **style)
@@ -226,19 +210,19 @@ def _draw_accuracies(groups: Groups, summaries: Sequence[Summary], heading: str)
 
 
 def _draw_costs(
-    groups: Groups, summaries: Sequence[Summary], costs: dict[str, float], cost: str, heading: str
+    summaries: Sequence[Summary], costs: dict[str, float], cost: str, heading: str
 ) -> Figure:
     """Return a chart of a cost (above 0) and test accuracy, each family with its own mark."""
     families: dict[str, list[Summary]] = {}
     for s in (s for s in summaries if s.name in costs):
-        families.setdefault(_family_of(groups[s.name][0]), []).append(s)
+        families.setdefault(_family_of(s.first), []).append(s)
     height = 4.5 + 0.05 * len(costs) + 0.17 * (len(families) + heading.count("\n"))
     figure = Figure(figsize=(7, height), layout="constrained")
     axes, points = figure.subplots(), []
     for (family, members), marker in zip(families.items(), cycle("os^Dv<>*"), strict=False):
         found = [(costs[s.name], 100 * s.mean) for s in members]
         axes.plot(*zip(*found, strict=True), marker, color="black", label=family)
-        names = [design_name(groups[s.name][0]) for s in members]
+        names = [design_name(s.first) for s in members]
         points += zip(found, names, strict=True)
     set_log_scale(axes, list(costs.values()))
     axes.margins(0.12)
@@ -256,8 +240,8 @@ def _family_of(run: Run) -> str:
     return "baselines" if conditions.weights is None else ", ".join(family)
 
 
-def _draw_curves(groups: Groups, heading: str) -> Figure:
-    shown = {name: group[0] for name, group in groups.items() if group[0].losses}
+def _draw_curves(summaries: Sequence[Summary], heading: str) -> Figure:
+    shown = {s.name: s.first for s in summaries if s.first.losses}
     figure, panels = make_panels(list(shown), (3.2, 2.4))
     top = max(1.05, *(max(row[1:]) for run in shown.values() for row in run.losses))
     for run, panel in zip(shown.values(), panels, strict=True):
@@ -275,10 +259,10 @@ def _draw_curves(groups: Groups, heading: str) -> Figure:
     return label_panels(figure, "batch", "loss; accuracy as a proportion", heading)
 
 
-def _draw_calibration(groups: Groups, heading: str) -> Figure:
-    figure, panels = make_panels(list(groups), (2.6, 2.6))
-    for group, panel in zip(groups.values(), panels, strict=True):
-        bins = [b for b in group[0].metrics.bins if b.count]
+def _draw_calibration(summaries: Sequence[Summary], heading: str) -> Figure:
+    figure, panels = make_panels([s.name for s in summaries], (2.6, 2.6))
+    for s, panel in zip(summaries, panels, strict=True):
+        bins = [b for b in s.first.metrics.bins if b.count]
         panel.plot([0, 1], [0, 1], ":", color="0.5", linewidth=1, label="perfect calibration")
         panel.scatter(
             [b.confidence for b in bins], [b.accuracy for b in bins],

@@ -1,7 +1,7 @@
 """Groups of runs: the seeds of a design, which groups are compared, and with which one.
 
     groups = group_runs(runs)
-    reference, *_ = References(groups).of(groups["row 16"][0])
+    reference, *_ = find_references(groups)["row 16"]
     first, second = find_pair(groups, ["1", "16"])
 
 Runs that contradict others, or that are not the newest of their design and seed, are left out.
@@ -26,6 +26,7 @@ from experiments.comparison.names import (
 )
 from experiments.config.naming import DEFAULTS, RECIPE, name_design, nearest_row
 from experiments.runs.records import FINISHED, Run, record_path
+from experiments.system.terminal import UsageError
 
 BASE = name_design(DEFAULTS)  # row 1, the default reference
 
@@ -45,7 +46,7 @@ def group_runs(runs: Sequence[Run]) -> Groups:
     for run in with_unique_names(finished):
         newest.setdefault((design_name(run), conditions_of(run)), {})[run.seed] = run
     by_design = sorted(newest.items(), key=lambda item: _sort_key(next(iter(item[1].values()))))
-    common = _common_deviations(conditions for (_, conditions), _ in by_design)
+    common = common_deviations(next(iter(by_seed.values())) for _, by_seed in by_design)
     return {
         _join(design, conditions, common): [by_seed[seed] for seed in sorted(by_seed)]
         for (design, conditions), by_seed in by_design
@@ -56,15 +57,13 @@ def _join(design: str, conditions: Conditions, common: Sequence[str] = ()) -> st
     return ", ".join([design, *(name for name in conditions.deviations if name not in common)])
 
 
-def common_deviations(groups: Groups) -> list[str]:
-    """Return how all groups deviate from the published runs, which their names do not say."""
-    return _common_deviations(conditions_of(group[0]) for group in groups.values())
+def common_deviations(runs: Iterable[Run]) -> list[str]:
+    """Return how all runs deviate from the published ones, which names of groups do not say.
 
-
-def _common_deviations(conditions: Iterable[Conditions]) -> list[str]:
-    """Return the deviations of all; a baseline has neither weights nor a precision."""
-    of_networks = [found for found in conditions if found.weights is not None]
-    counts = Counter(name for found in of_networks for name in found.deviations)
+    A baseline has neither weights nor a precision.
+    """
+    of_networks = [conditions_of(run).deviations for run in runs if not run.is_baseline]
+    counts = Counter(chain.from_iterable(of_networks))
     return [name for name, count in counts.items() if count == len(of_networks)]
 
 
@@ -79,18 +78,6 @@ def _sort_key(run: Run) -> tuple[Any, ...]:
         for k, v in changes.items()
     ]
     return False, *family, row, len(changes), str([k for k, *_ in values]), values
-
-
-def have_same_test_examples(one: Run, other: Run) -> bool:
-    """Return whether two runs have the same labels in the same order, and as many classes."""
-    same_labels = one.test["labels"] == other.test["labels"]
-    return same_labels and len(one.classes) == len(other.classes)
-
-
-def substitutes_of(groups: Groups) -> list[str]:
-    """Return the substitutes for the published models, without duplicates."""
-    found = dict.fromkeys(conditions_of(group[0]).substitute for group in groups.values())
-    return [name for name in found if name]
 
 
 def inconsistent_runs(runs: Sequence[Run]) -> list[tuple[Run, str]]:
@@ -170,36 +157,27 @@ def names_of_pair(one: Run, other: Run) -> tuple[str, str]:
     return _join(design_name(one), first), _join(design_name(other), second)
 
 
-class References:
-    """The groups that others are compared with.
+def find_references(groups: Groups, name: str | None = None) -> dict[str, list[list[Run]]]:
+    """Return for each group those to compare it with: one, none, or several (of a baseline).
 
     Without the name of a reference, it is row 1 with a run's own training recipe, or else row 1.
     All have the run's weights, test examples and precision.
     """
-
-    def __init__(self, groups: Groups, reference: str | None = None) -> None:
-        self._named = [groups[name] for name in find_names(groups, reference)] if reference else []
-        self._by_design: dict[tuple[str, Conditions | str | None], list[list[Run]]] = {}
-        for group in groups.values():
-            if reference is None and not group[0].is_baseline:
-                conditions, design = conditions_of(group[0]), design_without_label(group[0])
-                for key in (conditions, conditions.data):  # of a network, and of a baseline
-                    self._by_design.setdefault((design, key), []).append(group)
-
-    def of(self, run: Run) -> list[list[Run]]:
-        """Return the groups to compare a run with: one, none, or several (of a baseline)."""
-        conditions, own = conditions_of(run), design_name(run)
-        key = conditions.data if run.is_baseline else conditions
-        by_design = (self._by_design.get((of, key), []) for of in (_same_recipe(run), BASE))
-        for found in (self._named, *by_design):
-            allowed = [
-                group
-                for group in found
-                if design_name(group[0]) != own and conditions_of(group[0]).allow(conditions)
-            ]
-            if allowed:
-                return allowed
-        return []
+    by_design: dict[str, list[list[Run]]] = defaultdict(list)
+    for group in groups.values():
+        if not group[0].is_baseline:
+            by_design[design_without_label(group[0])].append(group)
+    named = [groups[found] for found in find_names(groups, name)] if name else []
+    references = {}
+    for own, (run, *_) in groups.items():
+        candidates = [named] if name else [by_design[_same_recipe(run)], by_design[BASE]]
+        allowed = (
+            [group for group in found if design_name(group[0]) != design_name(run)
+             and conditions_of(group[0]).allow(conditions_of(run))]
+            for found in candidates
+        )  # fmt: skip
+        references[own] = next(filter(None, allowed), [])
+    return references
 
 
 def _same_recipe(run: Run) -> str:
@@ -211,14 +189,14 @@ def _same_recipe(run: Run) -> str:
 
 
 def find_pair(groups: Groups, words: Sequence[str]) -> tuple[list[Run], list[Run]]:
-    """Return the two groups that words of the command line mean; raise ValueError if unclear.
+    """Return the two groups that words of the command line mean; raise UsageError if unclear.
 
     The name of a design means the group that can be compared with the other one. The name of a
     group means that group; two of these are compared in any case.
     """
     found = [find_names(groups, word) for word in words]
     if found[0] == found[1] and len(found[0]) == 1:
-        raise ValueError(f"{words[0]} and {words[1]} are both {found[0][0]}: name two")
+        raise UsageError(f"{words[0]} and {words[1]} are both {found[0][0]}: name two")
     by_name = all(word in groups for word in words)
     pairs = [
         (one, other)
@@ -233,7 +211,7 @@ def find_pair(groups: Groups, words: Sequence[str]) -> tuple[list[Run], list[Run
     if pairs:
         (one, other), problem = pairs[0], "can mean several groups:"
     names = "; ".join(dict.fromkeys([*found[0], *found[1]]))
-    raise ValueError(
+    raise UsageError(
         f"{words[0]} and {words[1]} {problem} name both in full, such as compare_experiments.py "
         f'"{one}" "{other}"; the groups are {names}'
     )
@@ -255,4 +233,4 @@ def find_names(groups: Groups, word: str) -> list[str]:
     ):
         if matches:
             return matches
-    raise ValueError(f"no record of {design}; the groups are {'; '.join(groups)}")
+    raise UsageError(f"no record of {design}; the groups are {'; '.join(groups)}")

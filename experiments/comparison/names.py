@@ -10,7 +10,7 @@ weights, because their differences are what the rows are about.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -54,6 +54,12 @@ def conditions_of(run: Run) -> Conditions:
     weights = run.weights and (run.model if _has_substitute(run) else PUBLISHED)
     name = (run.split or {}).get("name", f"data {run.data[:8]}")
     return Conditions(weights, None if run.data == DATA_SHA256 else name, run.precision)
+
+
+def substitutes_of(runs: Iterable[Run]) -> list[str]:
+    """Return the substitutes for the published models, without duplicates."""
+    found = dict.fromkeys(conditions_of(run).substitute for run in runs)
+    return [name for name in found if name]
 
 
 def flags_of_design(run: Run) -> dict[str, Any]:

@@ -1,63 +1,155 @@
-"""Notes below the table: the result for each row, and what a reader needs to know about it."""
+"""Notes below the table: what the verdicts mean, what limits them, and how the columns are made."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 
-from experiments.comparison.groups import BASE, Groups, References, pair_up, substitutes_of
-from experiments.comparison.names import design_name
+import numpy as np
+
+from experiments.comparison.evidence import Evidence
+from experiments.comparison.groups import BASE, common_deviations
+from experiments.comparison.metrics import ACCURACY
+from experiments.comparison.names import conditions_of, design_name, substitutes_of
 from experiments.comparison.sentences import FIXED
-from experiments.comparison.statistics import LEVEL, MIN_SEEDS, mcnemar
-from experiments.comparison.summaries import Summary, compare_over_splits
+from experiments.comparison.statistics import LEVEL, MIN_SEEDS, interval_over_splits, mcnemar
+from experiments.comparison.summaries import Summary
 from experiments.data.separated import list_some
 from experiments.runs.records import Run
 
+MIN_SPLITS = 3  # fewer say nothing about other splits
 MOST_NAMED = 5  # seeds in a note
+MOST_FAILURES = 3  # designs with failed seeds that are named
+
+# ------------------------------------------------------------------------------------ the verdicts
 
 
-def notes_on(
-    groups: Groups, summaries: Sequence[Summary], reference: str | None = None
-) -> list[str]:
-    """Return the notes on the table of summaries."""
-    runs = [run for group in groups.values() for run in group]
-    notes = [s.sentence for s in summaries if s.sentence]
-    notes.append(FIXED)
-    if substitutes := substitutes_of(groups):
+def notes_on_verdicts(summaries: Sequence[Summary], reference: str | None = None) -> list[str]:
+    """Return at most four notes: what the verdicts mean, and what limits them."""
+    compared = [s.evidence for s in summaries if s.evidence]
+    notes = []
+    if common := common_deviations(s.first for s in summaries):
+        notes.append(f"All runs: {'; '.join(common)}.")
+    notes.append(_describe_differences(compared) if compared else _why_none(summaries, reference))
+    if failed := describe_failures({s.name: s.runs for s in summaries}):
+        notes.append(failed)
+    largest = max(s.largest_class for s in summaries)
+    if largest > 0.6:
+        notes.append(f"The largest class has {largest:.0%} of the test examples.")
+    return notes
+
+
+def _describe_differences(compared: Sequence[Evidence]) -> str:
+    """Return what is compared with what, and what the verdicts mean."""
+    metric, references = compared[0].metric, {e.names[0] for e in compared}
+    reference = "row 1 with the same training recipe, or else row 1"
+    reference = reference if len(references) > 1 else references.pop()
+    several = max(e.compared for e in compared)
+    text = (
+        f"Difference of {metric.title} from {reference}. Better, worse: p < {LEVEL} over seeds and "
+        f"examples, Holm-adjusted over {several} design{'s' if several > 1 else ''}; equivalent: "
+        f"within {metric.format_size(compared[0].margin)}; inconclusive: neither. {FIXED}"
+    )
+    if any(len(e.seeds) == 1 for e in compared):
+        text += " One seed compares two models and supports no claim about the designs."
+    return text
+
+
+def _why_none(summaries: Sequence[Summary], reference: str | None) -> str:
+    """Return why nothing is compared, and what to do."""
+    first, *others = (s.name for s in summaries)
+    if not others:
+        return f"Nothing to compare: {first} is the only design. Run others with the same seeds."
+    if reference or BASE in (first, *others):
+        return (
+            "Nothing to compare: no other design has a seed, the weights, the test examples and "
+            f"the precision of {reference or BASE}."
+        )
+    return f'Nothing to compare with: run row 1, or use --reference "{first}".'
+
+
+def describe_failures(groups: Mapping[str, Sequence[Run]]) -> str:
+    """Return which seeds predict one class only, and what so many can miss; empty if none does."""
+    failed = {name: seeds for name, runs in groups.items() if (seeds := _collapsed_seeds(runs))}
+    if not failed:
+        return ""
+    words = [
+        f"{name}: {len(seeds)} of {len(groups[name])} seeds predict one class only "
+        f"({', '.join(map(str, seeds))})."
+        for name, seeds in failed.items()
+    ]
+    if len(words) > MOST_FAILURES:
+        words[MOST_FAILURES:] = [f"So do seeds of {len(words) - MOST_FAILURES} other designs."]
+    total = max(len(groups[name]) for name in failed)
+    seeds, miss, they = (
+        ("seed", "misses", "it excludes") if total == 1 else ("seeds", "miss", "they exclude")
+    )
+    words.append(
+        f"{total} good {seeds} {miss} a failure of 1 seed in 10 with a probability of "
+        f"{0.9**total:.0%}; {they} failures of more than {1 - LEVEL ** (1 / total):.0%} of the "
+        "seeds."
+    )
+    return " ".join(words)
+
+
+def _collapsed_seeds(runs: Sequence[Run]) -> list[int]:
+    """Return the seeds of networks that predict only one of several classes."""
+    networks = [run for run in runs if not run.is_baseline and np.ptp(run.labels)]
+    return [run.seed for run in networks if not np.ptp(run.predictions)]
+
+
+def describe_devices(runs: Iterable[Run]) -> list[str]:
+    """Return which devices were used, if there are several; of a baseline it does not matter."""
+    devices = sorted({run.environment["device_type"] for run in runs if not run.is_baseline})
+    text = f"The runs were computed on {' and '.join(devices)}, whose rounding and speed differ."
+    return [text] if len(devices) > 1 else []
+
+
+# -------------------------------------------------------------------------------------- the columns
+
+
+def notes_on_columns(summaries: Sequence[Summary]) -> list[str]:
+    """Return how the columns of the wide table are made, and what is not in it."""
+    runs, notes = [run for s in summaries for run in s.runs], []
+    if substitutes := substitutes_of(s.first for s in summaries):
         notes.append(
             f"Substitutes for the published models: {'; '.join(substitutes)}. The published "
             "figures are not those of these models."
-        )
-    if any(run.row == 8 for run in runs):
-        notes.append(
-            "Row 8's published validation accuracy, 99.81 %, is not a count of 149 examples."
         )
     duplicates = sorted({int(run.in_training.sum()) for run in runs})
     notes.append(
         f"Without duplicates: without the {' or '.join(map(str, duplicates))} test examples whose "
         "text is also that of a training example. Training: with the activations computed before "
-        "it, without the final accuracies."
+        f"it, without the final accuracies. p: from {MIN_SEEDS} seeds on, over other seeds and "
+        "other examples; for one seed, of McNemar's exact test. Only one correct: at the first "
+        "shared seed. Detectable and needed: with a power of 80 %."
     )
     fewest = next(n for n in count(1) if mcnemar(n, 0) < LEVEL)
     notes += [
         f"One of {size:,} test examples is {100 / size:.2f} points; two single runs differ "
         f"significantly if one of them alone classifies {fewest} or more correctly, "
         f"{100 * fewest / size:.1f} points."
-        for size in sorted({len(run.labels) for run in runs})
+        for size in sorted({s.total for s in summaries})
     ]
-    notes += _notes_on_tests(groups, reference)
+    notes += _notes_on_missing(summaries)
     if silent := [s.name for s in summaries if s.evidence and s.evidence.distinct is None]:
         notes.append(
             "These records do not store which test examples have the same text, so that each "
             f"counts as distinct: {'; '.join(silent)}."
         )
-    devices = sorted({run.environment["device_type"] for run in runs if not run.is_baseline})
-    if len(devices) > 1:
-        notes.append(
-            f"The runs were computed on {' and '.join(devices)}, which round differently; their "
-            "times cannot be compared."
-        )
-    return [*notes, *notes_on_origin(runs), *compare_over_splits(groups, summaries)]
+    notes += describe_devices(runs)
+    return [*notes, *notes_on_origin(runs), *_notes_on_splits(summaries)]
+
+
+def _notes_on_missing(summaries: Sequence[Summary]) -> list[str]:
+    """Return which groups are not compared, and why; a reference needs no reason."""
+    references = {s.evidence.names[0] for s in summaries if s.evidence}
+    reasons = {0: "no reference with the same conditions", 1: "no seed of the reference"}
+    names = defaultdict(list)
+    for s in summaries:
+        if references and not s.evidence and s.name not in references:
+            names[reasons.get(len(s.references), "several references")].append(s.name)
+    return [f"Not compared ({why}): {'; '.join(of)}." for why, of in names.items()]
 
 
 def notes_on_origin(runs: Sequence[Run]) -> list[str]:
@@ -77,26 +169,25 @@ def _list_seeds(runs: Sequence[Run]) -> str:
     return list_some((f"{design_name(run)} seed {run.seed}" for run in runs), MOST_NAMED)
 
 
-def _notes_on_tests(groups: Groups, reference: str | None) -> list[str]:
-    without: dict[str, list[str]] = {}
-    used, references = [], References(groups, reference)
-    for name, group in groups.items():
-        found = references.of(group[0])
-        if len(found) == 1 and pair_up(found[0], group):
-            used.append(design_name(found[0][0]))
-        else:
-            reasons = {0: "no reference with the same conditions", 1: "no seed of the reference"}
-            without.setdefault(reasons.get(len(found), "several references"), []).append(name)
-    if not used:
-        return [
-            f'There is no record of {BASE} to compare with: use --reference "{next(iter(groups))}".'
-        ]
-    without = {why: [n for n in names if n not in used] for why, names in without.items()}
-    return [
-        f"Compared with {' or '.join(dict.fromkeys(used))} of the same weights, test examples and "
-        f"precision over all shared seeds; from {MIN_SEEDS} seeds on, interval and p are over "
-        "other seeds and other examples; for one seed, p is that of McNemar's exact test. Only one "
-        "correct: at the first shared seed. Holm: corrected over the designs of the table. "
-        "Detectable and needed: with a power of 80 %.",
-        *(f"Not compared ({why}): {'; '.join(names)}." for why, names in without.items() if names),
-    ]
+def _notes_on_splits(summaries: Sequence[Summary]) -> list[str]:
+    """Return a sentence for each row that is compared on three or more splits of one file."""
+    found: dict[tuple[str | None, ...], dict[int, Summary]] = defaultdict(dict)
+    for s in summaries:
+        if s.evidence and (split := s.first.split):
+            weights, _, precision = conditions_of(s.first)
+            found[s.first.name, weights, precision, split["of"]][split["seed"]] = s
+    return [_describe_splits(same) for same in found.values() if len(same) >= MIN_SPLITS]
+
+
+def _describe_splits(by_seed: dict[int, Summary]) -> str:
+    some = next(iter(by_seed.values()))
+    first, second = some.evidence.names
+    means = [s.evidence.differences["accuracy"].mean for s in by_seed.values()]
+    found = interval_over_splits(means, some.total, some.first.correct["train"][1])
+    interval = f", 95 % confidence interval {ACCURACY.format_interval(found)}"
+    return (
+        f"Over {len(by_seed)} splits of the same examples (--split_seed "
+        f"{', '.join(map(str, sorted(by_seed)))}), {second} minus {first}: "
+        f"{ACCURACY.format_mean(float(np.mean(means)))} of test accuracy"
+        f"{interval if found.low < found.high else ''}, over other splits."
+    )

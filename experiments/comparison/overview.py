@@ -1,28 +1,18 @@
 """The table of designs for a terminal: one line for each, at most 100 columns wide.
 
-print(overview(groups, summaries, sort="difference", color=True))
+print(overview(summaries, sort="difference", color=True))
 """
 
 import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from experiments.comparison.evidence import LOSSES, Evidence, collapsed_seeds
-from experiments.comparison.groups import BASE, Groups, common_deviations
-from experiments.comparison.sentences import (
-    FIXED,
-    METRIC_NAMES,
-    describe_collapsed,
-    digits_of,
-    format_difference,
-    in_units,
-    what_seeds_miss,
-)
+from experiments.comparison.evidence import Evidence
+from experiments.comparison.notes import notes_on_verdicts
 from experiments.comparison.summaries import Summary
 from experiments.system.terminal import printable
 
 WIDTH = 100
-MOST_FAILURES = 3  # designs with failed seeds that are named
 MORE = "More: two designs by name, --wide, --effects, --html report.html; docs/comparing.md."
 NAME, DIFFERENCE, BAR = 26, 25, 13  # columns
 COLORS = {
@@ -32,11 +22,10 @@ COLORS = {
 
 
 def overview(
-    groups: Groups,
     summaries: Sequence[Summary],
-    *,
-    sort: str = "row",
     reference: str | None = None,
+    sort: str = "row",
+    *,
     color: bool = False,
     unicode: bool = True,
 ) -> str:
@@ -45,33 +34,29 @@ def overview(
     It is sorted by `row` or `difference`, the best one first. Without `unicode`, intervals are
     drawn with ASCII characters.
     """
+    metric = summaries[0].metric
     if sort == "difference":
-        summaries = sorted(summaries, key=_order_of)
-    compared = [s.evidence for s in summaries if s.evidence]
-    metric = compared[0].metric if compared else "accuracy"
-    reach = _reach_of(compared)
-    name = METRIC_NAMES[metric].removeprefix("test ")
-    value = {"accuracy": "accuracy", "balanced_accuracy": "balanced"}.get(metric, "loss")
-    heading = f"{'design':{NAME}}  seeds  {value:>8}  {'difference (95 % CI)':{DIFFERENCE}}"
-    half, limit = BAR // 2, f"{reach:.3g}" if reach >= 1 else f"{reach:.2f}"
-    scale = f"-{limit:{half - 1}}0{'+' + limit:>{half}}"
-    if not reach or len(scale) > BAR:
-        scale = " " * BAR
-    lines = [f"{heading}  {scale}  verdict".rstrip()]
+        sign = 1 if metric.is_loss else -1
+        summaries = sorted(  # a reference has the difference 0
+            summaries, key=lambda s: sign * s.evidence.difference.mean if s.evidence else 0.0
+        )
+    limits = [abs(x) for s in summaries if s.evidence for x in _limits_of(s.evidence)]
+    reach = max(limits, default=0.0)
+    value = "loss" if metric.is_loss else metric.name.removesuffix("_accuracy")
+    lines = [
+        f"{'design':{NAME}}  seeds  {value:>8}  {'difference (95 % CI)':{DIFFERENCE}}  "
+        f"{_scale_of(metric.scale * reach)}  verdict"
+    ]
     for s in summaries:
         first, *more = _wrap(s.name, NAME)
-        cells = _cells_of(s, metric, reach, color, unicode)
         padding = " " * (NAME - _columns(first))
-        lines += [f"{first}{padding}  {s.seeds:5}  {cells}".rstrip(), *more]
-    notes = [*verdict_notes(groups, summaries, name, reference), MORE]
+        cells = f"{first}{padding}  {s.seeds:5}  {metric.format_value(s.value):>8}"
+        if s.evidence:
+            cells += f"  {_cells_of(s.evidence, reach, color, unicode)}"
+        lines += [cells, *more]
+    notes = [*notes_on_verdicts(summaries, reference), MORE]
     wrapped = ("\n".join(_wrap(note, WIDTH, indent="")) for note in notes)
     return "\n".join([*lines, "", *wrapped])
-
-
-def _order_of(summary: Summary) -> float:
-    if not (e := summary.evidence):
-        return 0.0  # as the reference
-    return e.difference.mean if e.metric in LOSSES else -e.difference.mean
 
 
 def _columns(text: str) -> int:
@@ -86,31 +71,28 @@ def _wrap(text: str, width: int, indent: str = "  ") -> list[str]:
     return textwrap.wrap(text, half, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
-def _reach_of(compared: Sequence[Evidence]) -> float:
-    """Return the largest limit of an interval, in the unit shown."""
-    limits = [abs(limit) for e in compared for limit in _limits_of(e)]
-    return digits_of(compared[0].metric)[1] * max(limits) if compared else 0.0
+def _scale_of(reach: float) -> str:
+    """Return the heading of the intervals: their limits and 0, if there is space for them."""
+    limit = f"{reach:.3g}" if reach >= 1 else f"{reach:.2f}"
+    scale = f"-{limit:{BAR // 2 - 1}}0{'+' + limit:>{BAR // 2}}"
+    return scale if reach and len(scale) <= BAR else " " * BAR
 
 
 def _limits_of(e: Evidence) -> tuple[float, float, float]:
+    """Return an interval and its mean; without one, the mean three times."""
     mean, crossed = e.difference
     return (*(crossed.interval if crossed else (mean, mean)), mean)
 
 
-def _cells_of(s: Summary, metric: str, reach: float, color: bool, unicode: bool) -> str:
-    digits, scale = digits_of(metric)
-    value = f"{scale * s.value:8.{digits}f}"
-    if not (e := s.evidence):
-        return value
-    for fewer in range(digits, -1, -1):  # of large numbers
-        text = format_difference(*e.difference, fewer, scale)
+def _cells_of(e: Evidence, reach: float, color: bool, unicode: bool) -> str:
+    for fewer in range(3):  # digits, of large numbers
+        text = e.metric.format_difference(e.difference, fewer)
         if len(text) <= DIFFERENCE:
             break
-    bar = _draw([scale * x for x in _limits_of(e)], reach, unicode)
-    verdict = s.verdict.removeprefix("these two ").removesuffix(" for these two models")
-    if color and s.verdict in COLORS:
-        verdict = f"\x1b[{COLORS[s.verdict]}m{verdict}\x1b[0m"
-    return f"{value}  {text:{DIFFERENCE}}  {bar}  {verdict}"
+    verdict = e.verdict.removeprefix("these two ").removesuffix(" for these two models")
+    if color and e.verdict in COLORS:
+        verdict = f"\x1b[{COLORS[e.verdict]}m{verdict}\x1b[0m"
+    return f"{text:{DIFFERENCE}}  {_draw(_limits_of(e), reach, unicode)}  {verdict}"
 
 
 def _draw(values: Sequence[float], reach: float, unicode: bool) -> str:
@@ -123,64 +105,3 @@ def _draw(values: Sequence[float], reach: float, unicode: bool) -> str:
     cells[BAR // 2] = "┼" if unicode and low <= BAR // 2 <= high else zero
     cells[mean] = mark
     return "".join(cells)
-
-
-def verdict_notes(
-    groups: Groups, summaries: Sequence[Summary], name: str, reference: str | None = None
-) -> list[str]:
-    """Return at most four notes: what the verdicts on a metric mean, and what limits them."""
-    compared = [s.evidence for s in summaries if s.evidence]
-    notes = []
-    if common := common_deviations(groups):
-        notes.append(f"All runs: {'; '.join(common)}.")
-    notes.append(
-        _describe_differences(compared, name) if compared else _why_none(groups, reference)
-    )
-    if failed := _describe_failures(groups):
-        notes.append(failed)
-    largest = max(s.largest_class for s in summaries)
-    if largest > 0.6:
-        notes.append(f"The largest class has {largest:.0%} of the test examples.")
-    return notes
-
-
-def _describe_differences(compared: Sequence[Evidence], name: str) -> str:
-    """Return what is compared with what, and what the verdicts mean."""
-    several_references = len({e.names[0] for e in compared}) > 1
-    reference = "row 1 with the same training recipe, or else row 1"
-    reference = reference if several_references else compared[0].names[0]
-    margin, several = compared[0].margin, max(e.compared for e in compared)
-    text = (
-        f"Difference of {name} from {reference}. Better, worse: p < 0.05 over seeds and examples, "
-        f"Holm-adjusted over {several} design{'s' if several > 1 else ''}; equivalent: within "
-        f"{in_units(margin, compared[0].metric)}; inconclusive: neither. {FIXED}"
-    )
-    if any(len(e.seeds) == 1 for e in compared):
-        text += " One seed compares two models and supports no claim about the designs."
-    return text
-
-
-def _why_none(groups: Groups, reference: str | None) -> str:
-    """Return why nothing is compared, and what to do."""
-    first, *others = groups
-    if not others:
-        return f"Nothing to compare: {first} is the only design. Run others with the same seeds."
-    if reference or any(name == BASE for name in groups):
-        reference = reference or BASE
-        return (
-            f"Nothing to compare: no other design has a seed, the weights, the test examples and "
-            f"the precision of {reference}."
-        )
-    return f'Nothing to compare with: run row 1, or use --reference "{first}".'
-
-
-def _describe_failures(groups: Groups) -> str:
-    """Return which seeds predict one class only; empty if none does."""
-    failed = {name: (collapsed_seeds(group), len(group)) for name, group in groups.items()}
-    failed = {name: found for name, found in failed.items() if found[0]}
-    if not failed:
-        return ""
-    words = [describe_collapsed(name, *found) for name, found in failed.items()]
-    if len(words) > MOST_FAILURES:
-        words[MOST_FAILURES:] = [f"So do seeds of {len(words) - MOST_FAILURES} other designs."]
-    return " ".join([*words, what_seeds_miss(max(total for _, total in failed.values()))])

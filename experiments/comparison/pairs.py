@@ -1,24 +1,26 @@
 """Two groups compared in detail: the question, the tests, and the examples on which they differ."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.comparison import sentences
-from experiments.comparison.evidence import METRICS, Evidence, Pairs, compare_all, values_of
-from experiments.comparison.groups import (
-    BASE,
-    Groups,
-    have_same_test_examples,
-    names_of_pair,
-    pair_up,
-)
+from experiments.comparison.evidence import Evidence, Pairs, compare_all, values_of
+from experiments.comparison.groups import BASE, Groups, names_of_pair, pair_up
+from experiments.comparison.metrics import ACCURACY, METRICS, Metric
 from experiments.comparison.names import conditions_of, design_name
-from experiments.comparison.sentences import FIXED, METRIC_NAMES, digits_of, format_difference
-from experiments.comparison.tables import markdown
-from experiments.config.rows import ROWS
+from experiments.comparison.notes import describe_devices, describe_failures
+from experiments.comparison.sentences import FIXED, sentence
+from experiments.comparison.tables import Cells, markdown
+from experiments.config.parsing import read_custom_values
+from experiments.config.rows import DATA_SHA256, ROWS
+from experiments.config.settings import DataConfig
+from experiments.data.corpus import load_corpus
+from experiments.data.sms_spam import read_messages
 from experiments.runs.records import Run
+from experiments.system.terminal import printable
 
 QUESTIONS = {  # of a comparison with row 1; other pairs are described by their flags
     2: "Does the first token, which attends to no other, classify as well as the last one?",
@@ -51,7 +53,7 @@ def describe_pair(
     first: list[Run],
     second: list[Run],
     margin: float,
-    metric: str = "accuracy",
+    metric: Metric = ACCURACY,
     texts: Sequence[str] | None = None,
     most: int | None = None,
 ) -> str:
@@ -60,30 +62,40 @@ def describe_pair(
     p-values are adjusted over the designs of all groups. Of the examples, `most` are listed, or
     all. Raises ValueError if the two share no seed, or no test examples.
     """
-    names = names_of_pair(first[0], second[0])
-    both = " and ".join(names)
+    both = " and ".join(names_of_pair(first[0], second[0]))
     if not (pairs := pair_up(first, second)):
         raise ValueError(f"{both} share no seed: run one of them with the other's")
     one, other = pairs[0]
-    if not have_same_test_examples(one, other):
+    if one.test["labels"] != other.test["labels"] or len(one.classes) != len(other.classes):
         raise ValueError(
             f"{both} were tested on different examples ({len(one.labels)} and "
             f"{len(other.labels)}): a pair needs the same examples in the same order"
         )
-    others = [  # over which p-values are corrected
+    more = [  # designs over which p-values are corrected, too
         pair_up(first, group)
         for group in groups.values()
         if group not in (first, second) and conditions_of(one).allow(conditions_of(group[0]))
     ]
-    evidence, *_ = compare_all([pairs, *filter(None, others)], margin, metric)
+    evidence, *_ = compare_all([pairs, *filter(None, more)], margin, metric)
     return "\n".join(
         [
-            question_of(one, other), "", sentences.sentence(evidence), FIXED,
-            *_warnings_of(first, second, evidence), "",
-            markdown(metric_rows(pairs, evidence)), *_describe_variance(evidence), "",
-            *_list_examples(one, other, texts, most),
+            question_of(one, other), "", sentence(evidence), FIXED,
+            *_warnings_of(first, second), "",
+            markdown(means_of_pair(evidence)), *_describe_variance(evidence), "",
+            *_list_examples(pairs, texts, most),
         ]
     )  # fmt: skip
+
+
+def _warnings_of(first: list[Run], second: list[Run]) -> list[str]:
+    names = names_of_pair(first[0], second[0])
+    one, other = conditions_of(first[0]), conditions_of(second[0])
+    found = describe_devices([*first, *second])
+    if not one.allow(other):
+        parts = [part for part, x, y in zip(one._fields, one, other, strict=True) if x != y]
+        found.append(f"They differ in {' and '.join(parts)}, not in their rows alone.")
+    failures = describe_failures(dict(zip(names, (first, second), strict=True)))
+    return [*found, failures] if failures else found
 
 
 def question_of(one: Run, other: Run) -> str:
@@ -100,38 +112,18 @@ def question_of(one: Run, other: Run) -> str:
     return f"{names[0]} or {names[1]}?"
 
 
-def _warnings_of(first: list[Run], second: list[Run], evidence: Evidence) -> list[str]:
-    one, other = conditions_of(first[0]), conditions_of(second[0])
-    found = []
-    if not one.allow(other):
-        parts = [part for part, x, y in zip(one._fields, one, other, strict=True) if x != y]
-        found.append(f"They differ in {' and '.join(parts)}, not in their rows alone.")
-    devices = sorted(
-        {run.environment["device_type"] for run in (*first, *second) if not run.is_baseline}
-    )
-    if len(devices) > 1:
-        found.append(f"They were run on {' and '.join(devices)}, which round differently.")
-    total = len(evidence.seeds)
-    for name, seeds in zip(evidence.names, evidence.collapsed, strict=True):
-        found += [sentences.describe_collapsed(name, seeds, total)] if seeds else []
-    return [*found, sentences.what_seeds_miss(total)] if any(evidence.collapsed) else found
-
-
-def metric_rows(pairs: Pairs, evidence: Evidence) -> list[list[str]]:
+def means_of_pair(evidence: Evidence) -> Cells:
     """Return the means over the shared seeds of each metric, and the difference."""
-    count = len(pairs)
+    count = len(evidence.pairs)
     rows = [[f"mean of {count} seed{'s' if count > 1 else ''}", *evidence.names,
              "difference (95 % interval)"]]  # fmt: skip
-    for metric, field in METRICS.items():
-        digits, scale = digits_of(metric)
-        values = [
-            float(np.mean([values_of(run, metric).mean() for run in runs]))
-            for runs in zip(*pairs, strict=True)
+    for name, metric in METRICS.items():
+        means = [
+            metric.format_value(np.mean([values_of(run, metric).mean() for run in runs]))
+            for runs in zip(*evidence.pairs, strict=True)
         ]
-        means = [f"{scale * value:.{digits}f}" for value in values]
-        unit = ", %" if scale > 1 else ""
-        difference = format_difference(*getattr(evidence, field), 2 if scale > 1 else 4, scale)
-        rows.append([METRIC_NAMES[metric] + unit, *means, difference])
+        difference = metric.format_difference(evidence.differences[name])
+        rows.append([metric.heading, *means, difference])
     return rows
 
 
@@ -146,6 +138,11 @@ def _describe_variance(evidence: Evidence) -> list[str]:
     return ["", f"Variance of the mean difference: {shares}; seeds at most {limit} (95 % limit)."]
 
 
+# ------------------------------------------------------------------------------------ the examples
+
+Texts = dict[str, list[str]]  # of the test examples in their order, by the digest of the data
+
+
 class Example(NamedTuple):
     """A test example that just one of two runs classifies correctly."""
 
@@ -158,9 +155,10 @@ class Example(NamedTuple):
     text: str | None
 
 
-def differing_examples(one: Run, other: Run, texts: Sequence[str] | None) -> list[Example]:
-    """Return the test examples that just one of two runs classifies correctly."""
-    names, found = one.classes, []
+def differing_examples(pairs: Pairs, texts: Sequence[str] | None) -> list[Example]:
+    """Return the test examples that just one of the first two runs classifies correctly."""
+    (one, other), found = pairs[0], []
+    names = one.classes
     for i in np.flatnonzero(one.is_correct != other.is_correct).tolist():
         label = one.test["labels"][i]
         shown = 1 if len(names) == 2 else label
@@ -170,19 +168,15 @@ def differing_examples(one: Run, other: Run, texts: Sequence[str] | None) -> lis
     return found
 
 
-def _list_examples(
-    one: Run, other: Run, texts: Sequence[str] | None, most: int | None
-) -> list[str]:
-    found = differing_examples(one, other, texts)
-    width = max(map(len, one.classes))
-    shown = found[:most]
-    rest = (
-        f"; the first {len(shown)} (--all_examples prints all)" if len(shown) < len(found) else ""
-    )
+def _list_examples(pairs: Pairs, texts: Sequence[str] | None, most: int | None) -> list[str]:
+    (one, other), found = pairs[0], differing_examples(pairs, texts)
+    width, shown = max(map(len, one.classes)), found[:most]
     heading = (
         f"{len(found)} test example{'s' if len(found) != 1 else ''} that just one classifies "
-        f"correctly, with seed {one.seed if not one.is_baseline else other.seed}{rest}"
+        f"correctly, with seed {(other if one.is_baseline else one).seed}"
     )
+    if len(shown) < len(found):
+        heading += f"; the first {len(shown)} (--all_examples prints all)"
     lines = [
         f"  {e.number:3} {e.label:{width}} P({e.shown}) {e.first:.3f} and {e.second:.3f}"
         f"{'  in training' if e.in_training else ''}"
@@ -190,3 +184,33 @@ def _list_examples(
         for e in shown
     ]
     return [f"{heading}{':' if lines else '.'}", *lines]
+
+
+def find_texts(runs: Iterable[Run], test_csv: Path, *, custom: bool = True) -> Texts:
+    """Return the available test texts of runs; print on stderr which custom data are not.
+
+    Records do not contain them. `test_csv` is used for runs with the same labels; ValueError is
+    raised if it exists, but lacks the columns `Label` and `Text`. With `custom`, custom data are
+    read again, and used if their split is still that of the record.
+    """
+    in_csv = read_messages(test_csv) if test_csv.is_file() else None
+    found: Texts = {}
+    for run in {run.data: run for run in runs if custom or run.data == DATA_SHA256}.values():
+        if in_csv is not None and in_csv["Label"].tolist() == run.test["labels"]:
+            found[run.data] = in_csv["Text"].tolist()
+        elif "custom" in (run.split or {}):
+            try:
+                found[run.data] = _read_again(run.split, run.data)
+            except (OSError, ValueError, TypeError) as error:  # TypeError: not values of flags
+                print(printable(f"Texts are not available: {error}"), file=sys.stderr)
+    return found
+
+
+def _read_again(split: dict[str, Any], digest: str) -> list[str]:
+    custom = read_custom_values(split["custom"])
+    if custom.data in (None, Path("-")):
+        raise ValueError("the examples came from standard input, which cannot be read again")
+    corpus = load_corpus(DataConfig(), custom)
+    if corpus.digest != digest:
+        raise ValueError(f"{custom.data} contains other examples than at the time of training")
+    return corpus.splits["test"]["Text"].tolist()

@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from experiments.comparison.statistics import LEVEL, holm, pairing_limits, wilson_interval
-from experiments.comparison.tables import markdown, percent_interval
+from experiments.comparison.tables import Cells, markdown, percent_interval
 from experiments.config.rows import ROWS, SIZES, published_count
 
 SUPPORTED, UNSUPPORTED, DEPENDS = "supported", "not supported", "depends on the overlap"
@@ -54,16 +54,7 @@ CONCLUSIONS = (
 
 def published_text() -> str:
     """Return the published test accuracies with what they say, and each conclusion, as Markdown."""
-    heading = ["row", "flags", "test, %", "correct of 300", "95 % interval", "compared with row 1"]
-    counts = {number: _count_of(number) for number in ROWS}
-    verdicts = ["", *_verdicts(list(counts.values()), TOTAL)]
-    rows = [
-        [
-            str(number), row.flags or "(none)", f"{row.test_accuracy:.2f}", str(counts[number]),
-            percent_interval(wilson_interval(counts[number], TOTAL)), verdict,
-        ]
-        for (number, row), verdict in zip(ROWS.items(), verdicts, strict=True)
-    ]  # fmt: skip
+    names = [["row", "flags"], *([str(n), row.flags or "(none)"] for n, row in ROWS.items())]
     notes = [
         f"Row {number}'s {split} accuracy, {percent} %, is not a count of {SIZES[split]} examples."
         for number, row in ROWS.items()
@@ -71,12 +62,13 @@ def published_text() -> str:
         if published_count(percent, SIZES[split]) is None
     ]
     conclusions = [
-        [c.text, "; ".join(f"{a} and {b}" for a, b in c.pairs), "; ".join(judge(c))]
-        for c in CONCLUSIONS
+        [c.text, "; ".join(f"{a} and {b}" for a, b in c.pairs), "; ".join(found)]
+        for c, found in zip(CONCLUSIONS, judge_all(), strict=True)
     ]
     return "\n".join(
         [
-            markdown([heading, *rows]), "", *notes, "",
+            _table_of_counts(names, [_count_of(number) for number in ROWS], TOTAL, "row 1"),
+            "", *notes, "",
             markdown([["published conclusion", "rows", "from their figures"], *conclusions]), "",
             f"Supported: p < {LEVEL} (Holm, over the pairs of this table) whichever messages each "
             f"row misclassifies; not supported: for no such choice. Equality: within {ALIKE:g} "
@@ -85,13 +77,15 @@ def published_text() -> str:
     )  # fmt: skip
 
 
-def judge(conclusion: Conclusion) -> list[str]:
-    """Return for each pair of a conclusion what its figures support."""
-    if conclusion.alike:
-        return [_judge_equality(*map(_count_of, pair)) for pair in conclusion.pairs]
+def judge_all() -> list[list[str]]:
+    """Return for each conclusion what the figures of each of its pairs support."""
     pairs = [pair for c in CONCLUSIONS if not c.alike for pair in c.pairs]
-    words = _judge_differences([tuple(map(_count_of, pair)) for pair in pairs], TOTAL)
-    return [dict(zip(pairs, words, strict=True))[pair] for pair in conclusion.pairs]
+    found = _judge_differences([tuple(map(_count_of, pair)) for pair in pairs], TOTAL)
+    judged = dict(zip(pairs, found, strict=True))
+    return [
+        [_judge_equality(*map(_count_of, p)) if c.alike else judged[p] for p in c.pairs]
+        for c in CONCLUSIONS
+    ]
 
 
 def _judge_differences(counts: Sequence[tuple[int, int]], total: int) -> list[str]:
@@ -124,15 +118,23 @@ def _count_of(row: int) -> int:
     return published_count(ROWS[row].test_accuracy, TOTAL)
 
 
-def _verdicts(counts: Sequence[int], total: int) -> list[str]:
-    """Return what counts of the same examples say about each but the first and the first."""
+def _table_of_counts(names: Cells, counts: Sequence[int], total: int, first: str) -> str:
+    """Return names (with a heading) and their counts of the same examples as Markdown.
+
+    Each but the first is compared with the first.
+    """
     base, *others = counts
     judged = _judge_differences([(base, count) for count in others], total) if others else []
     words = {UNSUPPORTED: "inconclusive", DEPENDS: DEPENDS}
-    return [
+    verdicts = [
         words.get(word, f"{'better' if count > base else 'worse'}, for every overlap")
         for count, word in zip(others, judged, strict=True)
     ]
+    cells = [["accuracy, %", f"correct of {total:,}", "95 % interval", f"compared with {first}"]]
+    for count, verdict in zip(counts, ["", *verdicts], strict=True):
+        interval = percent_interval(wilson_interval(count, total))
+        cells.append([f"{100 * count / total:.2f}", str(count), interval, verdict])
+    return markdown([name + own for name, own in zip(names, cells, strict=True)])
 
 
 # ------------------------------------------------------------------------------------ any table
@@ -160,13 +162,8 @@ def table_text(path: Path) -> str:
         raise ValueError(f"{path}: a count of correct examples is not between 0 and n")
     if len(set(totals)) > 1:
         raise ValueError(f"{path}: n differs, so that the lines are not of the same test examples")
-    verdicts = ["", *_verdicts(counts, totals[0])]
-    rows = [
-        [str(name), f"{100 * k / n:.2f}", str(k), percent_interval(wilson_interval(k, n)), verdict]
-        for name, k, n, verdict in zip(table["name"], counts, totals, verdicts, strict=True)
-    ]
-    heading = ["name", "accuracy, %", f"correct of {totals[0]:,}", "95 % interval"]
-    return markdown([[*heading, f"compared with {table['name'][0]}"], *rows])
+    names = [["name"], *([str(name)] for name in table["name"])]
+    return _table_of_counts(names, counts, totals[0], table["name"][0])
 
 
 def _read_table(path: Path) -> pd.DataFrame:

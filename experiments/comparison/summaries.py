@@ -1,151 +1,98 @@
 """Summaries of groups: counts, intervals, means over seeds, and the comparison with a reference."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from experiments.comparison.evidence import Evidence, Pairs, compare_all, values_of
-from experiments.comparison.groups import Groups, References, pair_up
-from experiments.comparison.names import conditions_of
-from experiments.comparison.sentences import format_interval, sentence
-from experiments.comparison.statistics import Interval, interval_over_splits, wilson_interval
+from experiments.comparison.evidence import Evidence, compare_all, values_of
+from experiments.comparison.groups import Groups, find_references, pair_up
+from experiments.comparison.metrics import ACCURACY, Metric
+from experiments.comparison.sentences import sentence
+from experiments.comparison.statistics import wilson_interval
 from experiments.config.rows import DATA_SHA256, ROWS
 from experiments.runs.records import Run
 
-MIN_SPLITS = 3  # fewer say nothing about other splits
-OF_FIRST = ("row", "model", "weights", "data", "precision", "seed")  # fields of the first seed
-MEANS = ("macro_f1", "auroc", "log_loss", "brier_score", "calibration_error")  # over seeds
+MEANS = ("macro_f1", "auroc", "log_loss", "brier_score", "calibration_error")
 
 
-class Summary(NamedTuple):
-    """The runs of a group, one per seed."""
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """The runs of a group, one per seed, and their comparison with the reference."""
 
     name: str
-    row: int | None
-    model: str
-    weights: str | None
-    data: str
-    precision: str
-    substitute: str | None  # for the published model, if there is one
-    published_percent: float | None
-    seed: int  # the first, of which the next four are
-    right: int
-    total: int
-    interval: Interval
-    accuracy_without_duplicates: float  # of training examples
-    seeds: int
-    value: float  # mean of the metric over the seeds that are compared
-    largest_class: float  # its share of the test examples
-    mean: float
-    deviation: float  # standard, over seeds
-    lowest: float
-    highest: float
-    macro_f1: float | None  # means over seeds, as the next four; None without details
-    auroc: float | None  # also None if the test examples lack a class
-    log_loss: float | None
-    brier_score: float | None
-    calibration_error: float | None
-    train_seconds: float  # median
-    device: str  # several, if seeds were run on several
-    evidence: Evidence | None  # compared with the reference, if it can be, as the next two
-    verdict: str
-    sentence: str
+    runs: list[Run]
+    metric: Metric  # that is compared
+    references: list[list[Run]]  # the groups that it can be compared with
+    evidence: Evidence | None  # None if these are not one, or it has no seed of it
+
+    seeds = property(lambda self: len(self.runs))
+    verdict = property(lambda self: self.evidence.verdict if self.evidence else "")
+    sentence = property(lambda self: sentence(self.evidence) if self.evidence else "")
+    train_seconds = property(lambda self: float(np.median([r.train_seconds for r in self.runs])))
+
+    # Of the first seed.
+    first = property(lambda self: self.runs[0])
+    right = property(lambda self: int(self.first.is_correct.sum()))
+    total = property(lambda self: len(self.first.labels))
+    interval = property(lambda self: wilson_interval(self.right, self.total))
+    largest_class = property(lambda self: float(np.bincount(self.first.labels).max() / self.total))
+
+    # Accuracies of all seeds.
+    accuracies = cached_property(lambda self: [float(r.is_correct.mean()) for r in self.runs])
+    mean = property(lambda self: float(np.mean(self.accuracies)))
+    lowest = property(lambda self: min(self.accuracies))
+    highest = property(lambda self: max(self.accuracies))
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of the accuracies; NaN for one seed."""
+        return float(np.std(self.accuracies, ddof=1)) if self.seeds > 1 else math.nan
+
+    @property
+    def accuracy_without_duplicates(self) -> float:
+        """The first seed's accuracy without the examples whose text is in the training set."""
+        distinct = self.first.is_correct[~self.first.in_training]
+        return float(distinct.mean()) if len(distinct) else math.nan
+
+    @property
+    def published_percent(self) -> float | None:
+        """The published accuracy of its row."""
+        row, is_published = self.first.row, self.first.data == DATA_SHA256
+        return ROWS[row].test_accuracy if row and is_published else None
+
+    @property
+    def device(self) -> str:
+        """The device; several, if seeds were run on several."""
+        return "; ".join(dict.fromkeys(run.environment["device"] for run in self.runs))
+
+    @property
+    def value(self) -> float:
+        """The mean of the metric over the seeds that are compared."""
+        shared = self.evidence.seeds if self.evidence else ()
+        compared = [run for run in self.runs if run.seed in shared] or self.runs
+        return float(np.mean([values_of(run, self.metric).mean() for run in compared]))
+
+    @cached_property
+    def means(self) -> dict[str, float | None]:
+        """The means of `MEANS` over the seeds; None if one is not defined."""
+        values = {name: [getattr(run.metrics, name) for run in self.runs] for name in MEANS}
+        return {k: None if None in of else float(np.mean(of)) for k, of in values.items()}
 
 
 def summarise(
-    groups: Groups,
-    margin: float,
-    reference: str | None = None,
-    metric: str = "accuracy",
-    *,
-    details: bool = True,
+    groups: Groups, margin: float, reference: str | None = None, metric: Metric = ACCURACY
 ) -> list[Summary]:
-    """Return a summary of each group; p-values are corrected over all of them.
-
-    Without `details`, metrics and sentences, which take milliseconds for each, are left out.
-    """
-    pairs = pairs_by_name(groups, reference)
-    compared = compare_all(list(pairs.values()), margin, metric)
-    evidence = dict(zip(pairs, compared, strict=True))
+    """Return a summary of each group; p-values are corrected over all of them."""
+    references = find_references(groups, reference)
+    pairs = {
+        name: paired
+        for name, found in references.items()
+        if len(found) == 1 and (paired := pair_up(found[0], groups[name]))
+    }
+    evidence = dict(zip(pairs, compare_all(list(pairs.values()), margin, metric), strict=True))
     return [
-        _summarise_group(name, group, evidence.get(name), metric, details)
+        Summary(name, group, metric, references[name], evidence.get(name))
         for name, group in groups.items()
     ]
-
-
-def pairs_by_name(groups: Groups, reference: str | None = None) -> dict[str, Pairs]:
-    """Return the pairs of runs of a reference and each group that has one and shares seeds."""
-    references, pairs = References(groups, reference), {}
-    for name, group in groups.items():
-        found = references.of(group[0])
-        if len(found) == 1 and (paired := pair_up(found[0], group)):
-            pairs[name] = paired
-    return pairs
-
-
-def _summarise_group(
-    name: str, group: list[Run], evidence: Evidence | None, metric: str, details: bool
-) -> Summary:
-    first, shares = group[0], [float(run.is_correct.mean()) for run in group]
-    right, total = int(first.is_correct.sum()), len(first.labels)
-    metrics = [run.metrics for run in group] if details else []
-    is_published = first.row is not None and first.data == DATA_SHA256
-    distinct = first.is_correct[~first.in_training]
-    shared = evidence.seeds if evidence else ()
-    compared = [run for run in group if run.seed in shared] or group
-    return Summary(
-        name=name,
-        **{field: getattr(first, field) for field in OF_FIRST},
-        substitute=conditions_of(first).substitute,
-        published_percent=ROWS[first.row].test_accuracy if is_published else None,
-        right=right,
-        total=total,
-        interval=wilson_interval(right, total),
-        accuracy_without_duplicates=float(distinct.mean()) if len(distinct) else math.nan,
-        seeds=len(group),
-        value=float(np.mean([values_of(run, metric).mean() for run in compared])),
-        largest_class=float(np.bincount(first.labels).max() / total),
-        mean=float(np.mean(shares)),
-        deviation=float(np.std(shares, ddof=1)) if len(group) > 1 else math.nan,
-        lowest=min(shares),
-        highest=max(shares),
-        **{name: _mean_of([getattr(m, name) for m in metrics]) for name in MEANS},
-        train_seconds=float(np.median([run.train_seconds for run in group])),
-        device="; ".join(dict.fromkeys(run.environment["device"] for run in group)),
-        evidence=evidence,
-        verdict=evidence.verdict if evidence else "",
-        sentence=sentence(evidence) if evidence and details else "",
-    )
-
-
-def _mean_of(values: list[float | None]) -> float | None:
-    return float(np.mean(values)) if values and values[0] is not None else None
-
-
-def compare_over_splits(groups: Groups, summaries: Sequence[Summary]) -> list[str]:
-    """Return a sentence for each row that is compared on three or more splits of one file."""
-    found: dict[tuple[str | None, ...], dict[int, Summary]] = {}
-    for summary in summaries:
-        run = groups[summary.name][0]
-        if summary.evidence and run.split:
-            weights, _, precision = conditions_of(run)
-            same = run.name, weights, precision, run.split["of"]
-            found.setdefault(same, {})[run.split["seed"]] = summary
-    enough = (by_seed for by_seed in found.values() if len(by_seed) >= MIN_SPLITS)
-    return [_describe_splits(by_seed, groups) for by_seed in enough]
-
-
-def _describe_splits(by_seed: dict[int, Summary], groups: Groups) -> str:
-    summaries = list(by_seed.values())
-    run, (first, second) = groups[summaries[0].name][0], summaries[0].evidence.names
-    differences = [summary.evidence.accuracy.mean for summary in summaries]
-    found = interval_over_splits(differences, len(run.labels), run.correct["train"][1])
-    seeds = ", ".join(map(str, sorted(by_seed)))
-    interval = f", 95 % confidence interval {format_interval(found)}"
-    return (
-        f"Over {len(by_seed)} splits of the same examples (--split_seed {seeds}), {second} minus "
-        f"{first}: {100 * float(np.mean(differences)):+.2f} points of test "
-        f"accuracy{interval if found.low < found.high else ''}, over other splits."
-    )

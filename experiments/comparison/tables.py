@@ -1,4 +1,4 @@
-"""Tables of summaries and metrics as Markdown, CSV and JSON, and that of the published figures."""
+"""Tables of summaries and metrics as Markdown, CSV and JSON."""
 
 import csv
 import io
@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparison import statistics
-from experiments.comparison.evidence import Difference, Evidence
-from experiments.comparison.groups import Groups
-from experiments.comparison.sentences import (
-    digits_of,
-    format_difference,
-    format_p,
-    in_units,
-    numbers_needed,
-)
+from experiments.comparison.evidence import Difference
+from experiments.comparison.metrics import METRICS
+from experiments.comparison.names import conditions_of
+from experiments.comparison.sentences import format_p
 from experiments.comparison.summaries import MEANS, Summary
 from experiments.config.rows import SIZES, published_count
 from experiments.system.files import write_file
@@ -43,57 +38,41 @@ def percent_interval(interval: statistics.Interval) -> str:
 
 def summary_rows(summaries: Sequence[Summary]) -> Cells:
     """Return the table of summaries without its empty columns."""
-    rows = [
-        [
-            "run", "published, %", "first seed, %", "correct", "95 % interval",
-            "without duplicates of training examples, %", "seeds", "mean ± sd, %", "range, %",
-            "only the reference correct", "only this correct", "difference", "p", "p (Holm)",
-            "verdict", "minimum detectable difference",
-            "seeds or examples needed", "training, s", "device",
-        ]
-    ]  # fmt: skip
-    for s in summaries:
-        published = ""
-        if (percent := s.published_percent) is not None:
-            count, total = published_count(percent, SIZES["test"]), SIZES["test"]
-            interval = percent_interval(statistics.wilson_interval(count, total))
-            published = f"{percent:.2f} ({interval})"
-        without, several = s.accuracy_without_duplicates, s.seeds > 1
-        rows.append(
-            [
-                s.name,
-                published,
-                f"{s.right / s.total:.2%}".rstrip("%"),
-                f"{s.right} of {s.total}",
-                percent_interval(s.interval),
-                "" if math.isnan(without) else f"{100 * without:.2f}",
-                str(s.seeds),
-                f"{100 * s.mean:.2f} ± {100 * s.deviation:.2f}" if several else "",
-                f"{100 * s.lowest:.2f} to {100 * s.highest:.2f}" if several else "",
-                *_cells_of(s.evidence),
-                f"{s.train_seconds:.1f}",
-                s.device,
-            ]
-        )
-    filled = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
-    return [[row[i] for i in filled] for row in rows]
+    rows = [_cells_of(s) for s in summaries]
+    filled = [name for name in rows[0] if any(row[name] for row in rows)]
+    return [filled, *([row[name] for name in filled] for row in rows)]
 
 
-def _cells_of(evidence: Evidence | None) -> list[str]:
-    if evidence is None:
-        return [""] * 8
-    power = evidence.power if evidence.verdict.is_inconclusive else None
-    _, scale = digits_of(evidence.metric)
-    p_values = (evidence.p_value, evidence.corrected_p_value)
-    return [
-        str(evidence.only_first),
-        str(evidence.only_second),
-        format_difference(*evidence.difference, 4 if scale == 1 else 2, scale),
-        *("" if p is None else format_p(p) for p in p_values),
-        evidence.verdict,
-        in_units(power.detectable, evidence.metric) if power else "",
-        " or ".join(numbers_needed(power)) if power else "",
-    ]
+def _cells_of(s: Summary) -> dict[str, str]:
+    published, without, e = "", s.accuracy_without_duplicates, s.evidence
+    if (percent := s.published_percent) is not None:
+        count, total = published_count(percent, SIZES["test"]), SIZES["test"]
+        interval = percent_interval(statistics.wilson_interval(count, total))
+        published = f"{percent:.2f} ({interval})"
+    several, power = s.seeds > 1, e and e.verdict.is_inconclusive and e.power
+    return {
+        "run": s.name,
+        "published, %": published,
+        "first seed, %": f"{s.right / s.total:.2%}".rstrip("%"),
+        "correct": f"{s.right} of {s.total}",
+        "95 % interval": percent_interval(s.interval),
+        "without duplicates of training examples, %": (
+            "" if math.isnan(without) else f"{100 * without:.2f}"
+        ),
+        "seeds": str(s.seeds),
+        "mean ± sd, %": f"{100 * s.mean:.2f} ± {100 * s.deviation:.2f}" if several else "",
+        "range, %": f"{100 * s.lowest:.2f} to {100 * s.highest:.2f}" if several else "",
+        "only the reference correct": str(e.only_correct[0]) if e else "",
+        "only this correct": str(e.only_correct[1]) if e else "",
+        "difference": e.metric.format_difference(e.difference) if e else "",
+        "p": format_p(e.p_value) if e else "",
+        "p (Holm)": format_p(e.corrected_p_value) if e else "",
+        "verdict": s.verdict,
+        "minimum detectable difference": e.metric.format_size(power.detectable) if power else "",
+        "seeds or examples needed": power.needed if power else "",
+        "training, s": f"{s.train_seconds:.1f}",
+        "device": s.device,
+    }
 
 
 def write_summaries(
@@ -101,7 +80,7 @@ def write_summaries(
 ) -> None:
     """Write the summaries for other programs; unknown values are empty, or null."""
     rows = [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in _columns(s).items()}
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in _values_of(s).items()}
         for s in summaries
     ]
     if csv_file:
@@ -114,20 +93,34 @@ def write_summaries(
         write_file(json_file, json.dumps(rows, indent=1) + "\n")
 
 
-def _columns(s: Summary) -> dict[str, Any]:
-    """Return the columns of a summary; proportions and differences are fractions."""
-    columns = {k: v for k, v in s._asdict().items() if k not in ("interval", "evidence")}
+OF_RUN = ("row", "model", "weights", "data", "precision")
+OF_SUMMARY = (
+    "right", "total", "accuracy_without_duplicates", "seeds", "value", "largest_class", "mean",
+    "deviation", "lowest", "highest",
+)  # fmt: skip
+
+
+def _values_of(s: Summary) -> dict[str, Any]:
+    """Return the values of a summary; proportions and differences are fractions."""
     e, crossed = s.evidence, s.evidence and s.evidence.difference.crossed
     power, parts = e and e.power, crossed and crossed.components
-    return columns | {
+    values = {
+        "name": s.name,
+        **{name: getattr(s.first, name) for name in OF_RUN},
+        "substitute": conditions_of(s.first).substitute,
+        "published_percent": s.published_percent,
+        "seed": s.first.seed,
+        **{name: getattr(s, name) for name in OF_SUMMARY},
+        **s.means,
+        **{name: getattr(s, name) for name in ("train_seconds", "device", "verdict", "sentence")},
         "low": s.interval.low,
         "high": s.interval.high,
         "shared_seeds": e and len(e.seeds),
         "distinct_examples": e and e.distinct,
-        "only_base": e and e.only_first,
-        "only_this": e and e.only_second,
-        "metric": e and e.metric,  # of the difference, as all up to the numbers needed
-        **_columns_of("difference", e and e.difference),
+        "only_base": e and e.only_correct[0],
+        "only_this": e and e.only_correct[1],
+        "metric": e and e.metric.name,  # of the difference, as all up to the numbers needed
+        **_values_of_difference("difference", e and e.difference),
         "equivalence_low": crossed and crossed.equivalence.low,
         "equivalence_high": crossed and crossed.equivalence.high,
         **{k: e and getattr(e, k) for k in ("margin", "p_value", "corrected_p_value")},
@@ -135,14 +128,13 @@ def _columns(s: Summary) -> dict[str, Any]:
         "minimum_detectable_difference": power and power.detectable,
         "seeds_needed": power and power.seeds,
         "examples_needed": power and power.examples,
-        **_columns_of("accuracy_difference", e and e.accuracy),
-        **_columns_of("balanced_accuracy_difference", e and e.balanced_accuracy),
-        **_columns_of("log_loss_difference", e and e.log_loss),
-        **_columns_of("brier_score_difference", e and e.brier_score),
     }
+    for name, metric in METRICS.items():
+        values |= _values_of_difference(f"{metric.column}_difference", e and e.differences[name])
+    return values
 
 
-def _columns_of(name: str, difference: Difference | None) -> dict[str, float | None]:
+def _values_of_difference(name: str, difference: Difference | None) -> dict[str, float | None]:
     interval = difference and difference.crossed and difference.crossed.interval
     return {
         name: difference and difference.mean,
@@ -153,47 +145,33 @@ def _columns_of(name: str, difference: Difference | None) -> dict[str, float | N
 
 # -------------------------------------------------------------------------------------- the metrics
 
-METRICS = ["run", "accuracy, %", "macro F1", "AUROC", "log loss", "Brier", "calibration error"]
-LOSSES = ["log loss difference", "Brier score difference"]
+
+def metric_rows(summaries: Sequence[Summary]) -> Cells:
+    """Return the metrics of each group, means over seeds, and the differences of its losses."""
+    losses = [metric for metric in METRICS.values() if metric.is_loss]
+    rows = [["run", "accuracy, %", "macro F1", "AUROC", "log loss", "Brier", "calibration error",
+             *(f"{metric.title} difference" for metric in losses)]]  # fmt: skip
+    for s in summaries:
+        differences = [
+            metric.format_difference(s.evidence.differences[metric.name]) if s.evidence else ""
+            for metric in losses
+        ]
+        means = (_format(s.means[name]) for name in MEANS)
+        rows.append([s.name, f"{100 * s.mean:.2f}", *means, *differences])
+    return rows
 
 
-def metrics_table(groups: Groups) -> str:
-    """Return the metrics of each group's first seed, also by class, as Markdown."""
-    rows = [[*METRICS, "class", "precision", "recall", "predicted as"]]
-    for name, (first, *_) in groups.items():
-        m = first.metrics
-        of_run = _metric_cells(name, m.accuracy, m)
-        of_classes = zip(first.classes, m.precisions, m.recalls, m.confusion, strict=True)
-        for of_class, precision, recall, counts in of_classes:
-            named = zip(counts, first.classes, strict=True)
-            predicted = ", ".join(f"{n} {other}" for n, other in named if n)
-            rows.append([*of_run, of_class, _metric(precision), _metric(recall), predicted])
-            of_run = [""] * len(of_run)  # once
-    return markdown(rows)
+def class_rows(summaries: Sequence[Summary]) -> Cells:
+    """Return what the first seed of each group predicts for the examples of each class."""
+    rows = [["run", "class", "precision", "recall", "predicted as"]]
+    for s in summaries:
+        found, classes = s.first.metrics, s.first.classes
+        of_classes = zip(classes, found.precisions, found.recalls, found.confusion, strict=True)
+        for name, precision, recall, counts in of_classes:
+            predicted = [f"{n} {other}" for n, other in zip(counts, classes, strict=True) if n]
+            rows.append([s.name, name, _format(precision), _format(recall), ", ".join(predicted)])
+    return rows
 
 
-def metrics_of_summaries(summaries: Sequence[Summary]) -> Cells:
-    """Return the metrics of each group, means over seeds."""
-    rows = [_metric_cells(s.name, s.mean, s) + _loss_cells(s.evidence) for s in summaries]
-    return [METRICS + LOSSES, *rows]
-
-
-def losses_table(summaries: Sequence[Summary]) -> str:
-    """Return the losses of each group difference's, as Markdown; empty if none is."""
-    compared = [s for s in summaries if s.evidence]
-    rows = [[s.name, str(len(s.evidence.seeds)), *_loss_cells(s.evidence)] for s in compared]
-    return markdown([["run", "seeds", *LOSSES], *rows]) if rows else ""
-
-
-def _metric_cells(name: str, accuracy: float, metrics: Any) -> list[str]:
-    """Return the cells of `METRICS`; the metrics are those of a run or of a summary."""
-    return [name, f"{100 * accuracy:.2f}", *(_metric(getattr(metrics, f)) for f in MEANS)]
-
-
-def _loss_cells(evidence: Evidence | None) -> list[str]:
-    losses = (evidence.log_loss, evidence.brier_score) if evidence else ()
-    return [format_difference(*loss, digits=4, scale=1) for loss in losses] or ["", ""]
-
-
-def _metric(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"  # None: not defined

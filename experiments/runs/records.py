@@ -207,7 +207,7 @@ def _check_fields(record: Any) -> None:
             and all(map(_is_plain, (custom.get("train_size"), custom.get("balance"))))
         )
         is_valid = is_valid and all(map(partial(_is_number, kind=int), sizes.values()))
-        _require(is_valid and _is_list(split.get("flags", []), _is_text), "invalid split")
+        _require(is_valid, "invalid split")
 
 
 def _check_test(test: dict[str, Any], num_classes: int) -> None:
