@@ -48,17 +48,17 @@ def test_each_gpu_that_exists_is_available(request):
     assert [*filter(device_is_available, NAMES)] == [*NAMES[:-1]]
 
 
-@pytest.mark.parametrize("name", ["auto", "cuda"])
-def test_each_process_on_a_machine_selects_its_own_gpu(name, two_gpus, monkeypatch):
-    assert select_device(name) == torch.device("cuda")
+def test_each_process_on_a_machine_selects_its_own_gpu(request, monkeypatch):
+    assert select_device("auto") == CPU
+    request.getfixturevalue("two_gpus")
+    names = ("auto", "cuda", "cpu")
+    assert [*map(select_device, names)] == [CUDA, CUDA, CPU]
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert select_device(name) == torch.device("cuda:1")
-    assert select_device("cpu") == CPU
+    assert [*map(select_device, names)] == [torch.device("cuda:1"), torch.device("cuda:1"), CPU]
 
 
-def test_a_gpu_has_the_name_of_its_driver_and_without_one_the_cpu_is_selected(monkeypatch):
-    assert select_device("auto") == CPU
+def test_a_gpu_has_the_name_of_its_driver(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
     assert device_name(CUDA) == "card of cuda"
 
@@ -240,21 +240,28 @@ def test_without_control_groups_all_memory_counts():
 STAT = "anon 7\ninactive_file 5\nactive_file 3"
 
 
+OLDER = {
+    "memory/memory.limit_in_bytes": 50, "memory/memory.usage_in_bytes": 20,
+    "memory/memory.stat": "inactive_file 0\ntotal_inactive_file 1\n",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("files", "available"),
     [
         ({}, 103),
         ({"memory.max": 50, "memory.current": 20}, 33),
-        ({"memory.max": 50}, 50),  # never more than the limit, as the last
+        ({"memory.max": 50}, 50),  # never more than the limit, as the last but one
         ({"memory.max": "max", "memory.current": 20}, 103),
         ({"memory.max": 50, "memory.current": 20, "memory.stat": STAT}, 38),
         ({"memory.max": 50, "memory.current": 3, "memory.stat": STAT}, 50),
+        (OLDER, 34),
     ],
 )
 def test_available_is_what_system_and_container_have_left_and_the_process_holds(
     files, available, system
 ):
-    system("0::/\n", files)
+    system("4:memory:/\n" if files is OLDER else "0::/\n", files)
     assert available_memory(CPU) == available
 
 
@@ -272,13 +279,6 @@ def test_the_processes_of_a_run_on_a_machine_divide_what_is_left(system, monkeyp
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     assert available_memory(CPU) == 13
-
-
-def test_the_use_of_an_older_container_counts_too(system):
-    files = {"memory.limit_in_bytes": 50, "memory.usage_in_bytes": 20,
-             "memory.stat": "inactive_file 0\ntotal_inactive_file 1\n"}  # fmt: skip
-    system("4:memory:/\n", {f"memory/{name}": text for name, text in files.items()})
-    assert available_memory(CPU) == 34
 
 
 def test_a_gpus_memory_is_its_own(monkeypatch):
@@ -315,5 +315,5 @@ def test_threads_are_limited_to_the_quota_of_a_container(system, monkeypatch, gr
 def test_only_gpus_before_ampere_lack_units_for_bfloat16(monkeypatch):
     for capability, lacks in (((7, 5), True), ((8, 0), False)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
-        assert devices.lacks_bfloat16(torch.device("cuda")) == lacks
-    assert not devices.lacks_bfloat16(torch.device("cpu"))
+        assert devices.lacks_bfloat16(CUDA) == lacks
+    assert not devices.lacks_bfloat16(CPU)

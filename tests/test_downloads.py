@@ -4,6 +4,7 @@ import base64
 import contextlib
 import gzip
 import random
+import re
 import shutil
 import socket
 import sys
@@ -185,12 +186,6 @@ def test_wrong_files_are_found_before_anything_is_downloaded(server, tmp_path):
 # ----------------------------------------------------------------------------------- downloads
 
 
-def test_a_download_has_the_right_bytes_and_leaves_nothing_else(server, folder):
-    assert fetch(remote(server.serve("file", Answer(CONTENT))), folder) == folder / "file"
-    assert (folder / "file").read_bytes() == CONTENT
-    assert names_in(folder) == {"file"}
-
-
 def test_a_lost_connection_is_resumed_where_it_ended(server, folder):
     address = server.serve("file", Answer(CONTENT, cut=5000), Answer(CONTENT))
     assert fetch(remote(address), folder).read_bytes() == CONTENT
@@ -212,29 +207,31 @@ def test_an_interrupted_download_is_resumed_by_the_next_run(server, folder):
 
 @pytest.mark.parametrize(
     ("size", "kept", "ranges"),
-    [(10_000, 1, ["bytes=1-"]), (10_000, 9_999, ["bytes=9999-"]), (10_000, 10_000, []),
-     (None, 10_000, ["bytes=10000-"])],
+    [(10_000, 0, [None]), (10_000, 1, ["bytes=1-"]), (10_000, 9_999, ["bytes=9999-"]),
+     (10_000, 10_000, []), (None, 10_000, ["bytes=10000-"])],
 )  # fmt: skip
 def test_only_the_missing_bytes_are_requested(size, kept, ranges, server, folder):
     place(folder / "file.part", CONTENT[:kept])
     file = remote(server.serve("file", Answer(CONTENT)), size=size)
-    assert fetch(file, folder).read_bytes() == CONTENT
+    assert fetch(file, folder) == folder / "file"
+    assert (folder / "file").read_bytes() == CONTENT
     assert ranges_asked(server) == ranges
-
-
-@pytest.mark.parametrize("part", [SPOILED[:5000], SPOILED, CONTENT + b"more"])
-def test_a_wrong_part_is_found_and_the_download_starts_again(part, server, folder):
-    place(folder / "file.part", part)
-    assert fetch(remote(server.serve("file", Answer(CONTENT))), folder).read_bytes() == CONTENT
-    assert ranges_asked(server)[-1] is None
     assert names_in(folder) == {"file"}
 
 
-def test_a_server_without_ranges_sends_the_whole_file_again(server, folder):
-    place(folder / "file.part", SPOILED[:5000])
-    address = server.serve("file", Answer(CONTENT, ranges=False))
+@pytest.mark.parametrize(
+    ("part", "ranges", "requests"),
+    [(SPOILED[:5000], True, 2), (SPOILED, True, 1), (CONTENT + b"more", True, 1),
+     (SPOILED[:5000], False, 1)],
+)  # fmt: skip
+def test_a_wrong_part_is_found_and_the_download_starts_again(
+    part, ranges, requests, server, folder
+):
+    place(folder / "file.part", part)
+    address = server.serve("file", Answer(CONTENT, ranges=ranges))
     assert fetch(remote(address), folder).read_bytes() == CONTENT
-    assert len(server.asked) == 1
+    assert len(server.asked) == requests
+    assert names_in(folder) == {"file"}
 
 
 FAILURES = {
@@ -272,13 +269,6 @@ def test_an_address_that_sends_nothing_is_given_up(server, folder, monkeypatch):
 # ---------------------------------------------------------------------------------------- zips
 
 
-def test_the_member_of_a_zip_is_saved_and_nothing_else(server, folder):
-    path = fetch(in_zip(server.serve("zip", Answer(ARCHIVE))), folder)
-    assert path == folder / "file"
-    assert path.read_bytes() == CONTENT
-    assert names_in(folder) == {"file"}
-
-
 @pytest.mark.parametrize(
     "answer",
     [
@@ -292,10 +282,11 @@ def test_the_member_of_a_zip_is_saved_and_nothing_else(server, folder):
     ],
     ids=["down", "403", "web page", "truncated", "cut off", "another zip", "empty"],
 )
-def test_if_the_first_address_of_a_zip_fails_the_second_is_used(answer, server, folder):
+def test_the_member_of_a_zip_is_saved_from_the_first_address_that_serves_it(answer, server, folder):
     first = server.serve("first", answer) if answer else DOWN
     file = in_zip(first, server.serve("second", Answer(ARCHIVE)))
-    assert fetch(file, folder).read_bytes() == CONTENT
+    assert fetch(file, folder) == folder / "file"
+    assert (folder / "file").read_bytes() == CONTENT
     assert names_in(folder) == {"file"}
 
 
@@ -352,33 +343,14 @@ def hostile():
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def slowly(start, piece):
-    def pieces():
-        yield start
-        while True:
-            time.sleep(0.01)
-            yield piece
-
-    return pieces
-
-
-def at_once(start, piece):
-    def pieces():
-        yield start
-        for _ in range(1000):
-            yield piece * 1000
-
-    return pieces
-
-
-HOSTILE = {
-    "slow headers": slowly(b"HTTP/1.1 302 Found\r\n", b"a"),
-    "slow status": slowly(b"HTTP/1.1 ", b" "),
-    "endless continue": slowly(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "endless headers": at_once(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
-    "slow body of a redirect": slowly(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", b"a"),
-    "slow body of an error": slowly(b"HTTP/1.1 503 Busy\r\n\r\n", b"a"),
-    "endless body of an error": at_once(b"HTTP/1.1 503 Busy\r\n\r\n", b"a"),
+HOSTILE = {  # how an answer begins, and what then follows slowly, or at once and without end
+    "slow headers": (b"HTTP/1.1 302 Found\r\n", b"a"),
+    "slow status": (b"HTTP/1.1 ", b" "),
+    "endless continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "endless headers": (b"HTTP/1.1 200 OK\r\n", b"a: b\r\n" * 1000),
+    "slow body of a redirect": (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", b"a"),
+    "slow body of an error": (b"HTTP/1.1 503 Busy\r\n\r\n", b"a"),
+    "endless body of an error": (b"HTTP/1.1 503 Busy\r\n\r\n", b"a" * 1000),
 }
 
 
@@ -386,9 +358,16 @@ HOSTILE = {
 def test_a_server_whose_file_does_not_begin_is_given_up_for_the_next(
     name, hostile, server, folder, monkeypatch
 ):
+    def pieces():
+        start, more = HOSTILE[name]
+        yield start
+        while True:
+            time.sleep(0.01 if len(more) < 1000 else 0)
+            yield more
+
     monkeypatch.setattr(downloads, "START", 0.3)
     started = time.monotonic()
-    addresses = hostile(HOSTILE[name]), server.serve("file", Answer(CONTENT))
+    addresses = hostile(pieces), server.serve("file", Answer(CONTENT))
     assert fetch(remote(*addresses), folder).read_bytes() == CONTENT
     assert time.monotonic() - started < 3
 
@@ -434,9 +413,7 @@ def test_a_proxy_that_refuses_is_named(make, server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.invalid")
     monkeypatch.setenv("HTTPS_PROXY", server.url.replace("//", "//me:password@"))
     message = failure(make(), folder)
-    assert "ProxyError" in message
-    assert "403" in message
-    assert "NO_PROXY" in message
+    assert all(words in message for words in ("ProxyError", "403", "NO_PROXY"))
     assert "password" not in message
     assert server.asked[0][0] == "mirror.invalid:443"
 
@@ -494,8 +471,7 @@ def test_no_message_shows_the_token_even_if_the_server_repeats_it(
     server.serve(WEIGHTS, Answer(status=401, reason=f"no {SECRET} here"))
     monkeypatch.setenv("HF_TOKEN", token)
     message = failure(weights(), folder)
-    assert "HF_TOKEN" in message
-    assert SECRET not in message
+    assert ("HF_TOKEN" in message, SECRET in message) == (True, False)
 
 
 @pytest.mark.parametrize("path", ["other/file", "m/../other/file", "m/%2e%2e/other/file", "mother"])
@@ -563,9 +539,8 @@ def test_the_certificates_of_each_variable_are_trusted(
 def test_an_untrusted_certificate_is_refused_with_the_variables_that_help(https_server, folder):
     address = https_server.serve("file", Answer(CONTENT))
     for file in (remote(address), in_zip(address)):
-        message = failure(file, folder)
-        assert "CERTIFICATE_VERIFY_FAILED" in message
-        assert "SSL_CERT_FILE names trusted certificates" in message
+        expected = "CERTIFICATE_VERIFY_FAILED.*SSL_CERT_FILE names trusted certificates"
+        assert re.search(expected, failure(file, folder))
 
 
 def test_certificates_that_do_not_exist_are_named_by_their_variable(folder, monkeypatch):

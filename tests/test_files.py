@@ -163,8 +163,12 @@ def test_the_same_file_under_another_path_is_read_for_itself(read, file):
 def test_without_a_home_folder_no_note_is_written_to_the_working_folder(
     read, file, tmp_path, monkeypatch
 ):
+    def refuse(_):
+        raise RuntimeError("Could not determine home directory.")
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "_user_cache", lambda: Path("~/.cache"))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "expanduser", refuse)
     sha256_of(file)
     assert list(tmp_path.iterdir()) == [file]
 
