@@ -101,6 +101,12 @@ def detect_dialect(
     """
     found = re.fullmatch(r"sep=(.)\s*", lines[0]) if lines else None
     usual = separator or (found[1] if found else usual)
+    others = [each for each in SEPARATORS if lines and each in lines[0]]
+    if separator and others and separator not in lines[0]:
+        raise ValueError(
+            f"{name}: the first line has no {separator!r}, but {list_some(map(repr, others))}: "
+            "correct --separator, or leave it out"
+        )
     trials: list[tuple[bool, Dialect]] = []  # whether all lines fit
     for each in [usual] if separator or found else dict.fromkeys([usual, *SEPARATORS]):
         for quotes in [quoting] if quoting else ["double", "backslash"]:
@@ -169,7 +175,7 @@ def _check_rows(
     _check_suspects(suspects, seen, dialect, name)
     if short:
         notes.append(
-            f"{len(short):,} of the lines have fewer fields than the header (line "
+            f"lines with fewer fields than the header: {len(short):,} (line "
             f"{list_some(map(str, short))}): put texts of several lines in quotes"
         )
 
