@@ -85,12 +85,6 @@ def test_balanced_classes_are_balanced_in_each_split():
     assert notes == ["balanced: 20 of 30 examples are used"]
 
 
-@pytest.mark.parametrize("option", [{}, {"balance": True}, {"train_size": 50}])
-def test_what_is_selected_at_random_depends_on_the_split_seed(option):
-    one, other = (split(THREE, split_seed=seed, **option)[0]["train"] for seed in (1, 2))
-    assert Counter(pairs_of(one)) != Counter(pairs_of(other))
-
-
 # ------------------------------------------------------------------------------------ errors, notes
 
 

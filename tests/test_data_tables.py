@@ -6,13 +6,14 @@ import io
 import json
 import sys
 import tracemalloc
+from itertools import chain
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from three_classes import LABEL, TEXT, pairs_of, three_classes, write_three_classes
+from three_classes import LABEL, TEXT, three_classes, write_three_classes
 
 from experiments.config.settings import CustomData
 from experiments.data import formats, tables
@@ -56,15 +57,16 @@ def read(path, **how):
     return read_table(str(path), custom(**how))
 
 
-def columns_of(found):
-    return (*found.table.text_columns, found.table.label_column)
+def columns_of(path, **how):
+    table, _ = read(path, **how)
+    return (*table.text_columns, table.label_column)
 
 
 def pairs_in(path, **how):
     """Read a file in both ways; return its pairs of label and text."""
-    examples = read(path, **how).examples
-    assert streamed(path, **how) == examples["Text"].tolist()
-    return pairs_of(examples)
+    _, rows = read(path, **how)
+    assert streamed(path, **how) == rows.texts
+    return list(zip(rows.labels, rows.texts, strict=True))
 
 
 def use_standard_input(content, monkeypatch):
@@ -86,9 +88,9 @@ def test_every_format_gives_the_same_examples_in_order(three_files, extension, c
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_the_format_of_standard_input_is_detected(three_files, extension, monkeypatch):
-    found = read(use_standard_input(three_files[extension].read_bytes(), monkeypatch))
-    assert columns_of(found) == (TEXT, LABEL)
-    assert pairs_of(found.examples) == three_classes()
+    table, rows = read(use_standard_input(three_files[extension].read_bytes(), monkeypatch))
+    assert (table.text_columns, table.label_column) == ([TEXT], LABEL)
+    assert list(zip(rows.labels, rows.texts, strict=True)) == three_classes()
 
 
 @pytest.mark.parametrize("extension", ["csv", "tsv", "jsonl", "json"])
@@ -260,7 +262,7 @@ def write_header(write, header):
 )
 def test_columns_are_named_or_detected(write, header, columns, text, label):
     name = write_header(write, header)
-    assert columns_of(read(name, **columns)) == (text, label)
+    assert columns_of(name, **columns) == (text, label)
     assert streamed(name, **columns) == [f"cell {header.split(',').index(text)}"]
 
 
@@ -317,7 +319,7 @@ def test_an_error_lists_a_readable_number_of_columns(write):
 def check_bytes(path, content):
     """Read any bytes in both ways: each gives strings, or one line that names the file."""
     path.write_bytes(content)
-    for read_all in (lambda p: read(p).examples.to_numpy().ravel().tolist(), streamed):
+    for read_all in (lambda p: chain(*read(p)[1][1:3]), streamed):
         try:
             assert all(isinstance(cell, str) for cell in read_all(str(path)))
         except ValueError as error:
@@ -459,12 +461,11 @@ def rows_in(encoding="utf-8", text="Grüße “5 €”", separator=","):
 )
 def test_encoding_and_separator_are_detected_or_given(write, name, content, how, described):
     name, text = write(name, content), "Где заказ" if how.get("encoding") else "Grüße “5 €”"
-    found = read(name, **how)
-    assert found.examples["Text"].tolist() == [text, "two"]
-    assert found.examples["Label"].tolist() == ["ham", "spam"]
-    assert described in str(found.table.source)
+    table, rows = read(name, **how)
+    assert (rows.texts, rows.labels) == ([text, "two"], ["ham", "spam"])
+    assert described in str(table.source)
     if "CP1252" in described:
-        (note,) = found.table.source.notes
+        (note,) = table.source.notes
         assert "Windows-1252, such as 'ham,Grüße “5 €”' in line 2" in note
         assert "--encoding" in note
 
@@ -543,8 +544,8 @@ def test_files_of_other_programs_are_read_as_they_are_meant(write, content, how,
 
 
 def test_short_lines_are_noted_with_their_numbers(write):
-    found = read(write("a.csv", "text,label,date\nx,a,1\ny,b\nz,a\n"))
-    assert "lines with fewer fields than the header: 2 (line 3, 4)" in found.table.source.notes[0]
+    table, _ = read(write("a.csv", "text,label,date\nx,a,1\ny,b\nz,a\n"))
+    assert "lines with fewer fields than the header: 2 (line 3, 4)" in table.source.notes[0]
 
 
 def test_names_of_classes_are_those_in_the_metadata_of_parquet(tmp_path):

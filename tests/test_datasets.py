@@ -18,7 +18,7 @@ from experiments.data.datasets import (
     encode,
     tokenize,
 )
-from experiments.data.demo import demo_messages, demo_tokenizer
+from experiments.data.demo import demo_tokenizer
 from experiments.data.sms_spam import to_csv
 
 PAD = 50256
@@ -43,6 +43,7 @@ def test_texts_are_cut_and_padded_to_the_limit_or_the_longest():
     dataset = dataset_of("abc", "abcdefgh")
     assert (dataset.max_length, dataset.num_cut) == (8, 0)
     assert dataset.tokens.shape == (2, 8)
+    assert TextDataset(dataset.data, [[1], [2, 3]], 3)[0][0].tolist() == [1, PAD, PAD]
 
 
 def test_without_padding_every_text_has_its_own_length():
@@ -100,11 +101,6 @@ def test_texts_are_padded_to_what_context_length_says(length, no_padding, contex
     assert all(dataset.no_padding == no_padding for dataset in datasets)
 
 
-def test_examples_are_padded_to_the_limit_by_default():
-    examples = pd.DataFrame({"Label": [0], "Text": ["ab"]})
-    assert TextDataset(examples, [[1, 2]], 3)[0][0].tolist() == [1, 2, PAD]
-
-
 def test_other_data_than_the_demos_have_gpt2s_tokenizer(monkeypatch):
     corpus = load_corpus(DataConfig(demo=True), CustomData())
     monkeypatch.setattr(module, "load_gpt2_tokenizer", lambda: 1 / 0)
@@ -152,14 +148,6 @@ def test_processes_share_each_batch(size, monkeypatch):
             assert len(inputs) == len(lengths) == max(1, len(own))
             batch[own] += 1 + inputs[: len(own)]
     assert all(map(torch.equal, found, expected))
-
-
-# ------------------------------------------------------------------------------------------ demo
-
-
-def test_the_generated_messages_are_the_same_for_the_same_seed():
-    assert demo_messages().equals(demo_messages())
-    assert not demo_messages(seed=1).equals(demo_messages())
 
 
 def test_a_million_blanks_do_not_end_the_program():

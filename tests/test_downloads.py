@@ -77,15 +77,6 @@ def test_a_file_in_its_folder_is_used_without_a_request(name, offline, server, f
     assert server.asked == []
 
 
-@pytest.mark.parametrize("name", ["file", "file.tsv"])
-def test_a_wrong_file_in_the_folder_is_refused_and_not_changed(name, server, folder):
-    here = place(folder / name, SPOILED)
-    with pytest.raises(ValueError, match=f"{sha256(SPOILED)}, expected {sha256(CONTENT)}"):
-        fetch(remote(server.serve("file", Answer(CONTENT))), folder)
-    assert here.read_bytes() == SPOILED
-    assert server.asked == []
-
-
 @pytest.mark.parametrize("name", ["models--someone--model", "models--model", "models--a--a-model"])
 @pytest.mark.parametrize(
     "cached_name",
@@ -175,11 +166,15 @@ def test_a_failed_download_names_all_missing_files_and_leaves_those_before_it(se
     assert (tmp_path / "here" / "file").read_bytes() == CONTENT
 
 
-def test_wrong_files_are_found_before_anything_is_downloaded(server, tmp_path):
-    place(tmp_path / "two" / "file", SPOILED)
+@pytest.mark.parametrize("name", ["file", "file.tsv"])
+def test_a_wrong_file_is_refused_before_anything_is_downloaded_and_not_changed(
+    name, server, tmp_path
+):
+    wrong = place(tmp_path / "two" / name, SPOILED)
     address = server.serve("file", Answer(CONTENT))
-    with pytest.raises(ValueError, match="is not the expected file"):
-        fetch_all([(remote(address), tmp_path / name) for name in ("one", "two")])
+    with pytest.raises(ValueError, match=f"{sha256(SPOILED)}, expected {sha256(CONTENT)}"):
+        fetch_all([(remote(address), tmp_path / folder) for folder in ("one", "two")])
+    assert wrong.read_bytes() == SPOILED
     assert server.asked == []
 
 
@@ -495,7 +490,7 @@ def test_the_token_and_password_are_not_sent_outside_the_mirrors_path(
     "password", ["p4ss=w0rd", "p4ss%2Fw0rd", "p4ss/w0rd", "p4ss@w0rd", "p'4ss"]
 )
 def test_no_message_shows_a_password_even_if_the_server_repeats_it(
-    password, server, folder, monkeypatch
+    password, server, folder, monkeypatch, caplog
 ):
     monkeypatch.setenv("HF_ENDPOINT", server.url.replace("//", f"//me:{password}@"))
     encoded = base64.b64encode(f"me:{unquote(password)}".encode()).decode()
@@ -504,18 +499,14 @@ def test_no_message_shows_a_password_even_if_the_server_repeats_it(
     server.serve(WEIGHTS, Answer(status=302, headers={"Location": f"gopher://x{echo}"}))
     message = failure(weights(), folder)
     for secret in (password, unquote(password), encoded, SECRET, "w0rd"):
-        assert secret not in message
+        assert secret not in message + caplog.text
 
 
-def test_a_password_of_the_mirror_is_used_and_never_shown(server, folder, monkeypatch, caplog):
+def test_a_password_of_the_mirror_is_used(server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url.replace("//", "//me:p4ssw0rd@"))
-    server.serve(WEIGHTS, Answer(status=429))
-    message = failure(weights(), folder)
-    assert "wait some minutes" in message
-    assert "p4ssw0rd" not in message + caplog.text
     server.serve(WEIGHTS, Answer(CONTENT))
     assert fetch(weights(), folder).read_bytes() == CONTENT
-    assert authorizations(server)[-1] == "Basic bWU6cDRzc3cwcmQ="
+    assert authorizations(server) == ["Basic bWU6cDRzc3cwcmQ="]
     monkeypatch.setenv("HF_ENDPOINT", "me:p4ssw0rd@mirror")
     with pytest.raises(ValueError, match=r"\*\*\*@mirror"):
         weights()

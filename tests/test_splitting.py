@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from three_classes import pairs_of, table, three_classes
 
 from experiments.data.splitting import (
-    _apportion,
     _assign,
     balance_classes,
     group_by_text,
@@ -66,13 +65,6 @@ def test_a_group_goes_to_the_split_that_lacks_most():
     assert _assign([1, 1], SHARES) == [0, 1]  # fewer groups than splits
 
 
-def test_parts_of_a_total_follow_the_largest_remainders():
-    assert _apportion(10, (70, 10, 20)) == [7, 1, 2]
-    assert _apportion(4, (70, 10, 20)) == [3, 0, 1]  # 2.8, 0.4, 0.8
-    assert _apportion(3, (70, 10)) == [3, 0]  # 2.625, 0.375
-    assert _apportion(1, (34, 33, 33)) == [1, 0, 0]
-
-
 def test_a_text_has_its_most_frequent_label_and_frequent_texts_come_first():
     pairs = [*["cx", "ax", "bx", "bx"], *["by", "ay"], *["cz", "cz", "az"], *["bw", "aw"]]
     groups = group_by_text(table(*map(tuple, pairs)))
@@ -80,11 +72,6 @@ def test_a_text_has_its_most_frequent_label_and_frequent_texts_come_first():
     assert groups["total"].tolist() == [4, 3, 2, 2]
     ties = group_by_text(table(*((k, f"{i}") for i in range(40) for k in "ba" * (1 + i % 2))))
     assert pairs_of(ties) == [("a", f"{i}") for i in [*range(1, 40, 2), *range(0, 40, 2)]]
-
-
-def test_splits_are_shuffled():
-    for split in split_by_text(THREE.sort_values("Label"), SPLITS, 123).values():
-        assert split["Label"].tolist() != sorted(split["Label"])
 
 
 # --------------------------------------------------------------------------- balancing, subsampling

@@ -24,7 +24,7 @@ from experiments.data.demo import demo_splits
 from experiments.data.separated import list_some
 from experiments.data.sms_spam import prepare_splits, read_messages
 from experiments.data.splitting import balance_classes, group_by_text, split_by_text, subsample
-from experiments.data.tables import Examples, read_table
+from experiments.data.tables import Table, read_table
 
 Tables = Mapping[str, pd.DataFrame]  # by the name of a split: Label and Text of its examples
 
@@ -104,11 +104,14 @@ def read_custom(
     paths = (custom.data, custom.validation_data, custom.test_data)
     for name, path in zip(_NAMES, paths, strict=True):
         if path:
-            found = read_table(str(path), custom)
-            notes += _describe(found, custom)
-            text_columns = text_columns or tuple(found.table.text_columns)
-            is_split = custom.split_column is not None
-            tables |= _split_by_column(found) if is_split else {name: found.examples}
+            table, rows = read_table(str(path), custom)
+            index = pd.Index(rows.numbers, name=table.unit)
+            examples = pd.DataFrame({"Label": rows.labels, "Text": rows.texts}, index, dtype=str)
+            others = dict(zip(table.others, rows.others, strict=True))
+            notes += _describe(table, examples, others, custom)
+            text_columns = text_columns or tuple(table.text_columns)
+            has_splits = custom.split_column is not None
+            tables |= _split_by_column(examples, others) if has_splits else {name: examples}
     labels = pd.concat(examples["Label"] for examples in tables.values())
     if unknown := [label for label in custom.drop_label if label not in labels.array]:
         raise ValueError(f"--drop_label {unknown[0]!r}: no example has that label")
@@ -125,31 +128,34 @@ def read_custom(
     return tables, notes, text_columns
 
 
-def _split_by_column(found: Examples) -> dict[str, pd.DataFrame]:
-    ((name, cells),) = found.others.items()
+def _split_by_column(
+    examples: pd.DataFrame, others: Mapping[str, list[str]]
+) -> dict[str, pd.DataFrame]:
+    ((name, cells),) = others.items()
     splits = [_SPLITS.get(cell.strip().casefold()) for cell in cells]
     if None in splits:
         first = splits.index(None)
         raise ValueError(
-            f"--split_column {name} has {cells[first]!r} in {found.table.unit} "
-            f"{found.examples.index[first]}, expected train, validation or test"
+            f"--split_column {name} has {cells[first]!r} in {examples.index.name} "
+            f"{examples.index[first]}, expected train, validation or test"
         )
     if "train" not in splits:
         raise ValueError(f"--split_column {name} has no training examples")
-    return {split: found.examples[[s == split for s in splits]] for split in _NAMES
-            if split in splits}  # fmt: skip
+    return {split: examples[[s == split for s in splits]] for split in _NAMES if split in splits}
 
 
-def _describe(found: Examples, custom: CustomData) -> Iterator[str]:
+def _describe(
+    table: Table, examples: pd.DataFrame, others: Mapping[str, list[str]], custom: CustomData
+) -> Iterator[str]:
     """Yield what was found in a file, and warnings with the flags that help."""
-    table, source, labels = found.table, found.table.source, found.examples["Label"]
+    source, labels = table.source, examples["Label"]
     unused = [repr(name) for name in table.names if name not in table.used]
-    others = f", not used {list_some(unused)}" if unused else ""
+    not_used = f", not used {list_some(unused)}" if unused else ""
     lines = f" in {source.line:,} lines" if table.unit == "line" else ""
-    duplicates = int(found.examples["Text"].duplicated().sum())
+    duplicates = int(examples["Text"].duplicated().sum())
     repeated = f", {duplicates:,} with the text of an earlier one" if duplicates else ""
     yield f"{source.name}: {source}; {len(labels):,} examples{lines}{repeated}"
-    yield f"{source.name}: {table.columns}{others}"
+    yield f"{source.name}: {table.columns}{not_used}"
     yield from (f"{source.name}: {note}" for note in source.notes)
     words = labels.str.strip().str.casefold()
     missing = labels[words.isin(_MISSING) & ~labels.isin(custom.drop_label)]
@@ -168,7 +174,7 @@ def _describe(found: Examples, custom: CustomData) -> Iterator[str]:
             f"{list_some(map(repr, dict.fromkeys(lists)))}; {_where(lists)}; write one label per "
             "example"
         )
-    for name, cells in found.others.items():
+    for name, cells in others.items():
         known = {cell.strip().casefold() for cell in cells}
         if custom.split_column is None and len(known) > 1 and known <= _SPLITS.keys():
             yield (

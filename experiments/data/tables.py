@@ -1,9 +1,9 @@
 """Examples of a file: all of them, or some at a time in constant memory.
 
-    table = read_table("questions.csv", CustomData())
+    table, rows = read_table("questions.csv", CustomData())
     with open_table("questions.csv", CustomData()) as table:
         for rows in table:
-            rows.texts, rows.lines
+            rows.texts, rows.numbers
 
 Texts and labels are exactly those of the file: "NA", "1.0" and leading blanks stay, numbers are as
 written, and a missing cell is the empty text. `formats.py` says what a file is. A JSON file has a
@@ -18,8 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, NamedTuple
-
-import pandas as pd
 
 from experiments.config.settings import CustomData
 from experiments.data import formats
@@ -36,20 +34,12 @@ _Opened = tuple[list[str], Iterable[_Row]]  # all columns; all rows
 
 
 class Rows(NamedTuple):
-    """Some examples: their lines in the file, texts, labels if wanted, and other columns."""
+    """Some examples: their texts, labels if wanted, and other columns."""
 
-    lines: list[int]
+    numbers: list[int]  # of their lines, or of examples in a format without lines
     texts: list[str]
     labels: list[str]
     others: list[list[str]]  # columns
-
-
-class Examples(NamedTuple):
-    """The examples of a file, and where they were read from."""
-
-    examples: pd.DataFrame  # Label and Text, by the number of their line or example
-    table: "Table"
-    others: dict[str, list[str]]  # columns by name
 
 
 class Table:
@@ -178,8 +168,8 @@ def open_table(
         yield table
 
 
-def read_table(path: str, how: CustomData) -> Examples:
-    """Return the examples of a file, and the columns that they are in or that may name a split.
+def read_table(path: str, how: CustomData) -> tuple[Table, Rows]:
+    """Return the columns of a file, and all examples with those that name or may name a split.
 
     OSError or ValueError: the file cannot be read, or it is unclear which columns are meant.
     """
@@ -192,11 +182,9 @@ def read_table(path: str, how: CustomData) -> Examples:
         chunks = list(table)
     if not chunks:
         raise ValueError(f"{source.name} has no examples")
-    lines, texts, labels = (list(chain(*parts)) for parts in list(zip(*chunks, strict=True))[:3])
-    columns = zip(*(rows.others for rows in chunks), strict=True)
-    others = {name: list(chain(*c)) for name, c in zip(table.others, columns, strict=True)}
-    index = pd.Index(lines, name=table.unit)
-    return Examples(pd.DataFrame({"Label": labels, "Text": texts}, index, dtype=str), table, others)
+    *parts, others = zip(*chunks, strict=True)
+    columns = [list(chain(*column)) for column in zip(*others, strict=True)]
+    return table, Rows(*(list(chain(*part)) for part in parts), columns)
 
 
 # ---------------------------------------------------------------------- from a format to its rows
