@@ -84,10 +84,6 @@ def test_every_format_gives_the_same_examples_in_order(three_files, extension, c
     monkeypatch.setattr(formats, "_PIECE", 50 * chunk)
     assert pairs_in(three_files[extension]) == three_classes()
     assert pairs_in(three_files[extension], text_column=TEXT) == three_classes()
-
-
-@pytest.mark.parametrize("extension", EXTENSIONS)
-def test_the_format_of_standard_input_is_detected(three_files, extension, monkeypatch):
     table, rows = read(use_standard_input(three_files[extension].read_bytes(), monkeypatch))
     assert (table.text_columns, table.label_column) == ([TEXT], LABEL)
     assert list(zip(rows.labels, rows.texts, strict=True)) == three_classes()

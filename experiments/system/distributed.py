@@ -108,6 +108,7 @@ class World:
             return
         import torch
         from torch.distributed.tensor import DTensor
+        from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
         small = []
         for parameter in (p for p in parameters if not isinstance(p, DTensor)):
@@ -118,10 +119,7 @@ class World:
             else:
                 small.append(parameter.grad)
         if small:  # each message between processes has a fixed cost
-            total = self.all_reduce_sum(torch.cat([gradient.flatten() for gradient in small]))
-            parts = total.split([gradient.numel() for gradient in small])
-            for gradient, part in zip(small, parts, strict=True):
-                gradient.copy_(part.view_as(gradient))
+            vector_to_parameters(self.all_reduce_sum(parameters_to_vector(small)), small)
 
     def gather_rows(self, rows: "Tensor", total: int, device: "torch.device") -> "Tensor":
         """Return (total, ...), the rows of all processes in the order of the pass, on the CPU.
