@@ -262,11 +262,12 @@ def test_columns_are_named_or_detected(write, header, columns, text, label):
     assert streamed(name, **columns) == [f"cell {header.split(',').index(text)}"]
 
 
-def test_a_separator_that_the_header_lacks_is_an_error(write):
-    write_header(write, "text,label")
-    with pytest.raises(ValueError, match="first line has no ';', but ',': correct --separator"):
-        read("a.csv", separator=";")
-    assert streamed(write("b.csv", "text\na,b\n"), separator=";") == ["a,b"]
+@pytest.mark.parametrize("read", [read, streamed])
+@pytest.mark.parametrize(("separator", "how"), [(",", {"separator": ";"}), ("~", {})])
+def test_a_header_of_columns_that_are_not_separated_is_an_error(write, read, separator, how):
+    name = write("a.csv", f"text{separator}label\n")
+    with pytest.raises(ValueError, match=r"a header of several columns: .*--separator"):
+        read(name, **how)
 
 
 def test_labels_are_needed_to_train_and_not_to_classify(write):

@@ -187,7 +187,7 @@ def _detect(source: Source, how: CustomData, may_be_lines: bool) -> None:
         )
         names = [name.strip().casefold() for name in (source.dialect.sample or [[""]])[0]]
         words = {*re.split(r"\W+", names[0])} if len(names) == 1 else set()
-        if may_be_lines and words & TEXT_NAMES and words & LABEL_NAMES and not how.separator:
+        if words & TEXT_NAMES and words & LABEL_NAMES:
             raise ValueError(
                 f"{source.name}: the first line, {filled[0]!r}, looks like a header of several "
                 "columns: name what separates them with --separator"

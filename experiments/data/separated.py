@@ -101,12 +101,6 @@ def detect_dialect(
     """
     found = re.fullmatch(r"sep=(.)\s*", lines[0]) if lines else None
     usual = separator or (found[1] if found else usual)
-    others = [each for each in SEPARATORS if lines and each in lines[0]]
-    if separator and others and separator not in lines[0]:
-        raise ValueError(
-            f"{name}: the first line has no {separator!r}, but {list_some(map(repr, others))}: "
-            "correct --separator, or leave it out"
-        )
     trials: list[tuple[bool, Dialect]] = []  # whether all lines fit
     for each in [usual] if separator or found else dict.fromkeys([usual, *SEPARATORS]):
         for quotes in [quoting] if quoting else ["double", "backslash"]:

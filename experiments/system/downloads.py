@@ -214,7 +214,8 @@ def _transfer(file: RemoteFile, address: str, out: BinaryIO, bar: "tqdm") -> Non
     """Append to a file what it lacks, after each lost connection too; ValueError if too long."""
     import httpx2
 
-    temporary = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
+    temporary = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError,
+                 RuntimeError)  # of a client that `watch` has closed  # fmt: skip
     token, size = (None, None) if file.zip_member else (_token(), file.size)
     tries, until, most = TRIES, time.monotonic() + START, out.tell()
     while size is None or out.tell() < size:
