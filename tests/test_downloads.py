@@ -308,7 +308,7 @@ def test_a_wrong_zip_leaves_nothing_and_the_next_run_downloads_again(server, fol
 
 @pytest.fixture
 def hostile():
-    """Serves a start and endlessly more bytes on a port of this machine, slowly if few."""
+    """Serves a start and a thousand times more on a port of this machine, slowly if few."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve(start, more):
@@ -319,7 +319,7 @@ def hostile():
                         with connection, contextlib.suppress(OSError):
                             connection.recv(10_000)
                             connection.sendall(start)
-                            while True:
+                            for _ in range(1000):
                                 time.sleep(0.01 if len(more) < 1000 else 0)
                                 connection.sendall(more)
 

@@ -118,7 +118,7 @@ def read_custom(
     left_out = set(custom.drop_label)
     if custom.min_class_size > 1:
         sizes = group_by_text(tables["train"])["Label"].value_counts()
-        left_out |= {name for name in labels if sizes.get(name, 0) < custom.min_class_size}
+        left_out |= {name for name in set(labels) if sizes.get(name, 0) < custom.min_class_size}
     if left_out:
         counts = labels[labels.isin(left_out)].value_counts().sort_index()
         notes.append(f"examples left out: {counts.sum():,}: {', '.join(_with_counts(counts))}")
