@@ -112,7 +112,7 @@ def run_experiment(
         print(f"Training completed in {minutes:.2f} minutes{reused if prefix_reused else ''}.")
         correct, probabilities, labels = evaluate(model, loaders, device)
         clock.stop("final_accuracies")
-        peak = world.all_reduce_max(devices.peak_memory_mib(device), device)
+        peak = max(world.gather(devices.peak_memory_mib(device)))
         result = Result(
             corpus, history, correct, probabilities, labels, clock.seconds, parameters, kernels,
             prefix_reused, peak, peak_since,

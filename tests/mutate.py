@@ -44,7 +44,7 @@ TESTS = {  # of each module: the tests that detect its faults, the most likely f
     "runs/records.py": ("records.py", "groups.py", "compare_experiments.py"),
     "runs/results.py": ("runs.py",),
     "runs/fingerprint.py": ("fingerprint.py", "runs.py"),
-    "data/splitting.py": ("splitting.py", "custom.py"),
+    "data/splitting.py": ("splitting.py", "corpus.py"),
     "shortcuts/layers.py": ("layers.py", "shortcuts.py", "prefix.py"),
     "shortcuts/model.py": ("layers.py", "shortcuts.py", "prefix.py"),
     "shortcuts/prefix.py": ("prefix.py", "shortcuts.py", "layers.py", "runs.py"),

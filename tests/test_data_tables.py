@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import tracemalloc
+from itertools import chain
 from types import SimpleNamespace
 
 import pandas as pd
@@ -56,17 +57,16 @@ def read(path, **how):
     return read_table(str(path), custom(**how))
 
 
-def columns_of(found):
-    return (*found.table.text_columns, found.table.label_column)
+def columns_of(path, **how):
+    table, _ = read(path, **how)
+    return (*table.text_columns, table.label_column)
 
 
-def pairs_of(path, **how):
+def pairs_in(path, **how):
     """Read a file in both ways; return its pairs of label and text."""
-    examples = read(path, **how).examples
-    if path != "-":
-        how.pop("label_column", None)
-        assert streamed(path, **how) == examples["Text"].tolist()
-    return list(zip(examples["Label"], examples["Text"], strict=True))
+    _, rows = read(path, **how)
+    assert streamed(path, **how) == rows.texts
+    return list(zip(rows.labels, rows.texts, strict=True))
 
 
 def use_standard_input(content, monkeypatch):
@@ -82,18 +82,11 @@ def use_standard_input(content, monkeypatch):
 def test_every_format_gives_the_same_examples_in_order(three_files, extension, chunk, monkeypatch):
     monkeypatch.setattr(tables, "_CHUNK", chunk)
     monkeypatch.setattr(formats, "_PIECE", 50 * chunk)
-    assert pairs_of(three_files[extension]) == three_classes()
-    assert pairs_of(three_files[extension], text_column=TEXT) == three_classes()
-
-
-@pytest.mark.parametrize("extension", EXTENSIONS)
-def test_the_format_of_standard_input_is_detected(three_files, extension, monkeypatch):
-    path = use_standard_input(three_files[extension].read_bytes(), monkeypatch)
-    found = read(path)
-    assert columns_of(found) == (TEXT, LABEL)
-    assert found.examples.equals(
-        pd.DataFrame(three_classes(), columns=["Label", "Text"], dtype=str)
-    )
+    assert pairs_in(three_files[extension]) == three_classes()
+    assert pairs_in(three_files[extension], text_column=TEXT) == three_classes()
+    table, rows = read(use_standard_input(three_files[extension].read_bytes(), monkeypatch))
+    assert (table.text_columns, table.label_column) == ([TEXT], LABEL)
+    assert list(zip(rows.labels, rows.texts, strict=True)) == three_classes()
 
 
 @pytest.mark.parametrize("extension", ["csv", "tsv", "jsonl", "json"])
@@ -113,7 +106,7 @@ def test_any_text_is_read_unchanged(tmp_path_factory, extension, rows, ascii_onl
     path.write_bytes(content.getvalue().encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(formats, "_PIECE", chunk)  # cuts characters, lines and quotes
-        assert pairs_of(path, quoting="double") == rows
+        assert pairs_in(path, quoting="double") == rows
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -122,7 +115,7 @@ def test_any_text_is_read_unchanged(tmp_path_factory, extension, rows, ascii_onl
 def test_line_ends_and_a_byte_order_mark_change_nothing(write, end, mark, last):
     lines = ["text,label", '"one, ""two""",a', " three 🎁,b"]
     content = mark + end.join(lines) + (end if last else "")
-    assert pairs_of(write("a.csv", content)) == [("a", 'one, "two"'), ("b", " three 🎁")]
+    assert pairs_in(write("a.csv", content)) == [("a", 'one, "two"'), ("b", " three 🎁")]
 
 
 @pytest.mark.parametrize("extension", ["csv", "tsv", "parquet"])
@@ -134,7 +127,7 @@ def test_unquoted_texts_are_read_unchanged(write, tmp_path, extension, monkeypat
     name = write(f"a.{extension}", "\n".join(map(separator.join, [("label", "text"), *pairs])))
     if extension == "parquet":
         pd.DataFrame(pairs, columns=["label", "text"]).to_parquet(tmp_path / name)
-    assert pairs_of(name) == pairs
+    assert pairs_in(name) == pairs
 
 
 @pytest.mark.parametrize(
@@ -153,7 +146,7 @@ def test_unquoted_texts_are_read_unchanged(write, tmp_path, extension, monkeypat
     ],
 )  # fmt: skip
 def test_json_is_objects_or_columns_with_numbers_as_written(write, name, content, expected):
-    assert pairs_of(write(name, content)) == expected
+    assert pairs_in(write(name, content)) == expected
 
 
 @pytest.mark.parametrize(
@@ -169,7 +162,7 @@ def test_json_is_objects_or_columns_with_numbers_as_written(write, name, content
 )  # fmt: skip
 def test_cells_of_parquet_are_those_of_the_file(tmp_path, frame, expected):
     frame.to_parquet(tmp_path / "a.parquet")
-    assert pairs_of(tmp_path / "a.parquet") == expected
+    assert pairs_in(tmp_path / "a.parquet") == expected
 
 
 # --------------------------------------------------------------------------------- lines of text
@@ -180,6 +173,8 @@ def test_in_any_other_file_and_on_standard_input_a_line_is_a_text(write, monkeyp
     assert streamed(write("a.txt", content)) == ["one", "", "  two\tthree ", "last"]
     assert streamed(write("a.log", "")) == []
     assert streamed(use_standard_input("é,1\n{}".encode(), monkeypatch)) == ["é,1", "{}"]
+    columns = b'{"text": ["one", "two"], "id": [1, 2]}\n'
+    assert streamed(use_standard_input(columns, monkeypatch)) == ["one", "two"]
 
 
 @few
@@ -258,18 +253,21 @@ def write_header(write, header):
         ("text,message,label", {"text_column": "message"}, "message", "label"),
         ("class,label,id", {"text_column": "class"}, "class", "label"),
         ("a,b,c", {"text_column": "c", "label_column": "a"}, "c", "a"),
+        ("text,sms,id", {"label_column": "sms"}, "text", "sms"),
     ],
 )
 def test_columns_are_named_or_detected(write, header, columns, text, label):
     name = write_header(write, header)
-    assert columns_of(read(name, **columns)) == (text, label)
-    columns = {k: v for k, v in columns.items() if k == "text_column"}
+    assert columns_of(name, **columns) == (text, label)
     assert streamed(name, **columns) == [f"cell {header.split(',').index(text)}"]
 
 
-def test_a_named_label_column_is_not_the_text_column(write):
-    name = write_header(write, "text,sms,id")
-    assert columns_of(read(name, label_column="sms")) == ("text", "sms")
+@pytest.mark.parametrize("read", [read, streamed])
+@pytest.mark.parametrize(("separator", "how"), [(",", {"separator": ";"}), ("~", {})])
+def test_a_header_of_columns_that_are_not_separated_is_an_error(write, read, separator, how):
+    name = write("a.csv", f"text{separator}label\n")
+    with pytest.raises(ValueError, match=r"a header of several columns: .*--separator"):
+        read(name, **how)
 
 
 def test_labels_are_needed_to_train_and_not_to_classify(write):
@@ -318,7 +316,7 @@ def test_an_error_lists_a_readable_number_of_columns(write):
 def check_bytes(path, content):
     """Read any bytes in both ways: each gives strings, or one line that names the file."""
     path.write_bytes(content)
-    for read_all in (lambda p: read(p).examples.to_numpy().ravel().tolist(), streamed):
+    for read_all in (lambda p: chain(*read(p)[1][1:3]), streamed):
         try:
             assert all(isinstance(cell, str) for cell in read_all(str(path)))
         except ValueError as error:
@@ -362,7 +360,7 @@ ROW = b'{"text": "x", "label": 1}\n'
         ("csv", b"text,label\n" + b"x,y\n" * 1023 + b"x,y,z\n",  # where a chunk begins
          ", line 1025: 3 fields, the header has 2: put a text that contains ',' in quotes.*"),
         ("csv", b'text,label\n"x,y\n', ", line.* 2.*: a quote is not closed: .*--quoting none.*"),
-        ("csv", b"label,text\n1,x\n2\n", ", line 3: 1 fields, the header has 2: complete .*"),
+        ("csv", b"label,text\n1,x\n2\n", ", line 3: no 'text': complete the line, or put .*"),
         ("jsonl", ROW + b'\n{"text": }',
          ", line 3, is not a JSON object: Expecting value at character 10"),
         ("jsonl", b"[1]", ", line 1: not a JSON object of columns"),
@@ -372,6 +370,8 @@ ROW = b'{"text": "x", "label": 1}\n'
         ("jsonl", rb'{"text": "\ud83d", "label": 1}',
          ", line 1: 'text' has half of a surrogate pair"),
         ("jsonl", b"{}", " has no columns: specify one with --text_column"),
+        ("jsonl", b"", " has no columns: specify one with --text_column"),
+        ("json", b"{}", " has no columns: specify one with --text_column"),
         ("json", b'{"text": ["x"], "label": [1, 2]}',
          " has neither a list of objects nor columns of one length"),
         ("json", b"7", " has neither a list of objects nor columns of one length"),
@@ -384,25 +384,6 @@ def test_what_is_wrong_with_a_file_is_one_sentence(write, read, extension, conte
     name = write(f"a.{extension}", content)
     with pytest.raises(ValueError, match=f"^{name}{message}$"):
         read(name)
-
-
-@pytest.mark.parametrize(
-    ("extension", "content", "message"),
-    [
-        ("csv", "text,label\n", " has no examples"),
-        ("jsonl", "", " has no columns: specify one with --text_column"),
-        ("json", "{}", " has no columns: specify one with --text_column"),
-    ],
-)
-def test_files_without_texts_are_no_training_data(write, extension, content, message):
-    name = write(f"a.{extension}", content)
-    with pytest.raises(ValueError, match=f"^{name}{message}$"):
-        read(name)
-
-
-def test_a_label_that_is_no_text_is_an_error(write):
-    with pytest.raises(ValueError, match=r"^a\.jsonl, line 2: 'label' is a list, expected"):
-        read(write("a.jsonl", ROW + b'{"text": "x", "label": [1]}'))
 
 
 @pytest.mark.parametrize(
@@ -477,12 +458,11 @@ def rows_in(encoding="utf-8", text="Grüße “5 €”", separator=","):
 )
 def test_encoding_and_separator_are_detected_or_given(write, name, content, how, described):
     name, text = write(name, content), "Где заказ" if how.get("encoding") else "Grüße “5 €”"
-    found = read(name, **how)
-    assert found.examples["Text"].tolist() == [text, "two"]
-    assert found.examples["Label"].tolist() == ["ham", "spam"]
-    assert described in str(found.table.source)
+    table, rows = read(name, **how)
+    assert (rows.texts, rows.labels) == ([text, "two"], ["ham", "spam"])
+    assert described in str(table.source)
     if "CP1252" in described:
-        (note,) = found.table.source.notes
+        (note,) = table.source.notes
         assert "Windows-1252, such as 'ham,Grüße “5 €”' in line 2" in note
         assert "--encoding" in note
 
@@ -491,7 +471,7 @@ def test_a_short_western_text_is_read_as_windows_1252(write):
     texts = ["It is \u00a33 each", "caf\u00e9 at noon", "Claim now \u2013 last day", "see you"]
     content = "\r\n".join(["v1,v2,,", *(f'ham,"{text}",,' for text in texts)])
     name = write("a.csv", content.encode("cp1252"))
-    assert [t for _, t in pairs_of(name, text_column="v2", label_column="v1")] == texts
+    assert [t for _, t in pairs_in(name, text_column="v2", label_column="v1")] == texts
 
 
 @pytest.mark.parametrize("encoding", ["cp1251", "shift_jis", "gb18030", "euc_kr"])
@@ -523,6 +503,9 @@ def test_other_encodings_are_not_guessed(write, encoding):
         ("csv", b"\x1f\x8b\x08\0\0", "is a damaged gzip file"),
         ("json", '[{"id": 1, "data": {"text": "x"}, "annotations": []}]', "Label Studio"),
         ("jsonl", '{"messages": [{"role": "user", "content": "x"}], "label": "a"}', "is a chat"),
+        ("jsonl", ROW + b'{"text": "x", "label": [1]}', "line 2: 'label' is a list, expected"),
+        ("csv", "text,label\n", "a.csv has no examples"),
+        ("md", "| text | label |\n|---|:-:|\n| x | a |\n", "is a Markdown table"),
     ],
 )  # fmt: skip
 def test_what_would_be_read_wrongly_is_an_error(write, extension, content, message):
@@ -545,23 +528,21 @@ def test_what_would_be_read_wrongly_is_an_error(write, extension, content, messa
         ("class,title,story\n1,Oil,Up.\n2,Race,Won.\n", {"text_column": ("title", "story")},
          [("1", "Oil\nUp."), ("2", "Race\nWon.")]),
         ('{"version": "1.0", "data": [{"text": "x", "label": "a"}]}', {}, [("a", "x")]),
+        ('[{"text": "x", "label": "a"}]', {}, [("a", "x")]),
         ("text,label,date\nx,a,1\ny,b\n", {}, [("a", "x"), ("b", "y")]),
         (",text,label\n0,x,a\n1,y,b\n", {}, [("a", "x"), ("b", "y")]),
     ],
-    ids=["no quotes", "quotes", "no header", "backslash", "two columns", "wrapped", "short",
+    ids=["no quotes", "quotes", "no header", "backslash", "two columns", "wrapped", "list", "short",
          "index"],
 )  # fmt: skip
 def test_files_of_other_programs_are_read_as_they_are_meant(write, content, how, expected):
-    name = write("a.json" if content[0] == "{" else "a.csv", content)
-    assert pairs_of(name, **how) == expected
+    name = write({"{": "a.json", "[": "a.jsonl"}.get(content[0], "a.csv"), content)
+    assert pairs_in(name, **how) == expected
 
 
 def test_short_lines_are_noted_with_their_numbers(write):
-    found = read(write("a.csv", "text,label,date\nx,a,1\ny,b\nz,a\n"))
-    assert (
-        "2 of the lines have fewer fields than the header (line 3, 4)"
-        in found.table.source.notes[0]
-    )
+    table, _ = read(write("a.csv", "text,label,date\nx,a,1\ny,b\nz,a\n"))
+    assert "lines with fewer fields than the header: 2 (line 3, 4)" in table.source.notes[0]
 
 
 def test_names_of_classes_are_those_in_the_metadata_of_parquet(tmp_path):
@@ -571,7 +552,7 @@ def test_names_of_classes_are_those_in_the_metadata_of_parquet(tmp_path):
     table = pa.table({"text": ["x", "y", "z"], "label": pa.array([1, 0, -1])})
     info = {"huggingface": json.dumps({"info": {"features": names}})}
     parquet.write_table(table.replace_schema_metadata(info), tmp_path / "a.parquet")
-    assert pairs_of(tmp_path / "a.parquet") == [("pos", "x"), ("neg", "y"), ("", "z")]
+    assert pairs_in(tmp_path / "a.parquet") == [("pos", "x"), ("neg", "y"), ("", "z")]
 
 
 # ------------------------------------------------------------------------------------- round trips
@@ -636,7 +617,7 @@ def test_what_a_program_writes_is_read_exactly_or_refused(
     path = tmp_path_factory.mktemp("x") / f"a.{'jsonl' if program == 'jsonl' else 'csv'}"
     path.write_bytes(data)
     try:
-        found = pairs_of(path, **how)
+        found = pairs_in(path, **how)
     except ValueError as error:
         assert "--" in str(error) or "put texts" in str(error)  # noqa: PT017
         return
@@ -659,7 +640,7 @@ def test_answers_are_read_back_exactly_or_refused(tmp_path_factory, texts, exten
     path = tmp_path_factory.mktemp("x") / f"answers.{extension}"
     path.write_text("\n".join(filter(None, [form.header, *lines])) + "\n", newline="")
     try:
-        found = pairs_of(path)
+        found = pairs_in(path)
     except ValueError as error:
         assert "--quoting" in str(error)  # noqa: PT017
         return

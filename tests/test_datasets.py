@@ -18,7 +18,7 @@ from experiments.data.datasets import (
     encode,
     tokenize,
 )
-from experiments.data.demo import demo_messages, demo_tokenizer
+from experiments.data.demo import demo_tokenizer
 from experiments.data.sms_spam import to_csv
 
 PAD = 50256
@@ -35,17 +35,15 @@ def dataset_of(*texts, labels=None, **options):
 # ---------------------------------------------------------------------------------------- datasets
 
 
-def test_texts_are_cut_and_padded_to_the_limit():
+def test_texts_are_cut_and_padded_to_the_limit_or_the_longest():
     dataset = dataset_of("abc", "abcdefgh", max_length=5)
     assert dataset.tokens.tolist() == [[*b"abc", PAD, PAD], [*b"abcde"]]
     assert dataset.lengths.tolist() == [3, 5]
     assert (dataset.max_length, dataset.num_cut) == (5, 1)
-
-
-def test_without_a_limit_it_is_the_longest_text():
     dataset = dataset_of("abc", "abcdefgh")
     assert (dataset.max_length, dataset.num_cut) == (8, 0)
     assert dataset.tokens.shape == (2, 8)
+    assert TextDataset(dataset.data, [[1], [2, 3]], 3)[0][0].tolist() == [1, PAD, PAD]
 
 
 def test_without_padding_every_text_has_its_own_length():
@@ -55,13 +53,10 @@ def test_without_padding_every_text_has_its_own_length():
     assert (inputs.tolist(), lengths.tolist()) == ([[*b"abc"]], [3])
 
 
-def test_an_empty_text_is_one_padding_token():
+def test_an_empty_text_is_one_padding_token_and_the_name_of_one_is_ordinary_text():
     dataset = dataset_of("", "ab", pad_token_id=7)
     assert dataset.tokens.tolist() == [[7, 7], [*b"ab"]]
     assert dataset.lengths.tolist() == [1, 2]
-
-
-def test_the_name_of_a_special_token_is_ordinary_text():
     assert dataset_of("<|endoftext|>").tokens.tolist() == [[*b"<|endoftext|>"]]
 
 
@@ -89,31 +84,21 @@ def test_an_item_is_the_pair_of_the_book_and_a_batch_also_has_lengths():
 
 
 @pytest.mark.parametrize(
-    ("length", "no_padding", "expected"),
+    ("length", "no_padding", "context", "expected"),
     [
-        ("longest_training_example", False, [80, 80, 80]),
-        ("model_context_length", False, [100, 100, 100]),
-        (7, False, [7, 7, 7]),
-        ("longest_training_example", True, [80, 76, 80]),
-        ("model_context_length", True, [80, 76, 80]),
+        ("longest_training_example", False, 100, [80, 80, 80]),
+        ("longest_training_example", False, 9, [9, 9, 9]),
+        ("model_context_length", False, 100, [100, 100, 100]),
+        (7, False, 100, [7, 7, 7]),
+        ("longest_training_example", True, 100, [80, 76, 80]),
+        ("model_context_length", True, 100, [80, 76, 80]),
     ],
 )
-def test_texts_are_padded_to_what_context_length_says(length, no_padding, expected):
+def test_texts_are_padded_to_what_context_length_says(length, no_padding, context, expected):
     data = DataConfig(demo=True, context_length=length, no_padding=no_padding)
-    datasets = tokenize(load_corpus(data, CustomData()), data, 100)
+    datasets = tokenize(load_corpus(data, CustomData()), data, context)
     assert [dataset.max_length for dataset in datasets] == expected
     assert all(dataset.no_padding == no_padding for dataset in datasets)
-
-
-def test_examples_are_padded_to_the_limit_by_default():
-    examples = pd.DataFrame({"Label": [0], "Text": ["ab"]})
-    assert TextDataset(examples, [[1, 2]], 3)[0][0].tolist() == [1, 2, PAD]
-
-
-def test_the_longest_example_is_cut_to_the_models_context():
-    data = DataConfig(demo=True)
-    datasets = tokenize(load_corpus(data, CustomData()), data, 9)
-    assert [dataset.max_length for dataset in datasets] == [9, 9, 9]
 
 
 def test_other_data_than_the_demos_have_gpt2s_tokenizer(monkeypatch):
@@ -163,14 +148,6 @@ def test_processes_share_each_batch(size, monkeypatch):
             assert len(inputs) == len(lengths) == max(1, len(own))
             batch[own] += 1 + inputs[: len(own)]
     assert all(map(torch.equal, found, expected))
-
-
-# ------------------------------------------------------------------------------------------ demo
-
-
-def test_the_generated_messages_are_the_same_for_the_same_seed():
-    assert demo_messages().equals(demo_messages())
-    assert not demo_messages(seed=1).equals(demo_messages())
 
 
 def test_a_million_blanks_do_not_end_the_program():

@@ -5,25 +5,12 @@ import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from experiments.system import devices, hardware
-from experiments.system.devices import (
-    available_memory,
-    choose_kernels,
-    device_is_available,
-    device_name,
-    explain_full_memory,
-    keep_freed_memory,
-    kernels_restored,
-    memory_of,
-    peak_memory_mib,
-    select_device,
-    start_peak,
-    total_memory,
-)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 FEWER = "PyTorch's products, of fewer digits than float32 has"
@@ -43,24 +30,25 @@ NAMES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2")
 
 
 def test_each_gpu_that_exists_is_available(request):
-    assert [*filter(device_is_available, NAMES)] == ["auto", "cpu"]
+    assert [*filter(devices.device_is_available, NAMES)] == ["auto", "cpu"]
     request.getfixturevalue("two_gpus")
-    assert [*filter(device_is_available, NAMES)] == [*NAMES[:-1]]
+    assert [*filter(devices.device_is_available, NAMES)] == [*NAMES[:-1]]
 
 
-@pytest.mark.parametrize("name", ["auto", "cuda"])
-def test_each_process_on_a_machine_selects_its_own_gpu(name, two_gpus, monkeypatch):
-    assert select_device(name) == torch.device("cuda")
+def test_each_process_on_a_machine_selects_its_own_gpu(request, monkeypatch):
+    assert devices.select_device("auto") == CPU
+    request.getfixturevalue("two_gpus")
+    names = ("auto", "cuda", "cpu")
+    assert [*map(devices.select_device, names)] == [CUDA, CUDA, CPU]
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert select_device(name) == torch.device("cuda:1")
-    assert select_device("cpu") == CPU
+    second = torch.device("cuda:1")
+    assert [*map(devices.select_device, names)] == [second, second, CPU]
 
 
-def test_a_gpu_has_the_name_of_its_driver_and_without_one_the_cpu_is_selected(monkeypatch):
-    assert select_device("auto") == CPU
+def test_a_gpu_has_the_name_of_its_driver(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
-    assert device_name(CUDA) == "card of cuda"
+    assert devices.device_name(CUDA) == "card of cuda"
 
 
 # ------------------------------------------------------------------------------------- kernels
@@ -81,7 +69,7 @@ def with_tf32(a, b, _):
 
 
 def test_the_chosen_kernels_have_the_digits_of_float32():
-    choose_kernels(CPU)
+    devices.choose_kernels(CPU)
     a, b = torch.randn(300, 400), torch.randn(400, 500)
     exact = a.double() @ b.double()
     assert (a @ b - exact).norm() / exact.norm() < 1e-6
@@ -91,16 +79,20 @@ def test_the_chosen_kernels_have_the_digits_of_float32():
 @pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
 def test_products_of_fewer_digits_are_reported_on_any_device(device, reference, monkeypatch):
     monkeypatch.setattr(devices, "_multiply", with_tf32)
-    assert choose_kernels(device, reference) == FEWER
+    assert devices.choose_kernels(device, reference) == FEWER
     assert torch.backends.mkldnn.matmul.fp32_precision == "none"
 
 
 @ONEDNN
 def test_onednn_is_chosen_where_it_is_exact_except_for_the_reference(monkeypatch):
     monkeypatch.setattr(devices, "_is_exact", lambda _: True)
-    assert choose_kernels(CPU) == "oneDNN's float32 products"
+    assert devices.choose_kernels(CPU) == "oneDNN's float32 products"
     assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
-    assert choose_kernels(CPU, reference=True) == choose_kernels(CUDA) == "PyTorch's products"
+    assert (
+        devices.choose_kernels(CPU, reference=True)
+        == devices.choose_kernels(CUDA)
+        == "PyTorch's products"
+    )
     assert torch.backends.mkldnn.matmul.fp32_precision == "none"
 
 
@@ -108,9 +100,9 @@ def test_the_choice_of_kernels_is_restored_also_after_an_error(monkeypatch):
     monkeypatch.setattr(devices, "_is_exact", lambda _: True)
     torch.backends.mkldnn.matmul.fp32_precision = "ieee"
 
-    @kernels_restored()
+    @devices.kernels_restored()
     def fail():
-        choose_kernels(CPU)
+        devices.choose_kernels(CPU)
         raise ValueError("after the kernels were chosen")
 
     for _ in range(2):
@@ -121,7 +113,7 @@ def test_the_choice_of_kernels_is_restored_also_after_an_error(monkeypatch):
 
 @pytest.mark.cuda
 def test_a_gpus_products_are_compared_with_float64():
-    assert choose_kernels(CUDA) in ("PyTorch's products", FEWER)
+    assert devices.choose_kernels(CUDA) in ("PyTorch's products", FEWER)
 
 
 # ------------------------------------------------------------------------------- peak of memory
@@ -129,32 +121,30 @@ def test_a_gpus_products_are_compared_with_float64():
 
 @LINUX
 def test_the_peak_of_memory_is_measured_from_its_start_on():
-    keep_freed_memory()
-    start_peak(CPU)
+    devices.keep_freed_memory()
+    devices.start_peak(CPU)
     earlier = [torch.ones(2**22) for _ in range(16)]  # 256 MiB
-    before = peak_memory_mib(CPU)
+    before = devices.peak_memory_mib(CPU)
     del earlier
-    assert start_peak(CPU) == "run"
-    assert peak_memory_mib(CPU) < before - 100
+    assert devices.start_peak(CPU) == "run"
+    assert devices.peak_memory_mib(CPU) < before - 100
     held = torch.ones(2**26)
-    assert peak_memory_mib(CPU) > before - 50
+    assert devices.peak_memory_mib(CPU) > before - 50
     del held
 
 
 def test_a_peak_that_cannot_be_forgotten_is_that_of_the_process(monkeypatch):
-    def refuse(*_, **__):
-        raise OSError(errno.EACCES, "Permission denied")
-
+    refuse = Mock(side_effect=OSError(errno.EACCES, "Permission denied"))
     monkeypatch.setattr(Path, "write_text", refuse)
-    assert start_peak(CPU) == "process"
+    assert devices.start_peak(CPU) == "process"
 
 
 def test_the_peak_of_a_gpu_is_its_own_in_mib(monkeypatch):
     reset = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", {CUDA: 3 * 2**20}.get)
-    assert (start_peak(CUDA), reset) == ("run", [CUDA])
-    assert peak_memory_mib(CUDA) == 3
+    assert (devices.start_peak(CUDA), reset) == ("run", [CUDA])
+    assert devices.peak_memory_mib(CUDA) == 3
 
 
 @pytest.mark.parametrize(("platform", "units"), [("darwin", 2**20), ("freebsd", 2**10)])
@@ -164,9 +154,9 @@ def test_the_peak_elsewhere_is_that_of_the_systems_counter(platform, units, monk
     monkeypatch.setattr(Path, "is_file", lambda _: False)
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(devices, "resource", counter)
-    assert peak_memory_mib(CPU) == 3
+    assert devices.peak_memory_mib(CPU) == 3
     monkeypatch.setattr(devices, "resource", None)
-    assert math.isnan(peak_memory_mib(CPU))
+    assert math.isnan(devices.peak_memory_mib(CPU))
 
 
 @LINUX
@@ -174,18 +164,18 @@ def test_freed_memory_is_kept_by_two_settings_of_glibc(monkeypatch):
     calls = []
     library = SimpleNamespace(mallopt=lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(hardware.ctypes, "CDLL", lambda _: library)
-    keep_freed_memory()
+    devices.keep_freed_memory()
     assert calls == [(-1, 2**31 - 1), (-3, 2**25)]  # as malloc.h numbers them
     del library.mallopt  # another C library
-    keep_freed_memory()
+    devices.keep_freed_memory()
 
 
 @pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA out of memory. Tried")])
 def test_an_error_of_full_memory_gets_a_hint_and_another_one_does_not(error):
     raised = pytest.raises(MemoryError, match=r"MiB at the peak: less \((no|CUDA out)")
-    with raised, explain_full_memory(CPU, "less"):
+    with raised, devices.explain_full_memory(CPU, "less"):
         raise error
-    with pytest.raises(RuntimeError, match="another"), explain_full_memory(CPU):
+    with pytest.raises(RuntimeError, match="another"), devices.explain_full_memory(CPU):
         raise RuntimeError("another")
 
 
@@ -228,16 +218,22 @@ def system(monkeypatch, tmp_path):
 )
 def test_a_containers_limit_is_the_total_memory(groups, limits, least, system):
     system(groups, limits)
-    assert total_memory() == memory_of(CPU) == least
+    assert devices.total_memory() == devices.memory_of(CPU) == least
 
 
 @pytest.mark.usefixtures("system")
 def test_without_control_groups_all_memory_counts():
-    assert total_memory() == 1000
-    assert available_memory(CPU) == 103
+    assert devices.total_memory() == 1000
+    assert devices.available_memory(CPU) == 103
 
 
 STAT = "anon 7\ninactive_file 5\nactive_file 3"
+
+
+OLDER = {
+    "memory/memory.limit_in_bytes": 50, "memory/memory.usage_in_bytes": 20,
+    "memory/memory.stat": "inactive_file 0\ntotal_inactive_file 1\n",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -245,17 +241,18 @@ STAT = "anon 7\ninactive_file 5\nactive_file 3"
     [
         ({}, 103),
         ({"memory.max": 50, "memory.current": 20}, 33),
-        ({"memory.max": 50}, 50),  # never more than the limit, as the last
+        ({"memory.max": 50}, 50),  # never more than the limit, as the last but one
         ({"memory.max": "max", "memory.current": 20}, 103),
         ({"memory.max": 50, "memory.current": 20, "memory.stat": STAT}, 38),
         ({"memory.max": 50, "memory.current": 3, "memory.stat": STAT}, 50),
+        (OLDER, 34),
     ],
 )
 def test_available_is_what_system_and_container_have_left_and_the_process_holds(
     files, available, system
 ):
-    system("0::/\n", files)
-    assert available_memory(CPU) == available
+    system("4:memory:/\n" if files is OLDER else "0::/\n", files)
+    assert devices.available_memory(CPU) == available
 
 
 @pytest.mark.skipif(hardware.resource is None, reason="has no such limits")
@@ -264,21 +261,14 @@ def test_available_is_never_more_than_a_limit_of_the_process(name, system, monke
     limited = getattr(hardware.resource, name)
     limits = {limited: (40, 50)}
     monkeypatch.setattr(hardware.resource, "getrlimit", lambda n: limits.get(n, (-1, -1)))
-    assert available_memory(CPU) == 40
+    assert devices.available_memory(CPU) == 40
 
 
 def test_the_processes_of_a_run_on_a_machine_divide_what_is_left(system, monkeypatch):
     system("0::/\n", {"memory.max": 50, "memory.current": 20})
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    assert available_memory(CPU) == 13
-
-
-def test_the_use_of_an_older_container_counts_too(system):
-    files = {"memory.limit_in_bytes": 50, "memory.usage_in_bytes": 20,
-             "memory.stat": "inactive_file 0\ntotal_inactive_file 1\n"}  # fmt: skip
-    system("4:memory:/\n", {f"memory/{name}": text for name, text in files.items()})
-    assert available_memory(CPU) == 34
+    assert devices.available_memory(CPU) == 13
 
 
 def test_a_gpus_memory_is_its_own(monkeypatch):
@@ -286,11 +276,11 @@ def test_a_gpus_memory_is_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5)
     properties = SimpleNamespace(total_memory=80)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
-    assert (available_memory(CUDA), memory_of(CUDA)) == (75, 80)
+    assert (devices.available_memory(CUDA), devices.memory_of(CUDA)) == (75, 80)
 
 
 def test_the_memory_of_this_machine_is_plausible():
-    assert 2**27 < available_memory(CPU) < 2**60
+    assert 2**27 < devices.available_memory(CPU) < 2**60
 
 
 @pytest.mark.parametrize(
@@ -315,5 +305,5 @@ def test_threads_are_limited_to_the_quota_of_a_container(system, monkeypatch, gr
 def test_only_gpus_before_ampere_lack_units_for_bfloat16(monkeypatch):
     for capability, lacks in (((7, 5), True), ((8, 0), False)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
-        assert devices.lacks_bfloat16(torch.device("cuda")) == lacks
-    assert not devices.lacks_bfloat16(torch.device("cpu"))
+        assert devices.lacks_bfloat16(CUDA) == lacks
+    assert not devices.lacks_bfloat16(CPU)

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import gzip
 import random
+import re
 import shutil
 import socket
 import sys
@@ -73,15 +74,6 @@ def test_a_file_in_its_folder_is_used_without_a_request(name, offline, server, f
     monkeypatch.setenv("HF_HUB_OFFLINE", offline)
     here = place(folder / name)
     assert fetch(remote(server.serve("file", Answer(CONTENT))), folder) == here
-    assert server.asked == []
-
-
-@pytest.mark.parametrize("name", ["file", "file.tsv"])
-def test_a_wrong_file_in_the_folder_is_refused_and_not_changed(name, server, folder):
-    here = place(folder / name, SPOILED)
-    with pytest.raises(ValueError, match=f"{sha256(SPOILED)}, expected {sha256(CONTENT)}"):
-        fetch(remote(server.serve("file", Answer(CONTENT))), folder)
-    assert here.read_bytes() == SPOILED
     assert server.asked == []
 
 
@@ -155,11 +147,7 @@ def test_offline_one_message_says_what_to_save_where_and_nothing_is_requested(
     file = remote(server.serve("file", Answer(CONTENT)))
     with pytest.raises(DownloadError) as raised:
         fetch_all([(file, tmp_path / name) for name in ("one", "folder", "two")])
-    one, two = (
-        f"Save the file at {server.url}/file as {tmp_path / name / 'file'} (SHA-256 "
-        f"{sha256(CONTENT)})."
-        for name in ("one", "two")
-    )
+    one, two = (how_to_place(file, tmp_path / name) for name in ("one", "two"))
     assert str(raised.value) == f"HF_HUB_OFFLINE forbids downloads. {one}\n{two}"
     assert failure(file, tmp_path / "two") == f"HF_HUB_OFFLINE forbids downloads. {two}"
     assert server.asked == []
@@ -174,21 +162,19 @@ def test_a_failed_download_names_all_missing_files_and_leaves_those_before_it(se
     assert (tmp_path / "here" / "file").read_bytes() == CONTENT
 
 
-def test_wrong_files_are_found_before_anything_is_downloaded(server, tmp_path):
-    place(tmp_path / "two" / "file", SPOILED)
+@pytest.mark.parametrize("name", ["file", "file.tsv"])
+def test_a_wrong_file_is_refused_before_anything_is_downloaded_and_not_changed(
+    name, server, tmp_path
+):
+    wrong = place(tmp_path / "two" / name, SPOILED)
     address = server.serve("file", Answer(CONTENT))
-    with pytest.raises(ValueError, match="is not the expected file"):
-        fetch_all([(remote(address), tmp_path / name) for name in ("one", "two")])
+    with pytest.raises(ValueError, match=f"{sha256(SPOILED)}, expected {sha256(CONTENT)}"):
+        fetch_all([(remote(address), tmp_path / folder) for folder in ("one", "two")])
+    assert wrong.read_bytes() == SPOILED
     assert server.asked == []
 
 
 # ----------------------------------------------------------------------------------- downloads
-
-
-def test_a_download_has_the_right_bytes_and_leaves_nothing_else(server, folder):
-    assert fetch(remote(server.serve("file", Answer(CONTENT))), folder) == folder / "file"
-    assert (folder / "file").read_bytes() == CONTENT
-    assert names_in(folder) == {"file"}
 
 
 def test_a_lost_connection_is_resumed_where_it_ended(server, folder):
@@ -212,29 +198,31 @@ def test_an_interrupted_download_is_resumed_by_the_next_run(server, folder):
 
 @pytest.mark.parametrize(
     ("size", "kept", "ranges"),
-    [(10_000, 1, ["bytes=1-"]), (10_000, 9_999, ["bytes=9999-"]), (10_000, 10_000, []),
-     (None, 10_000, ["bytes=10000-"])],
+    [(10_000, 0, [None]), (10_000, 1, ["bytes=1-"]), (10_000, 9_999, ["bytes=9999-"]),
+     (10_000, 10_000, []), (None, 10_000, ["bytes=10000-"])],
 )  # fmt: skip
 def test_only_the_missing_bytes_are_requested(size, kept, ranges, server, folder):
     place(folder / "file.part", CONTENT[:kept])
     file = remote(server.serve("file", Answer(CONTENT)), size=size)
-    assert fetch(file, folder).read_bytes() == CONTENT
+    assert fetch(file, folder) == folder / "file"
+    assert (folder / "file").read_bytes() == CONTENT
     assert ranges_asked(server) == ranges
-
-
-@pytest.mark.parametrize("part", [SPOILED[:5000], SPOILED, CONTENT + b"more"])
-def test_a_wrong_part_is_found_and_the_download_starts_again(part, server, folder):
-    place(folder / "file.part", part)
-    assert fetch(remote(server.serve("file", Answer(CONTENT))), folder).read_bytes() == CONTENT
-    assert ranges_asked(server)[-1] is None
     assert names_in(folder) == {"file"}
 
 
-def test_a_server_without_ranges_sends_the_whole_file_again(server, folder):
-    place(folder / "file.part", SPOILED[:5000])
-    address = server.serve("file", Answer(CONTENT, ranges=False))
+@pytest.mark.parametrize(
+    ("part", "ranges", "requests"),
+    [(SPOILED[:5000], True, 2), (SPOILED, True, 1), (CONTENT + b"more", True, 1),
+     (SPOILED[:5000], False, 1)],
+)  # fmt: skip
+def test_a_wrong_part_is_found_and_the_download_starts_again(
+    part, ranges, requests, server, folder
+):
+    place(folder / "file.part", part)
+    address = server.serve("file", Answer(CONTENT, ranges=ranges))
     assert fetch(remote(address), folder).read_bytes() == CONTENT
-    assert len(server.asked) == 1
+    assert len(server.asked) == requests
+    assert names_in(folder) == {"file"}
 
 
 FAILURES = {
@@ -272,11 +260,13 @@ def test_an_address_that_sends_nothing_is_given_up(server, folder, monkeypatch):
 # ---------------------------------------------------------------------------------------- zips
 
 
-def test_the_member_of_a_zip_is_saved_and_nothing_else(server, folder):
-    path = fetch(in_zip(server.serve("zip", Answer(ARCHIVE))), folder)
-    assert path == folder / "file"
-    assert path.read_bytes() == CONTENT
-    assert names_in(folder) == {"file"}
+def spoiled_headers(at, number):
+    """The archive with a number of two bytes at a place in both of the last member's headers."""
+    changed = bytearray(ARCHIVE)
+    for signature, more in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+        start = changed.rindex(signature) + at + more
+        changed[start : start + 2] = number.to_bytes(2, "little")
+    return bytes(changed)
 
 
 @pytest.mark.parametrize(
@@ -289,13 +279,14 @@ def test_the_member_of_a_zip_is_saved_and_nothing_else(server, folder):
         Answer(ARCHIVE, cut=100, ranges=False),
         Answer(zipped({"messages": CONTENT})),
         Answer(b""),
+        *(Answer(spoiled_headers(*each)) for each in ((6, 1), (8, 99), (8, 12), (8, 14))),
     ],
-    ids=["down", "403", "web page", "truncated", "cut off", "another zip", "empty"],
 )
-def test_if_the_first_address_of_a_zip_fails_the_second_is_used(answer, server, folder):
+def test_the_member_of_a_zip_is_saved_from_the_first_address_that_serves_it(answer, server, folder):
     first = server.serve("first", answer) if answer else DOWN
     file = in_zip(first, server.serve("second", Answer(ARCHIVE)))
-    assert fetch(file, folder).read_bytes() == CONTENT
+    assert fetch(file, folder) == folder / "file"
+    assert (folder / "file").read_bytes() == CONTENT
     assert names_in(folder) == {"file"}
 
 
@@ -304,27 +295,12 @@ def test_a_wrong_zip_leaves_nothing_and_the_next_run_downloads_again(server, fol
     _, first, second, by_hand = failure(file, folder).splitlines()
     assert "serves a file of SHA-256" in first
     assert second.startswith(f"  {DOWN}: ConnectError: ")
+    encrypted = server.serve("encrypted", Answer(spoiled_headers(6, 1)))
+    assert f"{encrypted}: serves no zip with messages: " in failure(in_zip(encrypted), folder)
     assert by_hand.startswith(f"Save the member messages of the zip at {server.url}/zip or {DOWN}")
     assert names_in(folder) == set()
     server.serve("zip", Answer(ARCHIVE))
     assert fetch(file, folder).read_bytes() == CONTENT
-
-
-def spoiled_headers(at, number):
-    """The archive with a number of two bytes at a place in both of the last member's headers."""
-    changed = bytearray(ARCHIVE)
-    for signature, more in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
-        start = changed.rindex(signature) + at + more
-        changed[start : start + 2] = number.to_bytes(2, "little")
-    return bytes(changed)
-
-
-@pytest.mark.parametrize(("at", "number"), [(6, 1), (8, 99), (8, 12), (8, 14)])
-def test_an_encrypted_or_damaged_zip_is_one_sentence_and_leaves_nothing(at, number, server, folder):
-    wrong = server.serve("wrong", Answer(spoiled_headers(at, number)))
-    assert f"{wrong}: serves no zip with messages: " in failure(in_zip(wrong), folder)
-    assert names_in(folder) == set()
-    assert fetch(in_zip(wrong, server.serve("zip", Answer(ARCHIVE))), folder) == folder / "file"
 
 
 # ----------------------------------------------------------------------------- hostile servers
@@ -332,18 +308,20 @@ def test_an_encrypted_or_damaged_zip_is_one_sentence_and_leaves_nothing(at, numb
 
 @pytest.fixture
 def hostile():
-    """Serves bytes on a port of this machine, for each connection from a new iterator."""
+    """Serves a start and a thousand times more on a port of this machine, slowly if few."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def serve(pieces):
+        def serve(start, more):
             def answer():
                 with contextlib.suppress(OSError):
                     while True:
                         connection, _ = listener.accept()
                         with connection, contextlib.suppress(OSError):
                             connection.recv(10_000)
-                            for piece in pieces():
-                                connection.sendall(piece)
+                            connection.sendall(start)
+                            for _ in range(1000):
+                                time.sleep(0.01 if len(more) < 1000 else 0)
+                                connection.sendall(more)
 
             threading.Thread(target=answer, daemon=True).start()
             return f"http://127.0.0.1:{listener.getsockname()[1]}/file"
@@ -352,33 +330,14 @@ def hostile():
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def slowly(start, piece):
-    def pieces():
-        yield start
-        while True:
-            time.sleep(0.01)
-            yield piece
-
-    return pieces
-
-
-def at_once(start, piece):
-    def pieces():
-        yield start
-        for _ in range(1000):
-            yield piece * 1000
-
-    return pieces
-
-
-HOSTILE = {
-    "slow headers": slowly(b"HTTP/1.1 302 Found\r\n", b"a"),
-    "slow status": slowly(b"HTTP/1.1 ", b" "),
-    "endless continue": slowly(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "endless headers": at_once(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
-    "slow body of a redirect": slowly(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", b"a"),
-    "slow body of an error": slowly(b"HTTP/1.1 503 Busy\r\n\r\n", b"a"),
-    "endless body of an error": at_once(b"HTTP/1.1 503 Busy\r\n\r\n", b"a"),
+HOSTILE = {  # how an answer begins, and what then follows slowly, or at once and without end
+    "slow headers": (b"HTTP/1.1 302 Found\r\n", b"a"),
+    "slow status": (b"HTTP/1.1 ", b" "),
+    "endless continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "endless headers": (b"HTTP/1.1 200 OK\r\n", b"a: b\r\n" * 1000),
+    "slow body of a redirect": (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", b"a"),
+    "slow body of an error": (b"HTTP/1.1 503 Busy\r\n\r\n", b"a"),
+    "endless body of an error": (b"HTTP/1.1 503 Busy\r\n\r\n", b"a" * 1000),
 }
 
 
@@ -387,8 +346,9 @@ def test_a_server_whose_file_does_not_begin_is_given_up_for_the_next(
     name, hostile, server, folder, monkeypatch
 ):
     monkeypatch.setattr(downloads, "START", 0.3)
+    monkeypatch.setattr(downloads, "TIMEOUT", 1)  # of a connection made while the watch closes all
     started = time.monotonic()
-    addresses = hostile(HOSTILE[name]), server.serve("file", Answer(CONTENT))
+    addresses = hostile(*HOSTILE[name]), server.serve("file", Answer(CONTENT))
     assert fetch(remote(*addresses), folder).read_bytes() == CONTENT
     assert time.monotonic() - started < 3
 
@@ -434,9 +394,7 @@ def test_a_proxy_that_refuses_is_named(make, server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.invalid")
     monkeypatch.setenv("HTTPS_PROXY", server.url.replace("//", "//me:password@"))
     message = failure(make(), folder)
-    assert "ProxyError" in message
-    assert "403" in message
-    assert "NO_PROXY" in message
+    assert all(words in message for words in ("ProxyError", "403", "NO_PROXY"))
     assert "password" not in message
     assert server.asked[0][0] == "mirror.invalid:443"
 
@@ -494,8 +452,7 @@ def test_no_message_shows_the_token_even_if_the_server_repeats_it(
     server.serve(WEIGHTS, Answer(status=401, reason=f"no {SECRET} here"))
     monkeypatch.setenv("HF_TOKEN", token)
     message = failure(weights(), folder)
-    assert "HF_TOKEN" in message
-    assert SECRET not in message
+    assert ("HF_TOKEN" in message, SECRET in message) == (True, False)
 
 
 @pytest.mark.parametrize("path", ["other/file", "m/../other/file", "m/%2e%2e/other/file", "mother"])
@@ -519,7 +476,7 @@ def test_the_token_and_password_are_not_sent_outside_the_mirrors_path(
     "password", ["p4ss=w0rd", "p4ss%2Fw0rd", "p4ss/w0rd", "p4ss@w0rd", "p'4ss"]
 )
 def test_no_message_shows_a_password_even_if_the_server_repeats_it(
-    password, server, folder, monkeypatch
+    password, server, folder, monkeypatch, caplog
 ):
     monkeypatch.setenv("HF_ENDPOINT", server.url.replace("//", f"//me:{password}@"))
     encoded = base64.b64encode(f"me:{unquote(password)}".encode()).decode()
@@ -528,18 +485,14 @@ def test_no_message_shows_a_password_even_if_the_server_repeats_it(
     server.serve(WEIGHTS, Answer(status=302, headers={"Location": f"gopher://x{echo}"}))
     message = failure(weights(), folder)
     for secret in (password, unquote(password), encoded, SECRET, "w0rd"):
-        assert secret not in message
+        assert secret not in message + caplog.text
 
 
-def test_a_password_of_the_mirror_is_used_and_never_shown(server, folder, monkeypatch, caplog):
+def test_a_password_of_the_mirror_is_used(server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url.replace("//", "//me:p4ssw0rd@"))
-    server.serve(WEIGHTS, Answer(status=429))
-    message = failure(weights(), folder)
-    assert "wait some minutes" in message
-    assert "p4ssw0rd" not in message + caplog.text
     server.serve(WEIGHTS, Answer(CONTENT))
     assert fetch(weights(), folder).read_bytes() == CONTENT
-    assert authorizations(server)[-1] == "Basic bWU6cDRzc3cwcmQ="
+    assert authorizations(server) == ["Basic bWU6cDRzc3cwcmQ="]
     monkeypatch.setenv("HF_ENDPOINT", "me:p4ssw0rd@mirror")
     with pytest.raises(ValueError, match=r"\*\*\*@mirror"):
         weights()
@@ -563,9 +516,8 @@ def test_the_certificates_of_each_variable_are_trusted(
 def test_an_untrusted_certificate_is_refused_with_the_variables_that_help(https_server, folder):
     address = https_server.serve("file", Answer(CONTENT))
     for file in (remote(address), in_zip(address)):
-        message = failure(file, folder)
-        assert "CERTIFICATE_VERIFY_FAILED" in message
-        assert "SSL_CERT_FILE names trusted certificates" in message
+        expected = "CERTIFICATE_VERIFY_FAILED.*SSL_CERT_FILE names trusted certificates"
+        assert re.search(expected, failure(file, folder))
 
 
 def test_certificates_that_do_not_exist_are_named_by_their_variable(folder, monkeypatch):

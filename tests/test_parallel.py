@@ -56,7 +56,7 @@ def test_for_one_process_the_world_returns_what_it_is_given():
     assert world.broadcast("value") == "value"
     assert world.all_reduce_sum(x) is x
     assert world.gather_rows(x, 3, torch.device("cpu")) is x
-    assert world.all_reduce_max(2.5, torch.device("cpu")) == 2.5
+    assert world.gather("value") == ["value"]
     world.sum_gradients([parameter])
     assert parameter.grad is None
     with world.main_first():

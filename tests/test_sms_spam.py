@@ -3,6 +3,7 @@ import io
 import os
 import re
 import shutil
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -12,15 +13,7 @@ from experiments.config.settings import CustomData, DataConfig
 from experiments.data import sms_spam
 from experiments.data.corpus import load_corpus
 from experiments.data.datasets import tokenize
-from experiments.data.demo import demo_messages
-from experiments.data.sms_spam import (
-    balance_messages,
-    missing_files,
-    prepare_splits,
-    read_messages,
-    split_messages,
-    to_csv,
-)
+from experiments.data.sms_spam import missing_files, prepare_splits, read_messages, to_csv
 from experiments.system.files import sha256_of
 
 
@@ -32,10 +25,8 @@ def folder(real_data, tmp_path):
 
 
 def refuse_to_write(number, monkeypatch):
-    def refuse(path, _):
-        raise OSError(number, os.strerror(number), str(path))
-
-    monkeypatch.setattr(sms_spam, "write_whole", refuse)
+    error = OSError(number, os.strerror(number))
+    monkeypatch.setattr(sms_spam, "write_whole", Mock(side_effect=error))
 
 
 # ---------------------------------------------------------------------------- the published splits
@@ -118,19 +109,6 @@ def test_the_longest_training_message_has_120_tokens(real_data_dir):
     datasets = tokenize(load_corpus(data, CustomData()), data, 1024)
     assert [dataset.max_length for dataset in datasets] == [120, 120, 120]
     assert [int(dataset.lengths.max()) for dataset in datasets] == [120, 90, 97]
-
-
-def test_balancing_takes_all_spam_and_as_many_ham():
-    balanced = balance_messages(demo_messages(ham=30, spam=12))
-    assert balanced["Label"].value_counts().to_dict() == {0: 12, 1: 12}
-    assert balanced["Text"].str.contains("WINNER|Txt|URGENT|Last").sum() == 12
-
-
-def test_the_splits_share_nothing_and_lose_nothing():
-    messages = pd.DataFrame({"Label": 0, "Text": [f"message {i}" for i in range(101)]})
-    splits = split_messages(messages)
-    assert [len(split) for split in splits.values()] == [70, 10, 21]
-    assert sorted(pd.concat(splits.values())["Text"]) == sorted(messages["Text"])
 
 
 # --------------------------------------------------------------------------------------------- CSV

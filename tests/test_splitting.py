@@ -1,14 +1,12 @@
 import itertools
 from collections import Counter
 
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from three_classes import three_classes
+from three_classes import pairs_of, table, three_classes
 
 from experiments.data.splitting import (
-    _apportion,
     _assign,
     balance_classes,
     group_by_text,
@@ -17,24 +15,12 @@ from experiments.data.splitting import (
 )
 
 SHARES = (70, 10, 20)
+THREE = table(*three_classes())
 SPLITS = dict(zip(("train", "validation", "test"), SHARES, strict=True))
 FEW_TEXTS = st.lists(
     st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 30).map("text {}".format)),
     min_size=1, max_size=80,
 )  # fmt: skip
-
-
-def table(*pairs):
-    return pd.DataFrame(pairs, columns=["Label", "Text"], dtype=str)
-
-
-def pairs_of(examples):
-    return list(zip(examples["Label"], examples["Text"], strict=True))
-
-
-@pytest.fixture(scope="module")
-def three():
-    return table(*three_classes())
 
 
 # ---------------------------------------------------------------------------------------- splitting
@@ -79,13 +65,6 @@ def test_a_group_goes_to_the_split_that_lacks_most():
     assert _assign([1, 1], SHARES) == [0, 1]  # fewer groups than splits
 
 
-def test_parts_of_a_total_follow_the_largest_remainders():
-    assert _apportion(10, (70, 10, 20)) == [7, 1, 2]
-    assert _apportion(4, (70, 10, 20)) == [3, 0, 1]  # 2.8, 0.4, 0.8
-    assert _apportion(3, (70, 10)) == [3, 0]  # 2.625, 0.375
-    assert _apportion(1, (34, 33, 33)) == [1, 0, 0]
-
-
 def test_a_text_has_its_most_frequent_label_and_frequent_texts_come_first():
     pairs = [*["cx", "ax", "bx", "bx"], *["by", "ay"], *["cz", "cz", "az"], *["bw", "aw"]]
     groups = group_by_text(table(*map(tuple, pairs)))
@@ -95,40 +74,35 @@ def test_a_text_has_its_most_frequent_label_and_frequent_texts_come_first():
     assert pairs_of(ties) == [("a", f"{i}") for i in [*range(1, 40, 2), *range(0, 40, 2)]]
 
 
-def test_splits_are_shuffled(three):
-    for split in split_by_text(three.sort_values("Label"), SPLITS, 123).values():
-        assert split["Label"].tolist() != sorted(split["Label"])
-
-
 # --------------------------------------------------------------------------- balancing, subsampling
 
 
-def test_balancing_selects_as_many_random_examples_of_each_class_in_their_order(three):
-    balanced = balance_classes(three, 123)
-    counts = Counter(three["Label"])
+def test_balancing_selects_as_many_random_examples_of_each_class_in_their_order():
+    balanced = balance_classes(THREE, 123)
+    counts = Counter(THREE["Label"])
     assert Counter(balanced["Label"]) == dict.fromkeys(counts, min(counts.values()))
-    rest = iter(pairs_of(three))
+    rest = iter(pairs_of(THREE))
     assert all(pair in rest for pair in pairs_of(balanced))  # a subsequence
     assert balanced.index.tolist() == list(range(len(balanced)))
-    assert pairs_of(balance_classes(three, 1)) != pairs_of(balanced)
+    assert pairs_of(balance_classes(THREE, 1)) != pairs_of(balanced)
 
 
-def test_smaller_samples_are_stratified_parts_of_larger_ones_in_their_order(three):
-    shares = three["Label"].value_counts(normalize=True)
+def test_smaller_samples_are_stratified_parts_of_larger_ones_in_their_order():
+    shares = THREE["Label"].value_counts(normalize=True)
     previous = Counter()
     for size in (3, 4, 10, 50, 299, 300):
-        sample = subsample(three, size, 123)
+        sample = subsample(THREE, size, 123)
         counts = sample["Label"].value_counts().reindex(shares.index, fill_value=0)
         assert len(sample) == size
         assert counts.min() >= 1
         assert ((counts - size * shares).abs() <= 1).all() or size == 3
-        rest = iter(pairs_of(three))
+        rest = iter(pairs_of(THREE))
         assert all(pair in rest for pair in pairs_of(sample))
         assert sample.index.tolist() == list(range(size))
         now = Counter(pairs_of(sample))
         assert not previous - now
         previous = now
-    assert pairs_of(subsample(three, 50, 1)) != pairs_of(subsample(three, 50, 123))
+    assert pairs_of(subsample(THREE, 50, 1)) != pairs_of(subsample(THREE, 50, 123))
 
 
 def test_a_sample_of_any_size_is_the_one_that_records_were_made_with():
@@ -140,6 +114,6 @@ def test_a_sample_of_any_size_is_the_one_that_records_were_made_with():
 
 
 @pytest.mark.parametrize("size", [2, 301])
-def test_a_sample_has_no_fewer_examples_than_classes_and_no_more_than_there_are(three, size):
+def test_a_sample_has_no_fewer_examples_than_classes_and_no_more_than_there_are(size):
     with pytest.raises(ValueError, match=f"^--train_size {size} must be between .*, 3, .*, 300$"):
-        subsample(three, size, 123)
+        subsample(THREE, size, 123)

@@ -38,23 +38,27 @@ def error_of(error):
     return exit_.value.code
 
 
+def run(*command, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-W", "error", *map(str, command)],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("script", ["additional_experiments", "compare_experiments", "classify"])
 def test_without_the_environment_there_is_one_sentence(script, tmp_path):
     code = f"import sys, runpy; sys.path.insert(0, {str(FOLDER)!r}); sys.argv[:] = ['x', '--help']"
     code += f"; runpy.run_path({str(FOLDER / script) + '.py'!r}, run_name='__main__')"
-    run = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 1
-    assert run.stderr.startswith("error: not installed for ")
-    assert run.stderr.count("\n") == 1
-    assert "safetensors" in run.stderr
-    assert ". .venv/bin/activate" in run.stderr
+    result = run("-I", "-S", "-c", code, cwd=tmp_path)
+    assert result.returncode == 1
+    expected = r"error: not installed for .*safetensors.*\. \.venv/bin/activate.*\n"
+    assert re.fullmatch(expected, result.stderr)
 
 
 def test_pip_refuses_an_older_python_before_it_downloads_anything():
@@ -111,18 +115,6 @@ def test_streams_of_an_embedding_program_are_not_changed(monkeypatch):
 # ------------------------------------------------------------------------------------- scripts
 
 
-def run(*command, cwd, **environment):
-    return subprocess.run(
-        [sys.executable, "-W", "error", *map(str, command)],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("name", [SCRIPT.name, COMPARISON.name, "experiments/__init__.py"])
 def test_an_older_python_can_read_what_names_the_version_it_needs(name):
     ast.parse((FOLDER / name).read_text(encoding="utf-8"), feature_version=(3, 8))
@@ -160,14 +152,6 @@ def test_importing_the_script_does_nothing(tmp_path):
     code = f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import additional_experiments"
     result = run("-c", code, cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-
-
-@pytest.mark.process
-def test_a_wrong_flag_ends_before_anything_is_written(tmp_path):
-    result = run(SCRIPT, "--average", "embeddings", cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "did you mean --average_embeddings?" in result.stderr
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.process

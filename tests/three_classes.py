@@ -57,6 +57,17 @@ def three_classes(total: int = 300, seed: int = 123) -> list[tuple[str, str]]:
     return pairs
 
 
+def table(*pairs: tuple[str, str]) -> pd.DataFrame:
+    """Return classes and texts as if they were read from a file with a header."""
+    index = pd.RangeIndex(2, len(pairs) + 2, name="line")
+    return pd.DataFrame(pairs, index, columns=["Label", "Text"], dtype=str)
+
+
+def pairs_of(examples: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return what `table` was given."""
+    return list(zip(examples["Label"], examples["Text"], strict=True))
+
+
 def separated(pairs: list[tuple[str, str]], separator: str = ",") -> bytes:
     """Return a file as Excel writes it: byte order mark, Windows line ends, quotes if needed."""
     out = io.StringIO()

@@ -10,11 +10,12 @@ contradict is an error that names the line and the flag that helps.
 import codecs
 import gzip
 import io
+import json
 import re
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,7 @@ _REFUSED = {  # first bytes: what the file is, and what to do
     rb"\s*<(!doctype|html|head|\?xml|script)": "a web page: download the file itself",
     rb"\x80[\x02-\x05]": "a pickle, which can run code: write it as CSV or Parquet, by pandas",
     rb"(ARROW1|FEA1)": "an Arrow file: write it as Parquet, by pandas",
+    rb"\s*\|.*\|\s*\n\s*\|[\s:|-]+\|": "a Markdown table: write it as CSV",
     rb"SQLite format 3": "a database: export its table as CSV",
     rb"%PDF": "a PDF file: copy its table to a CSV file",
 }  # fmt: skip
@@ -85,16 +87,17 @@ class Source:
         return ", ".join(words + ([str(self.dialect)] if self.format == CSV else []))
 
     @property
-    def usual_dialect(self) -> Dialect:
-        """The dialect of files of that name."""
-        return Dialect("\t" if self.suffix == ".tsv" else ",")
+    def usual_separator(self) -> str:
+        """The separator of CSV files of that name."""
+        return "\t" if self.suffix == ".tsv" else ","
 
     @property
     def is_guessed(self) -> bool:
         """Whether more than the name says what the file is."""
         is_other = self.format != SUFFIXES.get(self.suffix, LINES)
         is_other |= self.format != PARQUET and not self.encoding.startswith("utf-8")
-        return is_other or (self.format == CSV and str(self.dialect) != str(self.usual_dialect))
+        usual = str(Dialect(self.usual_separator))
+        return is_other or (self.format == CSV and str(self.dialect) != usual)
 
     def lines(self, newline: str = "\n") -> Iterator[str]:
         """Yield lines with their ends as soon as they are there; "" also ends them at CR."""
@@ -170,19 +173,21 @@ def _detect(source: Source, how: CustomData, may_be_lines: bool) -> None:
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
     filled = [line.strip() for line in lines if line.strip()]
     by_name = SUFFIXES.get(source.suffix)
-    if by_name == JSON_LINES or re.match(r'\s*\{\s*"', text):
-        is_row = by_name == JSON_LINES or filled[0].endswith("}")
-        source.format = JSON_LINES if is_row and (by_name != JSON or len(filled) > 1) else JSON
-    elif by_name == JSON or re.match(r"\s*\[\s*\{", text):
+    is_object = re.match(r'\s*\{\s*"', text)
+    if re.match(r"\s*\[\s*\{", text) or (by_name == JSON and not is_object):
         source.format = JSON
+    elif by_name == JSON_LINES:
+        source.format = JSON_LINES
+    elif is_object:
+        is_alone = len(filled) == 1 and (by_name == JSON or _has_only_columns(filled[0]))
+        source.format = JSON if is_alone or not filled[0].endswith("}") else JSON_LINES
     else:
-        usual = source.usual_dialect.separator
         source.dialect = detect_dialect(
-            lines, source.name, is_whole, usual, how.separator, how.quoting
+            lines, source.name, is_whole, source.usual_separator, how.separator, how.quoting
         )
         names = [name.strip().casefold() for name in (source.dialect.sample or [[""]])[0]]
         words = {*re.split(r"\W+", names[0])} if len(names) == 1 else set()
-        if may_be_lines and words & TEXT_NAMES and words & LABEL_NAMES and not how.separator:
+        if words & TEXT_NAMES and words & LABEL_NAMES:
             raise ValueError(
                 f"{source.name}: the first line, {filled[0]!r}, looks like a header of several "
                 "columns: name what separates them with --separator"
@@ -197,6 +202,12 @@ def _detect(source: Source, how: CustomData, may_be_lines: bool) -> None:
                     f"the first line, {filled[0]!r}, is read as a text: if it is a header, add "
                     f"--text_column {filled[0]}"
                 )
+
+
+def _has_only_columns(line: str) -> bool:
+    with suppress(ValueError, RecursionError):  # not JSON
+        return {type(value) for value in json.loads(line).values()} <= {list, dict}
+    return False
 
 
 def _detect_encoding(source: Source, start: bytes) -> str:

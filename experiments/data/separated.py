@@ -169,7 +169,7 @@ def _check_rows(
     _check_suspects(suspects, seen, dialect, name)
     if short:
         notes.append(
-            f"{len(short):,} of the lines have fewer fields than the header (line "
+            f"lines with fewer fields than the header: {len(short):,} (line "
             f"{list_some(map(str, short))}): put texts of several lines in quotes"
         )
 

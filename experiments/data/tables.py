@@ -1,9 +1,9 @@
 """Examples of a file: all of them, or some at a time in constant memory.
 
-    table = read_table("questions.csv", CustomData())
+    table, rows = read_table("questions.csv", CustomData())
     with open_table("questions.csv", CustomData()) as table:
         for rows in table:
-            rows.texts, rows.lines
+            rows.texts, rows.numbers
 
 Texts and labels are exactly those of the file: "NA", "1.0" and leading blanks stay, numbers are as
 written, and a missing cell is the empty text. `formats.py` says what a file is. A JSON file has a
@@ -14,12 +14,10 @@ held in memory as a whole.
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, NamedTuple
-
-import pandas as pd
 
 from experiments.config.settings import CustomData
 from experiments.data import formats
@@ -31,35 +29,25 @@ _CHUNK = 1024  # examples that are read together, at most
 _SHOWN_COLUMNS, _SHOWN_LETTERS = 12, 40  # in an error
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_Row = tuple[int, Sequence[Any] | Mapping[str, Any]]  # number of its line or example, its cells
-_Opened = tuple[list[str], Callable[[list[str]], Iterable[_Row]]]  # all columns; rows of some
+_Row = tuple[int, Mapping[str, Any]]  # number of its line or example, its cells by column
+_Opened = tuple[list[str], Iterable[_Row]]  # all columns; all rows
 
 
 class Rows(NamedTuple):
-    """Some examples: their lines in the file, texts, labels if wanted, and other columns."""
+    """Some examples: their texts, labels if wanted, and other columns."""
 
-    lines: list[int]
+    numbers: list[int]  # of their lines, or of examples in a format without lines
     texts: list[str]
     labels: list[str]
     others: list[list[str]]  # columns
-
-
-class Examples(NamedTuple):
-    """The examples of a file, Label and Text, and where they were read from."""
-
-    examples: pd.DataFrame
-    table: "Table"
-    lines: list[int]  # of each example
-    others: dict[str, list[str]]  # columns by name
 
 
 class Table:
     """An opened file whose columns are chosen; yields `Rows`."""
 
     def __init__(
-        self, source: Source, how: CustomData, *, has_labels: bool, keep: Callable[..., list[str]],
-        remembered: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+        self, source: Source, how: CustomData, has_labels: bool, remembered: Sequence[str] = ()
+    ) -> None:
         self.source = source
         self.unit = "example" if source.format in (formats.JSON, formats.PARQUET) else "line"
         self.class_names: dict[str, list[str]] = {}  # of columns of numbers
@@ -68,66 +56,60 @@ class Table:
             formats.JSON_LINES: _read_json_lines, formats.PARQUET: self._read_parquet,
         }  # fmt: skip
         self.names, self._rows = read[source.format](source, how)
-        texts = list(how.text_column)
-        if not texts and remembered and {*remembered} <= {*self.names}:
-            texts = list(remembered)
+        is_like_before = {*remembered} <= {*self.names}
+        texts = list(how.text_column or (remembered if is_like_before else ()))
         if source.format == formats.CSV and not how.no_header:
             _check_header(source, self.names, is_named=bool(texts))
-        self.text_columns, self.label_column = [""], None
-        if source.format != formats.LINES:
-            chosen = _choose(source.name, texts, how.label_column, has_labels, self.names)
-            self.text_columns, self.label_column = chosen
-        self.others = [name for name in keep(self.names) if name not in self.used]
-        for name in self.others:
-            flag = "--split_column" if name == how.split_column else "--keep_columns"
-            _check_column(source.name, name, flag, self.names)
+        self.text_columns, self.label_column = _choose(
+            source.name, texts, how.label_column, has_labels, self.names
+        )
+        self.others: list[str] = []
 
     def __str__(self) -> str:
+        return f"{self.source}; {self.columns}"
+
+    @property
+    def columns(self) -> str:
+        """The names of the columns of texts and labels, for a message."""
         texts = " and ".join(map(repr, self.text_columns))
         labels = "" if self.label_column is None else f", labels {self.label_column!r}"
-        return f"{self.source}; texts {texts}{labels}"
+        return f"texts {texts}{labels}"
 
     @property
     def used(self) -> list[str]:
         """The columns of texts, and that of labels if there is one."""
         return [*self.text_columns, *([] if self.label_column is None else [self.label_column])]
 
+    def keep(self, names: Iterable[str], flag: str) -> None:
+        """Choose other columns that `Rows` have; ValueError, which names a flag, if one lacks."""
+        self.others = [name for name in names if name not in self.used]
+        for name in self.others:
+            _check_column(self.source.name, name, flag, self.names)
+
     def __iter__(self) -> Iterator[Rows]:
-        columns, rows = [*self.used, *self.others], []
-        is_live = self.source.name == "standard input"
-        for row in self._rows(columns):
+        rows, is_live = [], self.source.name == "standard input"
+        for row in self._rows:
             rows.append(row)
             if len(rows) == _CHUNK or (is_live and self.source.is_drained):
-                yield self._cells_of(rows, columns)
+                yield self._texts_of(rows)
                 rows = []
         if rows:
-            yield self._cells_of(rows, columns)
+            yield self._texts_of(rows)
 
-    def _cells_of(self, rows: list[_Row], columns: list[str]) -> Rows:
-        places = [self.names.index(name) for name in columns]
-        cells = [
-            [self._text_of(row, name, place) for row in rows]
-            for name, place in zip(columns, places, strict=True)
-        ]
+    def _texts_of(self, rows: list[_Row]) -> Rows:
+        columns = [[self._text_of(*row, name) for row in rows] for name in self.used + self.others]
         num_texts, num_used = len(self.text_columns), len(self.used)
-        texts = list(map("\n".join, zip(*cells[:num_texts], strict=True)))
-        labels = cells[num_texts] if num_used > num_texts else []
-        return Rows([line for line, _ in rows], texts, labels, cells[num_used:])
+        texts = list(map("\n".join, zip(*columns[:num_texts], strict=True)))
+        labels = columns[num_texts] if num_used > num_texts else []
+        return Rows([number for number, _ in rows], texts, labels, columns[num_used:])
 
-    def _text_of(self, row: _Row, name: str, place: int) -> str:
+    def _text_of(self, number: int, row: Mapping[str, Any], name: str) -> str:
         """Return a cell as a text; a missing one is the empty text, and true is "true"."""
-        where, cells = f"{self.source.name}, {self.unit} {row[0]}: ", row[1]
-        if isinstance(cells, Mapping):
-            cell = cells.get(name)
-            if name in self.text_columns and name not in cells:
-                raise ValueError(f"{where}no {name!r}")
-        else:
-            cell = cells[place] if place < len(cells) else None
-            if place >= len(cells) and name in self.used:
-                raise ValueError(
-                    f"{where}{len(cells)} fields, the header has {len(self.names)}: complete the "
-                    "line, or put a text of several lines in quotes"
-                )
+        where, cell = f"{self.source.name}, {self.unit} {number}: ", row.get(name)
+        is_csv = self.source.format == formats.CSV
+        if name not in row and name in (self.used if is_csv else self.text_columns):
+            hint = ": complete the line, or put a text of several lines in quotes"
+            raise ValueError(f"{where}no {name!r}{hint if is_csv else ''}")
         if isinstance(cell, list | dict | tuple | bytes):
             raise ValueError(f"{where}{name!r} {_describe_nested(cell)}")
         text = "" if cell is None or cell != cell else str(cell)  # NaN differs from itself
@@ -146,17 +128,6 @@ class Table:
             raise ValueError(f"reading {source.name} {install}") from error
         problems = (pa.ArrowException, OSError, UnicodeDecodeError)
 
-        def read(columns: list[str]) -> Iterator[_Row]:
-            number = 1
-            try:
-                # Its threads could abort the process when they end together with PyTorch's.
-                for batch in file.iter_batches(_CHUNK, columns=columns, use_threads=False):
-                    batch.validate(full=True)
-                    yield from enumerate(batch.to_pylist(), start=number)
-                    number += len(batch)
-            except problems as error:
-                raise _unreadable(source.name, "a Parquet file", error) from error
-
         try:
             # Not by pandas, which separates a column that was an index from the others.
             file = pq.ParquetFile(source.file, pre_buffer=False, buffer_size=1 << 16)
@@ -167,7 +138,19 @@ class Table:
         stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = stored.get("info", {}).get("features", {})
         self.class_names = {name: f["names"] for name, f in features.items() if "names" in f}
-        return schema.names, read
+
+        def rows() -> Iterator[_Row]:
+            columns, number = self.used + self.others, 1
+            try:
+                # Its threads could abort the process when they end together with PyTorch's.
+                for batch in file.iter_batches(_CHUNK, columns=columns, use_threads=False):
+                    batch.validate(full=True)
+                    yield from enumerate(batch.to_pylist(), start=number)
+                    number += len(batch)
+            except problems as error:
+                raise _unreadable(source.name, "a Parquet file", error) from error
+
+        return schema.names, rows()
 
 
 @contextmanager
@@ -180,33 +163,28 @@ def open_table(
     """
     has_labels = how.label_column is not None
     with open_source(path, how, may_be_lines=not (has_labels or keep)) as source:
-        columns = (lambda names: names) if list(keep) == ["all"] else lambda _: list(keep)
-        yield Table(source, how, has_labels=has_labels, keep=columns, remembered=remembered)
+        table = Table(source, how, has_labels, remembered)
+        table.keep(table.names if list(keep) == ["all"] else keep, "--keep_columns")
+        yield table
 
 
-def read_table(path: str, how: CustomData) -> Examples:
-    """Return the examples of a file, and the columns that they are in or that may name a split.
+def read_table(path: str, how: CustomData) -> tuple[Table, Rows]:
+    """Return the columns of a file, and all examples with those that name or may name a split.
 
     OSError or ValueError: the file cannot be read, or it is unclear which columns are meant.
     """
-
-    def splits(names: list[str]) -> list[str]:
-        if how.split_column is not None:
-            return [how.split_column]
-        return [name for name in names if name.strip().casefold() in _SPLIT_NAMES]
-
     with open_source(path, how) as source:
-        table = Table(source, how, has_labels=True, keep=splits)
+        table = Table(source, how, has_labels=True)
         if how.split_column in table.used:
             raise ValueError(f"--split_column {how.split_column} is a column of texts or labels")
+        splits = [name for name in table.names if name.strip().casefold() in _SPLIT_NAMES]
+        table.keep(splits if how.split_column is None else [how.split_column], "--split_column")
         chunks = list(table)
     if not chunks:
         raise ValueError(f"{source.name} has no examples")
-    lines, texts, labels = (list(chain(*parts)) for parts in list(zip(*chunks, strict=True))[:3])
-    columns = zip(*(rows.others for rows in chunks), strict=True)
-    others = {name: list(chain(*c)) for name, c in zip(table.others, columns, strict=True)}
-    examples = pd.DataFrame({"Label": labels, "Text": texts}, dtype=str)
-    return Examples(examples, table, lines, others)
+    *parts, others = zip(*chunks, strict=True)
+    columns = [list(chain(*column)) for column in zip(*others, strict=True)]
+    return table, Rows(*(list(chain(*part)) for part in parts), columns)
 
 
 # ---------------------------------------------------------------------- from a format to its rows
@@ -214,13 +192,13 @@ def read_table(path: str, how: CustomData) -> Examples:
 
 def _read_lines(source: Source, _: CustomData) -> _Opened:
     lines = (line.removesuffix("\n").removesuffix("\r") for line in source.lines())
-    return [""], lambda _: enumerate(([line] for line in lines), start=1)
+    return [""], enumerate(({"": line} for line in lines), start=1)
 
 
 def _read_csv(source: Source, how: CustomData) -> _Opened:
     lines, notes = source.lines(newline=""), source.notes
     names, rows = read_rows(lines, source.dialect, source.name, notes, how.no_header)
-    return names, lambda _: rows
+    return names, ((line, dict(zip(names, cells, strict=False))) for line, cells in rows)
 
 
 def _read_json_lines(source: Source, _: CustomData) -> _Opened:
@@ -266,7 +244,7 @@ def _objects(rows: Iterable[tuple[int, Any]], source: Source, size: int) -> _Ope
     objects = checked()
     first = list(islice(objects, size))
     names = list(dict.fromkeys(name for _, row in first for name in row))
-    return names, lambda _: chain(first, objects)
+    return names, chain(first, objects)
 
 
 def _parse_json(text: str, name: str, expected: str) -> Any:

@@ -11,7 +11,8 @@ import argparse
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -132,31 +133,19 @@ def whole_number(minimum: int, maximum: int = 2**63 - 1) -> Any:
     return convert
 
 
-def positive_number(text: str) -> float:
-    """Return a finite number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise expected("a number above 0", text)
-    return number
+def _number(what: str, is_valid: Callable[[float], bool]) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        with suppress(ValueError):
+            if is_valid(number := float(text)):
+                return abs(number)  # of -0.0, which is valid where 0 is
+        raise expected(what, text)
+
+    return convert
 
 
-def probability(text: str) -> float:
-    """Return a number above 0 and below 1."""
-    try:
-        number = positive_number(text)
-    except argparse.ArgumentTypeError:
-        number = 1.0
-    if number >= 1:
-        raise expected("a probability above 0 and below 1", text)
-    return number
-
-
-def number_from_0(text: str) -> float:
-    """Return a finite number that is not negative."""
-    return 0.0 if re.fullmatch(r"[+-]?0*\.?0*", text) and "0" in text else positive_number(text)
+positive_number = _number("a number above 0", lambda number: 0 < number < math.inf)
+number_from_0 = _number("a number of at least 0", lambda number: 0 <= number < math.inf)
+probability = _number("a probability above 0 and below 1", lambda number: 0 < number < 1)
 
 
 def device(text: str) -> str:

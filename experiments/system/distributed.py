@@ -61,41 +61,31 @@ class World:
         """Whether this process prints and writes files."""
         return self.rank == 0
 
-    def broadcast(self, value: Any) -> Any:
-        """Return the main process's value in every process."""
-        if self.size == 1:
-            return value
-        import torch.distributed as dist
-
-        values = [value]
-        dist.broadcast_object_list(values)
-        return values[0]
-
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: Any, timeout: timedelta | None = None) -> list[Any]:
         """Return the values of all processes, in every process."""
         if self.size == 1:
             return [value]
         import torch.distributed as dist
 
+        group = None if timeout is None else dist.new_group(timeout=timeout, backend="gloo")
         values = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group)
         return values
 
-    def check_equal(self, facts: dict[str, Any], timeout: timedelta = TIMEOUT) -> None:
-        """Raise ValueError in all processes if one has other facts than the main process."""
-        if self.size == 1:
-            return
-        import torch.distributed as dist
+    def broadcast(self, value: Any) -> Any:
+        """Return the main process's value in every process."""
+        return self.gather(value)[0]
 
-        group, values = dist.new_group(timeout=timeout, backend="gloo"), [None] * self.size
-        dist.all_gather_object(values, {name: repr(value) for name, value in facts.items()}, group)
-        for rank, found in enumerate(values):
-            if others := [n for n in values[0] | found if values[0].get(n) != found.get(n)]:
-                n = others[0]
-                raise ValueError(
-                    "all processes need the same flags and data: "
-                    f"process {rank} has {n} {found.get(n)}, process 0 {values[0].get(n)}"
-                )
+    def check_equal(self, facts: dict[str, Any], timeout: timedelta | None = None) -> None:
+        """Raise ValueError in all processes if one has other facts than the main process."""
+        main, *others = self.gather({name: repr(fact) for name, fact in facts.items()}, timeout)
+        for rank, found in enumerate(others, start=1):
+            for name in main | found:
+                if main.get(name) != found.get(name):
+                    raise ValueError(
+                        f"all processes need the same flags and data: process {rank} has {name} "
+                        f"{found.get(name)}, process 0 {main.get(name)}"
+                    )
 
     def broadcast_(self, x: "Tensor") -> None:
         """Fill a tensor with the main process's values, in place."""
@@ -112,22 +102,13 @@ class World:
             dist.all_reduce(x)
         return x
 
-    def all_reduce_max(self, number: float, device: "torch.device") -> float:
-        """Return the largest value of a number over all processes."""
-        if self.size == 1:
-            return number
-        import torch
-
-        x = torch.tensor(number, device=device, dtype=torch.float32)
-        torch.distributed.all_reduce(x, torch.distributed.ReduceOp.MAX)
-        return x.item()
-
     def sum_gradients(self, parameters: Iterable["nn.Parameter"]) -> None:
         """Give every process the sum of all gradients; sharded ones are summed already."""
         if self.size == 1:
             return
         import torch
         from torch.distributed.tensor import DTensor
+        from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
         small = []
         for parameter in (p for p in parameters if not isinstance(p, DTensor)):
@@ -138,10 +119,7 @@ class World:
             else:
                 small.append(parameter.grad)
         if small:  # each message between processes has a fixed cost
-            total = self.all_reduce_sum(torch.cat([gradient.flatten() for gradient in small]))
-            parts = total.split([gradient.numel() for gradient in small])
-            for gradient, part in zip(small, parts, strict=True):
-                gradient.copy_(part.view_as(gradient))
+            vector_to_parameters(self.all_reduce_sum(parameters_to_vector(small)), small)
 
     def gather_rows(self, rows: "Tensor", total: int, device: "torch.device") -> "Tensor":
         """Return (total, ...), the rows of all processes in the order of the pass, on the CPU.

@@ -45,8 +45,10 @@ _HINTS = {  # a pattern in the reason of a failure
     r"\b429\b": "wait some minutes",
     "codec can't encode": "HF_TOKEN, or the file of the token, has characters that no token has",
 }
-
-
+_NO_ZIP = (  # RuntimeError: encrypted, or an unknown method
+    zipfile.BadZipFile, zlib.error, LZMAError, struct.error, EOFError, KeyError, RuntimeError,
+    OSError,
+)  # fmt: skip
 _HUB = "https://huggingface.co"
 
 
@@ -203,16 +205,7 @@ def _extract(file: RemoteFile, archive: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as zipped, zipped.open(file.zip_member) as member:
             content = member.read(file.size and file.size + 1)  # more is another file
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        LZMAError,
-        struct.error,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        OSError,
-    ) as error:  # RuntimeError: encrypted, or an unknown method
+    except _NO_ZIP as error:
         raise ValueError(f"serves no zip with {file.zip_member}: {error}") from error
     archive.write_bytes(content)
 
@@ -221,7 +214,8 @@ def _transfer(file: RemoteFile, address: str, out: BinaryIO, bar: "tqdm") -> Non
     """Append to a file what it lacks, after each lost connection too; ValueError if too long."""
     import httpx2
 
-    temporary = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError)
+    temporary = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError,
+                 RuntimeError)  # of a client that `watch` has closed  # fmt: skip
     token, size = (None, None) if file.zip_member else (_token(), file.size)
     tries, until, most = TRIES, time.monotonic() + START, out.tell()
     while size is None or out.tell() < size:

@@ -112,14 +112,6 @@ def check_file_writable(path: Path, size: int) -> None:
         unfinished.unlink()
 
 
-def _user_cache() -> Path:
-    """Return the folder for files that programs can make again; relative without a home folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    with suppress(RuntimeError):
-        return cache.expanduser()
-    return cache
-
-
 # ---------------------------------------------------------------------------------------- digests
 
 
@@ -173,7 +165,10 @@ def _note_of(path: Path, status: os.stat_result) -> Path:
     place = str(path.resolve()), status.st_size, status.st_dev, status.st_ino
     state = *place, status.st_mtime_ns, status.st_ctime_ns
     name = hashlib.sha256(repr(state).encode(errors="surrogateescape")).hexdigest()
-    return _user_cache() / "gpt2_spam_classifier" / "verified" / name
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    with suppress(RuntimeError):  # without a home folder, the path stays relative
+        cache = cache.expanduser()
+    return cache / "gpt2_spam_classifier" / "verified" / name
 
 
 def _read_note(note: Path) -> str | None:

@@ -41,19 +41,17 @@ def usable_cpus() -> int:
     if os.environ.get("OMP_NUM_THREADS"):
         return sys.maxsize
     affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    limits, listing, top = [len(affinity(0))], _ROOT / "proc/self/cgroup", _ROOT / "sys/fs/cgroup"
-    found = re.search(r"^0::/(.*)$", listing.read_text(), re.M) if listing.is_file() else None
-    for folder in ((top / found[1]), *(top / found[1]).parents) if found else ():
-        file = folder / "cpu.max"
-        if folder.is_relative_to(top) and file.is_file():
-            quota, period = file.read_text().split()
-            limits += [max(1, math.ceil(int(quota) / int(period)))] if quota != "max" else []
+    limits = [len(affinity(0))]
+    for folder in _control_groups(""):
+        if (file := folder / "cpu.max").is_file() and not file.read_text().startswith("max"):
+            quota, period = map(int, file.read_text().split())
+            limits.append(max(1, math.ceil(quota / period)))
     return min(limits)
 
 
 def total_memory() -> int:
     """Return the bytes of memory that the machine has, or that its container may use."""
-    return min(psutil.virtual_memory().total, *(limit for limit, _ in _control_groups()), math.inf)
+    return min(psutil.virtual_memory().total, *(limit for limit, _ in _memory_limits()), math.inf)
 
 
 def available_memory() -> float:
@@ -61,41 +59,46 @@ def available_memory() -> float:
 
     They are never more than a limit, which counts fewer pages of files than the process holds.
     """
-    groups, held = list(_control_groups()), psutil.Process().memory_info()
+    limits, held = list(_memory_limits()), psutil.Process().memory_info()
     left = min(
-        psutil.virtual_memory().available, *(limit - used for limit, used in groups), math.inf
+        psutil.virtual_memory().available, *(limit - used for limit, used in limits), math.inf
     )
-    found = [held.rss + max(0, left) / world.local_size, *(limit for limit, _ in groups)]
-    for name, used in (
-        ("RLIMIT_AS", getattr(held, "vms", 0)),
-        ("RLIMIT_DATA", getattr(held, "data", 0)),
-    ):
-        limit = resource.getrlimit(getattr(resource, name))[0] if resource else -1
-        found += [min(limit, held.rss + max(0, limit - used))] if limit >= 0 else []
+    found = [held.rss + max(0, left) / world.local_size, *(limit for limit, _ in limits)]
+    for name, field in (("RLIMIT_AS", "vms"), ("RLIMIT_DATA", "data")) if resource else ():
+        if (limit := resource.getrlimit(getattr(resource, name))[0]) >= 0:
+            used = getattr(held, field, 0)
+            found.append(min(limit, held.rss + max(0, limit - used)))
     return min(found)  # processes share what is left
 
 
-def _control_groups() -> Iterator[tuple[int, int]]:
-    """Yield limit and use in bytes of each of Linux's control groups that limits this process.
-
-    A limit holds for all groups below it. In a container, its own group is the topmost.
+def _memory_limits() -> Iterator[tuple[int, int]]:
+    """Yield limit and use in bytes of each control group that limits this process.
 
     Source: the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
     """
-    listing, top = _ROOT / "proc/self/cgroup", _ROOT / "sys/fs/cgroup"
     version_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-    names = {"": ("memory.max", "memory.current"), "memory": version_1}
+    for controller, names in (("", ("memory.max", "memory.current")), ("memory", version_1)):
+        for folder in _control_groups(controller):
+            limit, used = (_number_in(folder / name) for name in names)
+            if limit is not None:
+                # The kernel frees inactive pages of files first. Of two such numbers in version 1,
+                # the last is that of all groups below.
+                cached = _number_in(folder / "memory.stat", r"inactive_file (\d+)") or 0
+                yield limit, max(0, (used or 0) - cached)
+
+
+def _control_groups(controller: str) -> Iterator[Path]:
+    """Yield the folders of Linux's control groups that limit this process, its own first.
+
+    A limit holds for all groups below it. In a container, its own group is the topmost. Version 1
+    has a hierarchy for each controller, version 2 has one, whose controller is "".
+    """
+    listing, top = _ROOT / "proc/self/cgroup", _ROOT / "sys/fs/cgroup" / controller
     for line in listing.read_text().splitlines() if listing.is_file() else ():
         _, controllers, path = line.split(":", 2)
-        for controller in names.keys() & controllers.split(","):
-            group = top / controller / path.strip("/")
-            for folder in (group, *group.parents):
-                limit, used = (_number_in(folder / name) for name in names[controller])
-                if folder.is_relative_to(top / controller) and limit is not None:
-                    # The kernel frees inactive pages of files first. Of two such numbers in
-                    # version 1, the last is that of all groups below.
-                    cached = _number_in(folder / "memory.stat", r"inactive_file (\d+)") or 0
-                    yield limit, max(0, (used or 0) - cached)
+        if controller in controllers.split(","):
+            group = top / path.strip("/")
+            yield from (each for each in (group, *group.parents) if each.is_relative_to(top))
 
 
 def _number_in(file: Path, pattern: str = r"^\d+") -> int | None:

@@ -64,7 +64,7 @@ class Resume:
         self.save_seconds = 3 * sum(p.numel() * p.element_size() for p in self.parameters) / _SPEED
         self.signals.seconds_needed = self.save_seconds
         self.last_step, state = self.started, self._read() if self.path else None
-        if not world.all_reduce_max(state is None, self.parameters[0].device):  # all have read it
+        if not any(world.gather(state is None)):  # all have read it
             self._restore(state)
         return self.position
 
