@@ -8,14 +8,22 @@ from scipy.stats import binom, norm
 from statsmodels.stats.power import TTestPower
 
 from experiments.comparison.power import _NORMALS, Outlook, Probit, fit_probit
-from experiments.comparison.statistics import NO_PRIOR, Components, Prior, Spread, components_of
+from experiments.comparison.statistics import (
+    NO_PRIOR,
+    Components,
+    Prior,
+    Spread,
+    components_of,
+    pool_seeds,
+    spread_of,
+)
 
 MODEL = Probit(seed=0.03, example=0.7, both=0.6)
 
 
-def made_up(model, first, second, seeds, examples):
+def made_up(model, first, second, seeds, examples, generator=None):
     """Differences (S, N) of two designs that follow a model."""
-    generator = np.random.default_rng(3)
+    generator = generator or np.random.default_rng(3)
     both = generator.normal(size=examples) * model.both**0.5
     correct = []
     for accuracy in (first, second):
@@ -77,6 +85,51 @@ def test_components_without_a_model_have_the_nearest_one():
 def outlook(components, seeds=5, examples=300, level=0.05, accuracies=None):
     spread = Spread(Components(*components), NO_PRIOR, 0.0)
     return Outlook(spread, level, seeds, examples, 1.0, accuracies)
+
+
+def share_of_found(outlook, draw, tables=500):
+    """In how many of so many tables the test finds a difference; `draw` makes one of K designs."""
+    generator, found = np.random.default_rng(5), 0
+    for _ in range(tables):
+        designs = draw(generator)
+        prior = pool_seeds(designs)
+        error = spread_of(designs[0], prior, outlook.spread.reach).error(*designs[0].shape)
+        found += 2 * error.tail(abs(designs[0].mean())) < outlook.level
+    return found / tables
+
+
+@pytest.mark.parametrize(("sign", "reach"), [(-1, 1.0), (1, 1.0), (-1, 0.0)])
+def test_the_minimum_detectable_difference_is_found_in_4_of_5_tables(sign, reach):
+    a, level = 0.85, 0.05 / 6
+    spread = Spread(MODEL.components(a, a), NO_PRIOR, reach)
+    found = Outlook(spread, level, 6, 200, accuracies=(a, a))
+    other = a + sign * found.detectable(sign)
+    share = share_of_found(found, lambda generator: [made_up(MODEL, a, other, 6, 200, generator)])
+    assert share == pytest.approx(0.8, abs=0.06)
+
+
+def test_the_same_holds_for_values_whose_spread_does_not_change():
+    found = outlook((0.02, 1.0, 0.3), seeds=5, examples=60)
+
+    def draw(generator):
+        effects = generator.normal(size=(5, 1)) * 0.02**0.5 + generator.normal(size=60)
+        return [found.detectable(1) + effects + generator.normal(size=(5, 60)) * 0.3**0.5]
+
+    assert share_of_found(found, draw) == pytest.approx(0.8, abs=0.06)
+
+
+def test_the_same_holds_for_one_of_several_designs():
+    a, level, model = 0.85, 0.05 / 6, MODEL._replace(seed=0.1)
+    components = model.components(a, a)
+    prior = Prior(components.seeds + components.rest / 200, (4 * 6 / 9 - 1) * 3, 6)
+    found = Outlook(Spread(components, prior, 1.0), level, 4, 200, accuracies=(a, a))
+    other = a - found.detectable(-1)
+
+    def draw(generator):
+        accuracies = [other, *[a] * 5]
+        return [made_up(model, a, each, 4, 200, generator) for each in accuracies]
+
+    assert share_of_found(found, draw) == pytest.approx(0.8, abs=0.08)
 
 
 @pytest.mark.parametrize("seeds", [4, 8, 30])
