@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 MINIATURE = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 128, "n_head": 2, "n_layer": 3}
+TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
 SMALLEST = {"n_vocab": 3, "n_ctx": 2, "n_embd": 64, "n_head": 1, "n_layer": 1}
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(),

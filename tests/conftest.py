@@ -25,16 +25,6 @@ ENVIRONMENT = (  # what downloads depend on
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY",
     "HTTPS_PROXY",
 )  # fmt: skip
-SMALL_CONFIG = {
-    "vocab_size": 97,
-    "context_length": 24,
-    "emb_dim": 128,
-    "n_heads": 2,
-    "n_layers": 3,
-    "drop_rate": 0.0,
-    "qkv_bias": True,
-}
-
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("repeatable")
@@ -46,10 +36,8 @@ def only_this_machine(monkeypatch):
     connect = socket.socket.connect
 
     def guarded(self, address):
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
-            "127.0.0.1",
-            "::1",
-        ):
+        is_local = self.family not in (socket.AF_INET, socket.AF_INET6)
+        if not is_local and address[0] not in ("127.0.0.1", "::1"):
             raise OSError(f"a test tried to reach {address}")
         return connect(self, address)
 
@@ -87,7 +75,10 @@ def one_thread():
 
 @pytest.fixture
 def small_config():
-    return dict(SMALL_CONFIG)
+    return {
+        "vocab_size": 97, "context_length": 24, "emb_dim": 128, "n_heads": 2, "n_layers": 3,
+        "drop_rate": 0.0, "qkv_bias": True,
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import ANY_JSON, SMALLEST, random_tensors, write_shards
+from checkpoints import ANY_JSON, SMALLEST, TINY, random_tensors, write_shards
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import assert_same_function, oracle_of, read_or_refused
@@ -22,9 +22,8 @@ from transformers import GPT2Config, GPT2Model
 from experiments.checkpoints.weights import load_gpt2_checkpoint
 from experiments.config.design import Design
 from experiments.model.classifier import create_classifier
-from previous_chapters import GPTModel, load_weights_into_gpt
+from previous_chapters import GPTModel
 
-TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
 
 
@@ -70,12 +69,6 @@ def test_a_tensor_that_is_not_finite_is_named(name, bad, path):
     tensors[name].view(-1)[-1] = bad
     with pytest.raises(ValueError, match=rf"{path}: {name} has values that are not finite"):
         load(tensors, path)
-
-
-def test_biases_that_the_weights_lack_are_refused(small_config, path):
-    params = load(GPTModel(small_config | {"qkv_bias": False}).state_dict(), path)[1]
-    with pytest.raises(ValueError, match="the model has biases of query, key and value"):
-        load_weights_into_gpt(GPTModel(small_config), params)
 
 
 # -------------------------------------------------------------------------------------- mutations

@@ -130,9 +130,10 @@ def test_a_terminal_gets_a_table(ask, monkeypatch):
     assert line.endswith("one two one two one two one two one…")
 
 
-def test_texts_that_are_cut_are_counted_on_stderr(ask):
-    captured = ask("short", "x" * 1000, "y" * 999)
-    assert captured.err == "Texts cut to 80 tokens, the length in training: 2\n"
+def test_texts_that_are_cut_or_blank_are_counted_on_stderr(ask):
+    assert ask("short", "x" * 1000, "y" * 999, "", " \t").err == (
+        "Texts cut to 80 tokens, the length in training: 2\nTexts that are empty or blank: 2\n"
+    )
 
 
 def test_standard_input_and_pipes_are_read_like_files(ask, demo, monkeypatch, tmp_path):
@@ -197,8 +198,10 @@ def test_other_columns_are_printed_next_to_the_answers(ask, tmp_path):
     assert rows_of(ask(*file, "--keep_columns", "all").out)[0][3:] == [
         "id", "customer", "label (file)", "text"
     ]  # fmt: skip
-    answer = json.loads(ask(*file, "--keep_columns", "id", "--json").out.splitlines()[0])
-    assert (answer["id"], answer["text"]) == ("17", "You won")
+    for keep in ("id,label", "all"):
+        flags = ("--keep_columns", keep, "--label_column", "label", "--json")
+        answer = json.loads(ask(*file, *flags).out.splitlines()[0])
+        assert (answer["id"], answer["label (file)"], answer["text"]) == ("17", "spam", "You won")
 
 
 def test_labels_of_the_file_are_compared_with_the_predictions(ask, demo, tmp_path):
@@ -307,6 +310,14 @@ def test_a_wrong_flag_ends_with_status_2(arguments, words, capsys):
     status, message = refusal_of(capsys, *arguments)
     assert status == 2
     assert words in message
+
+
+def test_an_unknown_column_to_keep_ends_with_status_2(demo, capsys, tmp_path):
+    (tmp_path / "a.csv").write_text("id,text\n17,You won\n")
+    file = ["--file", tmp_path / "a.csv"]
+    status, message = refusal_of(capsys, demo.path, *file, "--keep_columns", "id,name")
+    assert status == 2
+    assert "no column 'name' for --keep_columns; it has the columns 'id', 'text'" in message
 
 
 def test_other_errors_end_with_status_1(demo, capsys, tmp_path, miniature):

@@ -5,7 +5,7 @@ import tempfile
 import numpy as np
 import pytest
 import tiktoken
-from checkpoints import random_tensors
+from checkpoints import TINY, random_tensors
 from conftest import Answer
 from remote import names_in, place, sha256
 from safetensors.torch import save
@@ -20,7 +20,6 @@ from gpt_download import (
     missing_files,
 )
 
-TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
 TEXTS = [
     "",
     "Congratulations! You've won £1000. Reply YES to 80082",

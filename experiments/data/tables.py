@@ -25,6 +25,7 @@ from experiments.config.settings import CustomData
 from experiments.data import formats
 from experiments.data.formats import LABEL_NAMES, TEXT_NAMES, Source, open_source
 from experiments.data.separated import list_some, read_rows
+from experiments.system.terminal import UsageError
 
 _SPLIT_NAMES = {"split", "set", "subset", "partition", "fold"}
 _CHUNK = 1024  # examples that are read together, at most
@@ -77,7 +78,7 @@ class Table:
         if source.format != formats.LINES:
             chosen = _choose(source.name, texts, how.label_column, has_labels, self.names)
             self.text_columns, self.label_column = chosen
-        self.others = [name for name in keep(self.names) if name not in self.used]
+        self.others = [name for name in keep(self.names) if name not in self.text_columns]
         for name in self.others:
             flag = "--split_column" if name == how.split_column else "--keep_columns"
             _check_column(source.name, name, flag, self.names)
@@ -205,6 +206,7 @@ def read_table(path: str, how: CustomData) -> Examples:
     lines, texts, labels = (list(chain(*parts)) for parts in list(zip(*chunks, strict=True))[:3])
     columns = zip(*(rows.others for rows in chunks), strict=True)
     others = {name: list(chain(*c)) for name, c in zip(table.others, columns, strict=True)}
+    others.pop(table.label_column, None)
     examples = pd.DataFrame({"Label": labels, "Text": texts}, dtype=str)
     return Examples(examples, table, lines, others)
 
@@ -310,7 +312,8 @@ def _check_header(source: Source, names: list[str], is_named: bool) -> None:
 def _check_column(file: str, name: str, flag: str, names: list[str]) -> None:
     if (count := names.count(name)) != 1:
         found = f"{count} columns" if count else "no column"
-        raise ValueError(f"{file} has {found} {name!r} for {flag}; it has {_show(names)}")
+        problem = f"{file} has {found} {name!r} for {flag}; it has {_show(names)}"
+        raise UsageError(problem) if flag == "--keep_columns" else ValueError(problem)
 
 
 def _show(names: list[str]) -> str:

@@ -72,17 +72,15 @@ class CachedActivations:
     """
 
     values: Tensor  # (tokens of all examples, C)
-    lengths: Tensor  # (M,), tokens of each example
+    rows: Sequence[Tensor]  # (T, C) for each example, views of them
     place: str  # where they are stored, in words
     seconds: float  # that computing them took, now or in an earlier run
     is_reused: bool
 
     def batch(self, numbers: Tensor, indices: Sequence[int] | Tensor) -> Tensor:
         """Return (B, T, C), padded with zeros, for examples of a split that has `numbers` (N,)."""
-        examples = numbers[indices]
-        ends, lengths = self.lengths.cumsum(0)[examples], self.lengths[examples]
-        rows = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
-        x = pad_sequence([self.values[start:end] for start, end in rows], batch_first=True)
+        rows = [self.rows[number] for number in numbers[indices].tolist()]
+        x = pad_sequence(rows, batch_first=True)
         is_pinned = torch.cuda.is_available() and self.values.is_pinned()
         return x.pin_memory() if is_pinned else x
 
@@ -125,9 +123,8 @@ def _load_or_compute(
     model: OptimizedClassifier, examples: list[Tensor], path: Path | None
 ) -> CachedActivations:
     # Only the main process opens the cache; the others learn from it whether to compute their part.
-    lengths = torch.tensor([len(tokens) for tokens in examples])
-    weight = model.pos_emb.weight
-    shape, dtype = (int(lengths.sum()), weight.shape[1]), model.dtype or weight.dtype
+    lengths, weight = [len(tokens) for tokens in examples], model.pos_emb.weight
+    shape, dtype = (sum(lengths), weight.shape[1]), model.dtype or weight.dtype
     size, device = math.prod(shape) * dtype.itemsize, weight.device
     has_room = world.broadcast(device.type != "cpu" and size <= MEMORY_SHARE * memory_of(device))
 
@@ -154,7 +151,7 @@ def _load_or_compute(
             place = f"in a temporary file in {folder}"
         seconds, is_reused = fill(values), False
     values = values.to(device) if has_room else values
-    return CachedActivations(values, lengths, place, seconds, is_reused)
+    return CachedActivations(values, values.split(lengths), place, seconds, is_reused)
 
 
 class Shortcuts(NamedTuple):
