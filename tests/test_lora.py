@@ -15,7 +15,6 @@ from experiments.model.lora import (
     LinearWithLoRA,
     LinearWithLoRAMerged,
     LoRALayer,
-    merged_weight,
     replace_linear_with_lora,
 )
 
@@ -36,15 +35,6 @@ def with_lora(model, alternative=False):
     for lora in lora_layers(model).values():
         randomise(lora)
     return model
-
-
-def test_a_starts_kaiming_uniform_over_in_and_rank_and_b_starts_at_zero():
-    torch.manual_seed(1)
-    expected = nn.init.kaiming_uniform_(torch.empty(48, 8), a=5**0.5)
-    torch.manual_seed(1)
-    lora = LoRALayer(48, 20, rank=8, alpha=SCALING)
-    assert torch.equal(lora.A, expected)
-    assert torch.equal(lora.B, torch.zeros(8, 20))
 
 
 @BOTH
@@ -70,13 +60,6 @@ def test_merged_lora_has_the_logits_and_gradients_of_the_other(small_config):
     assert_equal(merged(*batch), separate(*batch))
     gradients = [[p.grad for p in m.parameters() if p.requires_grad] for m in (merged, separate)]
     assert_equal(*gradients)
-
-
-@pytest.mark.usefixtures("float64")
-def test_the_merged_weight_is_that_of_one_linear_layer():
-    layer, x = randomise(LinearWithLoRA(nn.Linear(48, 20), RANK, SCALING)), torch.randn(5, 48)
-    assert_equal(F.linear(x, merged_weight(layer), layer.linear.bias), layer(x))
-    assert merged_weight(layer.linear) is layer.linear.weight
 
 
 @BOTH
