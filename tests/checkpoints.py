@@ -35,10 +35,7 @@ def random_tensors(settings: dict[str, int], seed: int = 7) -> dict[str, torch.T
         values = (generator.standard_normal(shape) * std).astype(np.float32)
         return torch.from_numpy(values) + mean
 
-    tensors = {
-        "wte.weight": normal(0.12, settings["n_vocab"], C),
-        "wpe.weight": normal(0.05, T, C),
-    }
+    tensors = {"wte.weight": normal(0.12, settings["n_vocab"], C), "wpe.weight": normal(0.05, T, C)}
 
     def add_norm(name: str) -> None:
         tensors[f"{name}.weight"] = normal(0.1, C, mean=1)

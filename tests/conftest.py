@@ -90,6 +90,16 @@ def miniature(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A checkpoint, a folder, that the small classifiers of `saved.py` finetune."""
+    folder = tmp_path_factory.mktemp("base")
+    sizes = {"n_vocab": 50257, "n_ctx": 24, "n_embd": 8, "n_head": 2, "n_layer": 3}
+    write_checkpoint(folder / "model.safetensors", sizes)
+    (folder / "config.json").write_text('{"n_head": 2}')
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_data():
     """The folder with the real `SMSSpamCollection` and, in `tiktoken`, the tokenizer's files."""
     if DATA_VARIABLE not in os.environ:

@@ -1,29 +1,15 @@
 """Predictions: those of the reference implementation on texts that are read as in training."""
 
 import pytest
-import saved
 import torch
 from helpers import assert_equal
-from saved import (
-    CHOICES,
-    TEXTS,
-    classifier_of,
-    predict,
-    predict_one_by_one,
-    save,
-    settings_of,
-)
+from saved import CHOICES, TEXTS, classifier_of, predict, predict_one_by_one, save, settings_of
 
 from experiments.data.demo import demo_tokenizer
 from experiments.model.prediction import Classifier
 from experiments.model.saved import read_saved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return saved.make_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture

@@ -21,16 +21,10 @@ def draw_tokens(cfg):
 
 
 @pytest.fixture
-def params(small_config, tmp_path):
+def params(tmp_path):
     """Weights that fit the small configuration, in the book's layout."""
-    cfg = small_config
-    settings = {
-        "n_vocab": cfg["vocab_size"],
-        "n_ctx": cfg["context_length"],
-        "n_embd": cfg["emb_dim"],
-        "n_layer": cfg["n_layers"],
-    }
-    params = load_gpt2_checkpoint(write_checkpoint(tmp_path / "small.safetensors", settings))[1]
+    sizes = {"n_vocab": 97, "n_ctx": 24, "n_embd": 128, "n_layer": 3}
+    params = load_gpt2_checkpoint(write_checkpoint(tmp_path / "small.safetensors", sizes))[1]
     return params | {"blocks": list(params["blocks"])}
 
 
@@ -69,19 +63,10 @@ def test_a_gpt_with_loaded_weights_equals_the_one_of_transformers(
     drop_rate, small_config, tmp_path
 ):
     cfg = small_config | {"drop_rate": drop_rate}
-    oracle = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=cfg["vocab_size"],
-            n_positions=cfg["context_length"],
-            n_embd=cfg["emb_dim"],
-            n_head=cfg["n_heads"],
-            n_layer=cfg["n_layers"],
-            **dict.fromkeys(["embd_pdrop", "attn_pdrop", "resid_pdrop"], drop_rate),
-            bos_token_id=0,
-            eos_token_id=0,
-            attn_implementation="eager",
-        )
-    )
+    sizes = {"vocab_size": 97, "n_positions": 24, "n_embd": 128, "n_head": 2, "n_layer": 3}
+    dropout = dict.fromkeys(["embd_pdrop", "attn_pdrop", "resid_pdrop"], drop_rate)
+    more = {"bos_token_id": 0, "eos_token_id": 0, "attn_implementation": "eager"}
+    oracle = GPT2LMHeadModel(GPT2Config(**sizes, **dropout, **more))
     randomise(oracle.float()).save_pretrained(tmp_path)
     gpt = GPTModel(cfg)
     load_weights_into_gpt(gpt, load_gpt2_checkpoint(tmp_path / "model.safetensors")[1])
