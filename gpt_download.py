@@ -52,7 +52,7 @@ def download_and_load_gpt2(
     return load_gpt2_checkpoint(fetch_weights(model_size, models_dir, verify))
 
 
-def load_gpt2_tokenizer(models_dir: str | Path = "gpt2", verify: bool = False) -> tiktoken.Encoding:
+def load_gpt2_tokenizer(models_dir: str | Path = "gpt2") -> tiktoken.Encoding:
     """Return GPT-2's tokenizer, made from a verified file.
 
     It is in `models_dir/tokenizer`, in the book's folder of a model, or in a cache of tiktoken or
@@ -66,8 +66,8 @@ def load_gpt2_tokenizer(models_dir: str | Path = "gpt2", verify: bool = False) -
     import tiktoken
     from tiktoken_ext.openai_public import ENDOFTEXT, r50k_pat_str
 
-    with naming_missing(lambda: missing_files(None, tokenizer=True, models_dir=models_dir)):
-        path = fetch(*_tokenizer(models_dir), verify)
+    with naming_missing(lambda: missing_files(None, models_dir)):
+        path = fetch(*_tokenizer(models_dir))
     # Each byte of a token is a character there: its own, or one from U+0100 on.
     own = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
     others = [byte for byte in range(256) if byte not in own]
@@ -88,18 +88,13 @@ def fetch_weights(model_size: str, models_dir: str | Path = "gpt2", verify: bool
     return fetch(*_weights(model_size, models_dir), verify)
 
 
-def missing_files(
-    model_size: str | None, tokenizer: bool, models_dir: str | Path = "gpt2"
-) -> list[str]:
-    """Return how to place each file that is not on this machine; downloads nothing.
-
-    No weights are needed if `model_size` is None.
+def missing_files(model_size: str | None, models_dir: str | Path = "gpt2") -> list[str]:
+    """Return how to place the tokenizer and the weights, if any, that are not on this machine.
 
     Raises:
         ValueError: if the folder has another file of one of the names.
     """
-    needed = [_tokenizer(models_dir)] if tokenizer else []
-    needed += [_weights(model_size, models_dir)] if model_size else []
+    needed = [_tokenizer(models_dir), *([_weights(model_size, models_dir)] if model_size else [])]
     return [downloads.how_to_place(*each) for each in needed if not downloads.find(*each)]
 
 

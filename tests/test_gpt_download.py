@@ -67,7 +67,7 @@ def test_the_tokenizer_is_found_in_the_books_folders_and_in_caches(
 ):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     place(tmp_path / path, tokenizer)
-    assert missing_files(None, tokenizer=True, models_dir=folder) == []
+    assert missing_files(None, folder) == []
     assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
 
 
@@ -139,10 +139,9 @@ def test_the_weights_in_the_hubs_cache_are_found_with_and_without_the_owner(size
 
 
 def test_missing_files_are_named_without_a_request(server, folder):
-    sentences = missing_files("124M", tokenizer=True, models_dir=folder)
+    sentences = missing_files("124M", folder)
     paths = ("tokenizer/vocab.json", "124M/model.safetensors")
     for sentence, path in zip(sentences, paths, strict=True):
         assert f" as {folder / path} (SHA-256 " in sentence
-    assert missing_files("1558M", tokenizer=False, models_dir=folder)[0].count("gpt2-xl") == 1
-    assert missing_files(None, tokenizer=False) == []
+    assert missing_files("1558M", folder)[1].count("gpt2-xl") == 1
     assert server.asked == []

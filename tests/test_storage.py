@@ -94,7 +94,7 @@ def test_the_key_depends_on_all_that_activations_depend_on(monkeypatch):
         lambda model: setattr(model.trf_blocks[0].att, "disable_causal_mask", True),
     ]
     examples = [torch.tensor([1, 2]), torch.tensor([3])]
-    model = OptimizedClassifier(classifier(), 2)
+    model = OptimizedClassifier(classifier(), is_cached=True)
     keys = [prefix_key(model, examples, "")]
     assert prefix_key(deepcopy(model), examples, "") == keys[0]
     for change in changes:
