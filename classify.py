@@ -6,8 +6,8 @@
     python classify.py spam.safetensors --file labelled.csv --label_column class --keep_columns id
     tail -f messages.txt | python classify.py spam.safetensors - --json
 
-Texts are read as in training, with the same token, mask and length; the number of texts that were
-cut is printed at the end. Files are streamed: a million texts need no more memory than a thousand.
+Texts are read as in training, with the same token, mask and length. How many were cut or are blank
+is printed at the end. Files are streamed: a million texts need no more memory than a thousand.
 """
 
 from __future__ import annotations

@@ -138,8 +138,10 @@ def test_texts_that_are_cut_or_blank_are_counted_on_stderr(ask):
 
 def test_standard_input_and_pipes_are_read_like_files(ask, demo, monkeypatch, tmp_path):
     assert parse_args([str(demo.path), "-"]).file == "-"
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\n")))
-    assert rows_of(ask("--file", "-").out)[1][3] == "one"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"id,text\n1,one\n")))
+    captured = ask("--file", "-")
+    assert rows_of(captured.out)[1][3] == "one"
+    assert "texts 'text'" in captured.err
     if not NO_POSIX:
         (tmp_path / "lines").write_text("one\ntwo\n")
         with (tmp_path / "lines").open() as file:
@@ -224,34 +226,18 @@ def test_the_second_class_is_predicted_from_a_threshold_on(ask, demo):
     assert [row[0] for row in rows] == [("ham", "spam")[float(row[2]) >= 0.7] for row in rows]
 
 
-@pytest.mark.parametrize(
-    ("content", "texts"),
-    [
-        (b'{"text": "You won"}\n{"text": "See you"}\n', ["You won", "See you"]),
-        (b"id,text\n1,You won\n2,See you\n", ["You won", "See you"]),
-        (b"You won, text me\nSee you\n", ["You won, text me", "See you"]),
-    ],
-)
-def test_the_format_of_standard_input_is_detected(content, texts, ask, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    captured = ask("-")
-    assert [row[3] for row in rows_of(captured.out)[1:]] == texts
-    assert ("texts 'text'" in captured.err) == (texts[0] == "You won")
-
-
-def test_the_text_columns_of_training_are_remembered(tmp_path, capsys):
+def test_the_text_columns_of_training_are_remembered(tmp_path, capsys, monkeypatch):
     rows = [f"{word},{word} {i},{i % 2}" for i, word in enumerate(["sun", "rain"] * 20)]
     (tmp_path / "a.csv").write_text("\n".join(["title,story,tag", *rows]))
     path = tmp_path / "a.safetensors"
     flags = ["--data", tmp_path / "a.csv", "--text_column", "title", "story", "--save_model", path]
     flags += ["--model_size", "gpt2-tiny (7M)", "--weights", "random", "--max_steps", "1"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.data.datasets.load_gpt2_tokenizer", demo_tokenizer)
-        patch.setattr("gpt_download.load_gpt2_tokenizer", demo_tokenizer)
-        run_experiment(parsing.parse_args([*map(str, flags)]))
-        capsys.readouterr()
-        main([str(path), "--file", str(tmp_path / "a.csv"), "--json"])
-        assert json.loads(capsys.readouterr().out.splitlines()[0])["text"] == "sun\nsun 0"
+    monkeypatch.setattr("experiments.data.datasets.load_gpt2_tokenizer", demo_tokenizer)
+    monkeypatch.setattr("gpt_download.load_gpt2_tokenizer", demo_tokenizer)
+    run_experiment(parsing.parse_args([*map(str, flags)]))
+    capsys.readouterr()
+    main([str(path), "--file", str(tmp_path / "a.csv"), "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["text"] == "sun\nsun 0"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(ask, monkeypatch, tmp_path):

@@ -81,6 +81,8 @@ def test_a_whole_file_is_loaded_by_the_code_of_the_book(layers, no_mask, base, p
     gpt.out_head = nn.Linear(CONFIG["emb_dim"], len(CLASSES))
     gpt.load_state_dict(load_file(path))
     assert_equal(predict_one_by_one(lambda tokens, _: gpt(tokens)[:, -1], settings), expected)
+    with pytest.raises(ValueError, match="has all weights: leave out --weights"):
+        load_classifier(path, base)
 
 
 def test_each_seed_has_a_file_of_its_own_that_everybody_can_read(base, tmp_path):
@@ -313,12 +315,6 @@ def test_random_weights_are_drawn_again(layers, path):
     message = rf"other random weights from seed 6 .*, expected {description.base}\)"
     with pytest.raises(ValueError, match=message):
         load_classifier(path)
-
-
-def test_a_base_that_is_not_needed_is_refused(base, path):
-    save(settings_of(base, path, save_whole=True))
-    with pytest.raises(ValueError, match="has all weights: leave out --weights"):
-        load_classifier(path, base)
 
 
 def test_a_pickle_as_the_book_saves_it_is_recognised(tmp_path):

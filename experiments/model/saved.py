@@ -50,8 +50,8 @@ def check_can_save(settings: Settings, record: str | None) -> None:
     """Check, before a run is computed, that its classifier can be saved.
 
     Raises:
-        UsageError: if the file is not an earlier classifier of this run, without `--overwrite`.
-        OSError: if the file cannot be written.
+        UsageError: if the file cannot be written, or is not an earlier classifier of this run and
+            there is no `--overwrite`.
     """
     if not world.is_main:
         return
