@@ -79,14 +79,9 @@ HEADER = json.loads(WHOLE[8:HEADER_SIZE])
 
 names = st.sampled_from(list(HEADER)) | st.text()
 numbers = st.integers(-(2**70), 2**70) | st.integers(-2, 200_000)
-entries = st.fixed_dictionaries(
-    {
-        "dtype": st.sampled_from(["F32", "F64", "BF16", "I8", "U64", "BOOL", "F8_E4M3", "C64"])
-        | st.text(),
-        "shape": st.lists(numbers, max_size=4),
-        "data_offsets": st.lists(numbers, max_size=3),
-    }
-)
+types = st.sampled_from(["F32", "F64", "BF16", "I8", "U64", "BOOL", "F8_E4M3", "C64"]) | st.text()
+shapes, offsets = st.lists(numbers, max_size=4), st.lists(numbers, max_size=3)
+entries = st.fixed_dictionaries({"dtype": types, "shape": shapes, "data_offsets": offsets})
 
 
 @given(

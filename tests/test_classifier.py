@@ -164,10 +164,9 @@ def test_a_run_starts_from_the_weights_that_its_settings_name(miniature, monkeyp
     settings = parse_args(["--weights", str(miniature), "--activation_checkpointing"])
     local = build_classifier(settings, 3)
     monkeypatch.setattr(
-        classifier,
-        "download_and_load_gpt2",
+        classifier, "download_and_load_gpt2",
         lambda size, verify: calls.append((size, verify)) or ({}, loaded),
-    )
+    )  # fmt: skip
     published = parse_args(["--weights", "pretrained", "--verify"])
     published = build_classifier(replace(published, design=settings.design), 2)
     torch.manual_seed(5)

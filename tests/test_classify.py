@@ -189,9 +189,8 @@ def test_each_chunk_is_printed_before_the_next_is_read(capsys):
 
 
 def test_other_columns_are_printed_next_to_the_answers(ask, tmp_path):
-    (tmp_path / "a.csv").write_text(
-        "id,customer,text,label\n17,ann,You won,spam\n18,bob,See you,ham\n"
-    )
+    rows = ["id,customer,text,label", "17,ann,You won,spam", "18,bob,See you,ham"]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
     file = ["--file", tmp_path / "a.csv"]
     out = ask(*file, "--keep_columns", "id,customer").out
     assert [row[3:] for row in rows_of(out)] == [
@@ -282,7 +281,7 @@ def refusal_of(capsys, *arguments):
         ([__file__, "a", "--no_header"], "--no_header requires --file FILE"),
         (
             [__file__, __file__],
-            f"TEXT is the name of a file: to classify its texts, use --file {__file__}",
+            f"name of a file: to classify its texts, use --file {__file__}",
         ),
         ([__file__, "a", "--weights", "nowhere"], "--weights must be the path of a checkpoint"),
         ([__file__, "a", "--batch_size", "0"], "must be a whole number from 1"),
