@@ -6,38 +6,26 @@
     python classify.py spam.safetensors --file labelled.csv --label_column class --keep_columns id
     tail -f messages.txt | python classify.py spam.safetensors - --json
 
-Texts are read as in training, with the same token, mask and length; the number of texts that were
-cut is printed at the end. Files are streamed: a million texts need no more memory than a thousand.
+Texts are read as in training, with the same token, mask and length. How many were cut or are blank
+is printed at the end. Files are streamed: a million texts need no more memory than a thousand.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, nullcontext, redirect_stdout, suppress
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from experiments.config.settings import CustomData, flags_of
-from experiments.model.answers import (
-    Form,
-    Scores,
-    json_lines,
-    predicted_class,
-    tab_separated,
-    table,
-)
-from experiments.system.arguments import (
-    Parser,
-    device,
-    hint,
-    path,
-    probability,
-    whole_number,
-)
+from experiments.model import answers
+from experiments.system.arguments import Parser, device, hint, path, probability, whole_number
 from experiments.system.progress import progress
 from experiments.system.terminal import (
     INTERRUPTED,
@@ -124,7 +112,7 @@ def find_conflict(arguments: argparse.Namespace) -> str | None:
         return f"expected {expected}{'' if file else ' for standard input'}"
     if file not in (None, "-") and (Path(file).is_dir() or not Path(file).exists()):
         return f"--file must be a file, got {file!r}"
-    if len(texts) == 1 and _is_file(texts[0]):
+    if len(texts) == 1 and os.path.isfile(texts[0]):  # noqa: PTH113 (false for too long a name)
         return f"TEXT is the name of a file: to classify its texts, use --file {quote(texts[0])}"
     columns = ("text_column", "label_column", "keep_columns", *READING)
     if not file and (given := [name for name in columns if getattr(arguments, name)]):
@@ -137,12 +125,6 @@ def find_conflict(arguments: argparse.Namespace) -> str | None:
         if not device_is_available(arguments.device):
             return f"--device {arguments.device} is not available here: use --device cpu"
     return None
-
-
-def _is_file(text: str) -> bool:
-    with suppress(OSError, ValueError):  # too long for a name, or with a null character
-        return Path(text).is_file()
-    return False
 
 
 def load(arguments: argparse.Namespace, device: torch.device) -> Classifier:
@@ -162,68 +144,82 @@ def load(arguments: argparse.Namespace, device: torch.device) -> Classifier:
     return Classifier(model.eval(), description, tokenizer, device, arguments.batch_size)
 
 
+def choose_form(as_json: bool, class_names: list[str], others: list[str]) -> answers.Form:
+    """Return JSON lines, a table for a terminal, or tab-separated values for all else."""
+    if as_json:
+        return answers.json_lines(class_names, others)
+    if sys.stdout.isatty():
+        return answers.table(class_names, shutil.get_terminal_size().columns)
+    return answers.tab_separated(class_names, others)
+
+
 def print_predictions(
-    classifier: Classifier, chunks: Iterable[Rows], form: Form, threshold: float | None = None
-) -> Scores:
-    """Print the prediction for each text, and return the counts of correct and wrong ones."""
-    scores = Scores(classifier.description.class_names)
+    classifier: Classifier,
+    chunks: Iterable[Rows],
+    form: answers.Form,
+    threshold: float | None = None,
+) -> Counter[tuple[str, str]]:
+    """Print the prediction for each text; return the counts of label and predicted class."""
+    counts: Counter[tuple[str, str]] = Counter()
+    class_names = classifier.description.class_names
     is_shown = not isinstance(chunks, list) and sys.stderr.isatty() and not sys.stdout.isatty()
     if form.header:
         print(form.header)
     with progress("Classifying", None, "texts") if is_shown else nullcontext() as bar:
         for rows in chunks:
-            answers = classifier.classify(rows.texts).tolist()
-            predicted = [predicted_class(answer, threshold) for answer in answers]
-            others = zip(*rows.others, strict=True) if rows.others else [()] * len(answers)
-            for columns in zip(rows.texts, answers, predicted, others, strict=True):
-                print(form.line(*columns))
-            scores.add(rows.labels, predicted)
+            probabilities = classifier.classify(rows.texts).tolist()
+            predicted = [answers.predicted_class(each, threshold) for each in probabilities]
+            others = zip(*rows.others, strict=True) if rows.others else [()] * len(predicted)
+            for columns in zip(rows.texts, probabilities, predicted, others, strict=True):
+                print(form.line(answers.Answer(*columns)))
+            counts.update(zip(rows.labels, map(class_names.__getitem__, predicted), strict=False))
             if bar:
-                bar.update(len(answers))
-    return scores
+                bar.update(len(predicted))
+    return counts
 
 
 def print_answers(arguments: argparse.Namespace, classifier: Classifier) -> None:
     """Print the predictions, and on stderr what a user should know about them."""
     from experiments.data.tables import Rows, open_table
 
-    facts, found, notes = classifier.description, None, []
-    if arguments.threshold is not None and len(facts.class_names) != 2:
-        raise UsageError(
-            f"--threshold requires 2 classes, the classifier has {len(facts.class_names)}"
-        )
+    class_names, file = classifier.description.class_names, arguments.file
+    if arguments.threshold is not None and len(class_names) != 2:
+        raise UsageError(f"--threshold requires 2 classes, the classifier has {len(class_names)}")
     how = CustomData(
         text_column=tuple(arguments.text_column), label_column=arguments.label_column,
         **{name: getattr(arguments, name) for name in READING},
     )  # fmt: skip
     with ExitStack() as stack:
-        chunks = [Rows([], arguments.texts, [], [])]
-        if arguments.file:
-            opened = open_table(arguments.file, how, arguments.keep_columns, facts.text_columns)
-            chunks = found = stack.enter_context(opened)
-            notes = found.source.notes
-            if found.source.is_guessed:
-                print(printable(f"{arguments.file}: {found}"), file=sys.stderr)
+        chunks, others, notes = [Rows([], arguments.texts, [], [])], [], []
+        if file:
+            remembered = classifier.description.text_columns
+            opened = open_table(file, how, arguments.keep_columns, remembered)
+            chunks = stack.enter_context(opened)
+            others, notes = chunks.others, chunks.source.notes
+            if chunks.source.is_guessed:
+                print_note(f"{file}: {chunks}")
+        num_notes = len(notes)
         for note in notes:
-            print(printable(f"{arguments.file}: {note}"), file=sys.stderr)
-        num_notes, others = len(notes), found.others if found else []
-        if arguments.json:
-            form = json_lines(facts.class_names, others)
-        elif sys.stdout.isatty():
-            form = table(facts.class_names, shutil.get_terminal_size().columns)
-        else:
-            form = tab_separated(facts.class_names, others)
-        scores = print_predictions(classifier, chunks, form, arguments.threshold)
+            print_note(f"{file}: {note}")
+        form = choose_form(arguments.json, class_names, others)
+        counts = print_predictions(classifier, chunks, form, arguments.threshold)
     for note in notes[num_notes:]:
-        print(printable(f"{arguments.file}: {note}"), file=sys.stderr)
-    if count := classifier.num_cut:
-        length = facts.max_length
-        print(f"Texts cut to {length} tokens, the length in training: {count:,}", file=sys.stderr)
+        print_note(f"{file}: {note}")
+    if classifier.num_cut:
+        length = f"{classifier.description.max_length} tokens, the length in training"
+        print_note(f"Texts cut to {length}: {classifier.num_cut:,}")
+    if classifier.num_blank:
+        print_note(f"Texts that are empty or blank: {classifier.num_blank:,}")
     if arguments.label_column is not None:
         from experiments.comparison.statistics import wilson_interval
 
-        interval = wilson_interval(scores.correct, scores.total) if scores.total else (0, 1)
-        print(printable(scores.describe(interval, arguments.json)), file=sys.stderr)
+        scores = answers.describe_scores(counts, class_names, wilson_interval, arguments.json)
+        print_note(scores)
+
+
+def print_note(text: str) -> None:
+    """Print a text on stderr."""
+    print(printable(text), file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

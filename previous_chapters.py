@@ -12,6 +12,7 @@ Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learne
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -257,56 +258,45 @@ def load_weights_into_gpt(gpt: GPTModel, params: dict[str, Any]) -> None:
     if len(params["blocks"]) != len(gpt.trf_blocks):
         found = len(params["blocks"])
         raise ValueError(f"the model has {len(gpt.trf_blocks)} blocks, the weights have {found}")
-    fill(gpt.tok_emb, "weight", params["wte"])
-    fill(gpt.pos_emb, "weight", params["wpe"])
+    if gpt.tok_emb.weight.is_meta:
+        gpt.to_empty(device="cpu")
+        for block in gpt.trf_blocks:
+            for mask in block.att.buffers():
+                mask.copy_(causal_mask(len(mask)))
+    _fill(gpt.tok_emb, weight=params["wte"])
+    _fill(gpt.pos_emb, weight=params["wpe"])
     for block, arrays in zip(gpt.trf_blocks, params["blocks"], strict=True):
-        fill_block(block, arrays)
-    fill(gpt.final_norm, "scale", params["g"])
-    fill(gpt.final_norm, "shift", params["b"])
-    fill(gpt.out_head, "weight", params["wte"])
+        _fill_block(block, arrays)
+    _fill(gpt.final_norm, scale=params["g"], shift=params["b"])
+    _fill(gpt.out_head, weight=params["wte"])
 
 
-def fill_block(block: TransformerBlock, arrays: dict[str, Any]) -> None:
+def _fill_block(block: TransformerBlock, arrays: dict[str, Any]) -> None:
     """Copy one block; queries, keys and values are in one (C, 3C) array."""
     attention, (widen, _, narrow) = block.att, block.ff.layers
-    width = attention.out_proj.in_features
     c_attn = arrays["attn"]["c_attn"]
-    for array in c_attn.values():
-        if array.shape[-1] != 3 * width:
-            raise ValueError(f"c_attn has width {array.shape[-1]}, expected {3 * width}")
+    thirds = {name: np.array_split(array, 3, axis=-1) for name, array in c_attn.items()}
     for i, linear in enumerate((attention.W_query, attention.W_key, attention.W_value)):
-        third = slice(i * width, (i + 1) * width)
-        fill(linear, "weight", c_attn["w"][:, third].T)
-        if "b" in c_attn:
-            fill(linear, "bias", c_attn["b"][third])
-        elif linear.bias is not None:
-            raise ValueError("the model has biases of query, key and value, the weights have none")
+        bias = thirds["b"][i] if "b" in thirds else None
+        _fill(linear, weight=thirds["w"][i].T, bias=bias)
     for linear, array in (
         (attention.out_proj, arrays["attn"]["c_proj"]),
         (widen, arrays["mlp"]["c_fc"]),
         (narrow, arrays["mlp"]["c_proj"]),
     ):
-        fill(linear, "weight", array["w"].T)
-        fill(linear, "bias", array["b"])
+        _fill(linear, weight=array["w"].T, bias=array["b"])
     for norm, array in ((block.norm1, arrays["ln_1"]), (block.norm2, arrays["ln_2"])):
-        fill(norm, "scale", array["g"])
-        fill(norm, "shift", array["b"])
-    if not attention.disable_causal_mask and attention.mask.is_meta:
-        attention.mask = causal_mask(len(attention.mask))
+        _fill(norm, scale=array["g"], shift=array["b"])
 
 
-def fill(module: nn.Module, name: str, values: Any) -> None:
-    """Copy `values` into a parameter, which gets memory if it has none."""
-    parameter = getattr(module, name)
-    expected = None if parameter is None else tuple(parameter.shape)
-    if expected != tuple(values.shape):
-        where = f"{type(module).__name__}.{name}"
-        raise ValueError(
-            f"{where} has shape {expected} in the model, {values.shape} in the weights"
-        )
-    if parameter.is_meta:
-        memory = torch.empty_like(parameter, device="cpu")
-        parameter = nn.Parameter(memory, requires_grad=parameter.requires_grad)
-        setattr(module, name, parameter)
-    with torch.no_grad():
-        parameter.copy_(torch.as_tensor(values))
+def _fill(module: nn.Module, **arrays: Any) -> None:
+    """Copy arrays into parameters by their names; None for a bias that the module lacks."""
+    for name, values in arrays.items():
+        parameter = getattr(module, name)
+        expected, found = (None if x is None else tuple(x.shape) for x in (parameter, values))
+        if expected != found:
+            where = f"{type(module).__name__}.{name}"
+            raise ValueError(f"{where} has shape {expected} in the model, {found} in the weights")
+        if parameter is not None:
+            with torch.no_grad():
+                parameter.copy_(torch.as_tensor(values))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 MINIATURE = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 128, "n_head": 2, "n_layer": 3}
+TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
 SMALLEST = {"n_vocab": 3, "n_ctx": 2, "n_embd": 64, "n_head": 1, "n_layer": 1}
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(),
@@ -34,10 +35,7 @@ def random_tensors(settings: dict[str, int], seed: int = 7) -> dict[str, torch.T
         values = (generator.standard_normal(shape) * std).astype(np.float32)
         return torch.from_numpy(values) + mean
 
-    tensors = {
-        "wte.weight": normal(0.12, settings["n_vocab"], C),
-        "wpe.weight": normal(0.05, T, C),
-    }
+    tensors = {"wte.weight": normal(0.12, settings["n_vocab"], C), "wpe.weight": normal(0.05, T, C)}
 
     def add_norm(name: str) -> None:
         tensors[f"{name}.weight"] = normal(0.1, C, mean=1)

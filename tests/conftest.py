@@ -25,16 +25,6 @@ ENVIRONMENT = (  # what downloads depend on
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY",
     "HTTPS_PROXY",
 )  # fmt: skip
-SMALL_CONFIG = {
-    "vocab_size": 97,
-    "context_length": 24,
-    "emb_dim": 128,
-    "n_heads": 2,
-    "n_layers": 3,
-    "drop_rate": 0.0,
-    "qkv_bias": True,
-}
-
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("repeatable")
@@ -46,10 +36,8 @@ def only_this_machine(monkeypatch):
     connect = socket.socket.connect
 
     def guarded(self, address):
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
-            "127.0.0.1",
-            "::1",
-        ):
+        is_local = self.family not in (socket.AF_INET, socket.AF_INET6)
+        if not is_local and address[0] not in ("127.0.0.1", "::1"):
             raise OSError(f"a test tried to reach {address}")
         return connect(self, address)
 
@@ -87,7 +75,10 @@ def one_thread():
 
 @pytest.fixture
 def small_config():
-    return dict(SMALL_CONFIG)
+    return {
+        "vocab_size": 97, "context_length": 24, "emb_dim": 128, "n_heads": 2, "n_layers": 3,
+        "drop_rate": 0.0, "qkv_bias": True,
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -96,6 +87,16 @@ def miniature(tmp_path_factory):
     path = write_checkpoint(tmp_path_factory.mktemp("miniature") / "tiny.safetensors")
     assert sha256_of(path) == MINIATURE_SHA256
     return path
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A checkpoint, a folder, that the small classifiers of `saved.py` finetune."""
+    folder = tmp_path_factory.mktemp("base")
+    sizes = {"n_vocab": 50257, "n_ctx": 24, "n_embd": 8, "n_head": 2, "n_layer": 3}
+    write_checkpoint(folder / "model.safetensors", sizes)
+    (folder / "config.json").write_text('{"n_head": 2}')
+    return folder
 
 
 @pytest.fixture(scope="session")

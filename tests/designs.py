@@ -82,14 +82,10 @@ def both_paths(*choices, no_padding=False, products="as parameters", **more):
     """The reference implementation and the optimised one, each with its loaders."""
     plain, datasets = classifier(*choices, **more), datasets_of(no_padding)
     dtype = None if products == "as parameters" else torch.get_default_dtype()
-    short = cache_frozen_prefix(
-        deepcopy(plain), datasets, dtype=dtype, cast_once=products == "cast once"
-    )
-    size = 1 if no_padding else 4
-    return (
-        (plain, create_loaders(datasets, size)),
-        (short.model, create_loaders(short.datasets, size)),
-    )
+    cast_once, size = products == "cast once", 1 if no_padding else 4
+    short = cache_frozen_prefix(deepcopy(plain), datasets, dtype=dtype, cast_once=cast_once)
+    both = ((plain, datasets), (short.model, short.datasets))
+    return tuple((model, create_loaders(examples, size)) for model, examples in both)
 
 
 def trajectory(model, loaders, steps=10, accumulation_steps=1, device=CPU, max_grad_norm=None):

@@ -15,7 +15,6 @@ import importlib
 import multiprocessing
 import os
 import random
-import shlex
 import shutil
 import signal
 import sys
@@ -23,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -31,32 +29,28 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "experiments"
-SKIPPED = "-m 'not slow and not process and not by_hand and not cuda'"
 SLOW = (
     "torch", "torch._dynamo", "pandas", "scipy.stats", "matplotlib.pyplot", "tqdm.auto", "tiktoken",
     "requests", "hypothesis.strategies", "sklearn.metrics",
 )  # fmt: skip
 
 TESTS = {  # of each module: the tests that detect its faults, the most likely first
-    "comparison/statistics.py": ("statistics.py", "evidence.py", "summaries.py", "pairs.py"),
-    "comparison/evidence.py": ("evidence.py", "statistics.py", "pairs.py", "tables.py"),
-    "comparison/groups.py": ("groups.py", "summaries.py", "pairs.py", "compare_experiments.py"),
-    "runs/records.py": ("records.py", "groups.py", "compare_experiments.py"),
-    "runs/results.py": ("runs.py",),
-    "runs/fingerprint.py": ("fingerprint.py", "runs.py"),
-    "data/splitting.py": ("splitting.py", "corpus.py"),
-    "shortcuts/layers.py": ("layers.py", "shortcuts.py", "prefix.py"),
-    "shortcuts/model.py": ("layers.py", "shortcuts.py", "prefix.py"),
-    "shortcuts/prefix.py": ("prefix.py", "shortcuts.py", "layers.py", "runs.py"),
-    "shortcuts/storage.py": ("storage.py", "prefix.py", "runs.py"),
-    "checkpoints/config.py": ("checkpoints_config.py", "checkpoints_header.py"),
-    "checkpoints/files.py": ("checkpoints_files.py", "checkpoints_header.py"),
-    "checkpoints/header.py": (
-        "checkpoints_header.py",
-        "checkpoints_files.py",
-        "checkpoints_weights.py",
-    ),
-    "checkpoints/weights.py": ("checkpoints_weights.py", "checkpoints_header.py"),
+    "comparison/statistics.py": "statistics evidence summaries pairs",
+    "comparison/power.py": "power evidence pairs",
+    "comparison/evidence.py": "evidence statistics pairs tables",
+    "comparison/groups.py": "groups summaries pairs compare_experiments",
+    "runs/records.py": "records groups compare_experiments",
+    "runs/results.py": "runs",
+    "runs/fingerprint.py": "fingerprint runs",
+    "data/splitting.py": "splitting corpus",
+    "shortcuts/layers.py": "layers shortcuts prefix",
+    "shortcuts/model.py": "layers shortcuts prefix",
+    "shortcuts/prefix.py": "prefix shortcuts layers runs",
+    "shortcuts/storage.py": "storage prefix runs",
+    "checkpoints/config.py": "checkpoints_config checkpoints_header",
+    "checkpoints/files.py": "checkpoints_files checkpoints_header",
+    "checkpoints/header.py": "checkpoints_header checkpoints_files checkpoints_weights",
+    "checkpoints/weights.py": "checkpoints_weights checkpoints_header",
 }
 
 # --------------------------------------------------------------------------------- what is mutated
@@ -69,16 +63,20 @@ SWAPPED = {
     ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
 REMOVED = (ast.Expr, ast.AugAssign, ast.Raise, ast.If, ast.For, ast.Continue, ast.Break)
+SHORTENED = {  # the field of a node whose list is tried with one part left out
+    ast.Call: "keywords", ast.comprehension: "ifs", ast.List: "elts", ast.Tuple: "elts",
+    ast.JoinedStr: "values",
+}  # fmt: skip
 UNTOUCHED = ("annotation", "returns", "decorator_list")  # fields of nodes
 
 
 class Mutant(NamedTuple):
-    """A module with one fault."""
+    """A module with one fault, or with none."""
 
     module: str
-    line: int
-    change: str  # within which function, before and after
     source: str
+    line: int = 0
+    change: str = ""  # within which function, before and after
 
 
 class Place(NamedTuple):
@@ -89,44 +87,42 @@ class Place(NamedTuple):
     parent: ast.AST
     function: ast.FunctionDef | None
 
+    @property
+    def makes_digest(self) -> bool:
+        return self.function is not None and "sha256" in ast.unparse(self.function)
+
+
+def tree_of(module: str) -> ast.Module:
+    return ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+
 
 def mutants_of(module: str) -> Iterator[Mutant]:
     """Yields every mutant of a module."""
-    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    tree = tree_of(module)
     for place in places_in(tree):
         node = place.holder[place.key]
+        line = getattr(node, "lineno", getattr(place.parent, "lineno", 0))
         where = f"{module} {place.function.name if place.function else ''}"
-        for other in others_of(node, place):
+        for other in (*others_of(node, place), *variants_of(node, place)):
             before = first_line(node if isinstance(node, ast.stmt) else place.parent)
             place.holder[place.key] = other
             after = first_line(other if isinstance(node, ast.stmt) else place.parent)
-            line = getattr(node, "lineno", getattr(place.parent, "lineno", 0))
-            change = " -> ".join(shortened(before, after))
-            yield Mutant(module, line, f"{where}: {change}", ast.unparse(tree))
+            change = f"{where}: {difference(before, after)}"
+            yield Mutant(module, ast.unparse(tree), line, change)
             place.holder[place.key] = node
-
-
-def without_fault(module: str) -> Mutant:
-    """Returns the module as it stands, which must survive."""
-    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
-    return Mutant(module, 0, "", ast.unparse(tree))
 
 
 def first_line(node: ast.AST) -> str:
     return ast.unparse(ast.fix_missing_locations(node)).partition("\n")[0]
 
 
-def shortened(before: str, after: str) -> tuple[str, str]:
+def difference(before: str, after: str) -> str:
     """Returns two texts from shortly before to shortly after where they differ."""
-    start = alike(before, after)
-    end = alike(before[start:][::-1], after[start:][::-1])
+    alike = os.path.commonprefix
+    start = len(alike([before, after]))
+    end = len(alike([before[start:][::-1], after[start:][::-1]]))
     start, end = max(start - 20, 0), max(end - 20, 0)
-    return before[start : len(before) - end], after[start : len(after) - end]
-
-
-def alike(one: str, other: str) -> int:
-    """Returns how many characters of two texts, from the first on, are the same."""
-    return sum(1 for _ in takewhile(bool, map(str.__eq__, one, other)))
+    return f"{before[start : len(before) - end]} -> {after[start : len(after) - end]}"
 
 
 def places_in(node: ast.AST, function: ast.FunctionDef | None = None) -> Iterator[Place]:
@@ -145,61 +141,49 @@ def places_in(node: ast.AST, function: ast.FunctionDef | None = None) -> Iterato
 
 def others_of(node: ast.AST, place: Place) -> Iterator[ast.AST]:
     """Yields what may stand in place of a node."""
-    if type(node) in SWAPPED:
-        yield SWAPPED[type(node)]()
-    elif isinstance(node, ast.UnaryOp):
-        yield node.operand
-    elif isinstance(node, ast.Constant):
-        yield from other_constants(node.value, place)
-    elif isinstance(node, ast.Return) and node.value and ast.unparse(node.value) != "None":
-        is_bool = place.function.returns and ast.unparse(place.function.returns) == "bool"
-        yield ast.Return(negated(node.value) if is_bool else ast.Constant(None))
-    elif isinstance(node, REMOVED) and not is_docstring(node):
-        yield ast.Pass()
+    match node:
+        case ast.UnaryOp():
+            yield node.operand
+        case ast.Constant(value=bool()):
+            yield ast.Constant(not node.value)
+        case ast.Constant(value=int() | float()):
+            yield ast.Constant(node.value + 1)
+        case ast.Constant(value=str()):
+            if isinstance(place.parent, ast.Dict | ast.Subscript) and place.makes_digest:
+                yield ast.Constant(f"other {node.value}")
+        case ast.Return(value=ast.AST()) if ast.unparse(node.value) != "None":
+            returns = place.function.returns
+            is_bool = returns and ast.unparse(returns) == "bool"
+            yield ast.Return(negated(node.value) if is_bool else ast.Constant(None))
+        case ast.Expr(value=ast.Constant()):  # a docstring
+            pass
+        case _ if type(node) in SWAPPED:
+            yield SWAPPED[type(node)]()
+        case _ if isinstance(node, REMOVED):
+            yield ast.Pass()
+
+
+def variants_of(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    """Yields a node with its condition negated, or without one of its parts."""
     if isinstance(node, ast.If | ast.IfExp) and isinstance(node.test, ast.Name | ast.Call):
         yield changed(node, test=negated(node.test))
-    yield from shorter(node, place)
+    if isinstance(node, ast.Call) and len(node.args) > 1:
+        yield changed(node, args=node.args[:-1])  # another lacks one that has no default
+    if isinstance(node, ast.Dict):
+        for i in range(len(node.keys)):
+            yield ast.Dict(without(node.keys, i), without(node.values, i))
+    is_target = not isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+    is_target |= isinstance(node, ast.List | ast.Tuple) and isinstance(place.parent, ast.Assign)
+    if is_target or (isinstance(node, ast.JoinedStr) and not place.makes_digest):
+        return
+    if field := SHORTENED.get(type(node)):
+        parts = getattr(node, field)
+        for i in range(len(parts)):
+            yield changed(node, **{field: without(parts, i)})
 
 
-def other_constants(value: Any, place: Place) -> Iterator[ast.Constant]:
-    is_key = isinstance(place.parent, ast.Dict | ast.Subscript)
-    if isinstance(value, bool):
-        yield ast.Constant(not value)
-    elif isinstance(value, int | float):
-        yield ast.Constant(value + 1)
-    elif isinstance(value, str) and is_key and makes_digest(place.function):
-        yield ast.Constant(f"other {value}")
-
-
-def shorter(node: ast.AST, place: Place) -> Iterator[ast.AST]:
-    """Yields a call, a list, a condition or what a digest is made of with one part left out."""
-    if isinstance(node, ast.Call):
-        if len(node.args) > 1:
-            yield changed(node, args=node.args[:-1])  # another lacks one that has no default
-        yield from (changed(node, keywords=some) for some in all_but_one(node.keywords))
-    elif isinstance(node, ast.comprehension):
-        yield from (changed(node, ifs=some) for some in all_but_one(node.ifs))
-    elif isinstance(node, ast.List | ast.Tuple):
-        if isinstance(node.ctx, ast.Load) and not isinstance(place.parent, ast.Assign):
-            yield from (changed(node, elts=some) for some in all_but_one(node.elts))
-    elif isinstance(node, ast.Dict):
-        for some in all_but_one(list(zip(node.keys, node.values, strict=True))):
-            yield ast.Dict([key for key, _ in some], [value for _, value in some])
-    elif isinstance(node, ast.JoinedStr) and makes_digest(place.function):
-        for some in all_but_one(node.values):
-            yield ast.JoinedStr(some)
-
-
-def all_but_one(items: list[Any]) -> Iterator[list[Any]]:
-    return (items[:i] + items[i + 1 :] for i in range(len(items)))
-
-
-def makes_digest(function: ast.FunctionDef | None) -> bool:
-    return function is not None and "sha256" in ast.unparse(function)
-
-
-def is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+def without(items: list[Any], i: int) -> list[Any]:
+    return items[:i] + items[i + 1 :]
 
 
 def negated(node: ast.expr) -> ast.expr:
@@ -227,22 +211,16 @@ def judge(task: tuple[Mutant, Path, float]) -> tuple[bool, float]:
     original = path.read_text(encoding="utf-8")
     path.write_text(mutant.source, encoding="utf-8")
     started = time.perf_counter()
-    survives = all(passes(tree, test, limit) for test in TESTS[mutant.module])
-    path.write_text(original, encoding="utf-8")
-    return survives, time.perf_counter() - started
-
-
-def passes(tree: Path, test: str, limit: float) -> bool:
-    """Says whether a test file passes in a process of its own, before the time is over."""
     if (child := os.fork()) == 0:
-        run_tests(tree, test, limit)
+        run_tests(tree, mutant.module, limit)
     _, status = os.waitpid(child, 0)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what the tests have started
-    return status == 0
+    path.write_text(original, encoding="utf-8")
+    return status == 0, time.perf_counter() - started
 
 
-def run_tests(tree: Path, test: str, limit: float) -> NoReturn:
+def run_tests(tree: Path, module: str, limit: float) -> NoReturn:
     """Ends this process with the status of pytest, or by a signal when the time is over."""
     status = 1
     try:
@@ -253,22 +231,14 @@ def run_tests(tree: Path, test: str, limit: float) -> NoReturn:
         silence = os.open(os.devnull, os.O_RDWR)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        options = [
-            "-x",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            f"--basetemp={tree}.tmp",
-            "-o",
-            f"addopts={SKIPPED}",
-        ]
-        status = int(pytest.main([*options, *shlex.split(f"tests/test_{test}")]))
+        tests = [f"tests/test_{name}.py" for name in TESTS[module].split()]
+        status = pytest.main(["-xq", "-p", "no:cacheprovider", f"--basetemp={tree}.tmp", *tests])
     finally:
-        os._exit(status)
+        os._exit(int(status))
 
 
-def judge_all(modules: list[str], mutants: list[Mutant], processes: int) -> list[Mutant]:
-    """Returns the survivors, each printed when it is found.
+def survivors_among(mutants: list[Mutant], processes: int) -> Iterator[Mutant]:
+    """Yields each mutant that its tests do not detect, as soon as that is known.
 
     Raises:
         SystemExit: when the tests of a module fail without a fault.
@@ -276,51 +246,42 @@ def judge_all(modules: list[str], mutants: list[Mutant], processes: int) -> list
     for package in SLOW:
         importlib.import_module(package)
     gc.freeze()  # what is imported here is no garbage of any test
-    survivors = []
     with (
         tempfile.TemporaryDirectory() as name,
         multiprocessing.get_context("fork").Pool(processes) as pool,
     ):
         folder, limits = Path(name), {}
-        for module in modules:
-            survives, seconds = pool.apply(judge, [(without_fault(module), folder, 600)])
+        for module in dict.fromkeys(mutant.module for mutant in mutants):
+            whole = Mutant(module, ast.unparse(tree_of(module)))
+            survives, seconds = pool.apply(judge, [(whole, folder, 600)])
             if not survives:
                 sys.exit(f"the tests of {module} fail without a fault")
             limits[module] = 10 + 3 * seconds
         tasks = [(mutant, folder, limits[mutant.module]) for mutant in mutants]
         for mutant, (survives, _) in zip(mutants, pool.imap(judge, tasks), strict=True):
             if survives:
-                survivors.append(mutant)
-                print(f"line {mutant.line}: {mutant.change}", flush=True)
-    return survivors
+                yield mutant
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+def main() -> None:
+    """Judges the mutants that the flags describe; ends with status 1 when one survives."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("modules", nargs="*", help="within experiments/, all by default")
     parser.add_argument("--sample", type=int, help="so many mutants, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--processes", type=int, default=1)
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     if unknown := sorted(set(args.modules) - TESTS.keys()):
         parser.error(f"{', '.join(unknown)}: expected some of {', '.join(TESTS)}")
-    return args
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Judges the mutants that the flags describe; ends with status 1 when one survives."""
-    args = parse_args(argv)
-    modules = args.modules or list(TESTS)
-    found = [mutant for module in modules for mutant in mutants_of(module)]
-    mutants = found
+    mutants = [mutant for module in args.modules or TESTS for mutant in mutants_of(module)]
     if args.sample:
-        mutants = random.Random(args.seed).sample(found, min(args.sample, len(found)))
-    started = time.perf_counter()
-    survivors = judge_all(modules, mutants, args.processes)
-    print(
-        f"{len(mutants)} mutants, {len(survivors)} survived; {time.perf_counter() - started:.0f} s"
-    )
-    sys.exit(bool(survivors))
+        mutants = random.Random(args.seed).sample(mutants, min(args.sample, len(mutants)))
+    started, survived = time.perf_counter(), 0
+    for mutant in survivors_among(mutants, args.processes):
+        survived += 1
+        print(f"line {mutant.line}: {mutant.change}", flush=True)
+    print(f"{len(mutants)} mutants, {survived} survived; {time.perf_counter() - started:.0f} s")
+    sys.exit(bool(survived))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 import torch
 from designs import CHOICES, assert_same, both_paths, classifier, covering, datasets_of, trajectory
 from helpers import assert_equal
-from second_device import counting, set_up
+from second_device import set_up, traffic
 
 import additional_experiments
 from experiments.config.parsing import parse_args
@@ -42,13 +42,13 @@ def test_operands_of_two_devices_are_refused():
 
 
 def test_values_are_read_by_copies_that_are_counted():
-    with counting() as traffic:
-        x = torch.arange(4).to(DEVICE)
-        x + x, x[x], x[:2]
-        assert traffic == {"to_device": 1, "reads": 0}
-        x.cpu(), x.tolist(), torch.empty(4).copy_(x)
-        float(x.sum()), bool(x.any()), x.max().item()
-        x[x > 1], x.nonzero()
+    traffic.clear()
+    x = torch.arange(4).to(DEVICE)
+    x + x, x[x], x[:2]
+    assert traffic == {"to_device": 1, "reads": 0}
+    x.cpu(), x.tolist(), torch.empty(4).copy_(x)
+    float(x.sum()), bool(x.any()), x.max().item()
+    x[x > 1], x.nonzero()
     assert traffic == {"to_device": 1, "reads": 8}
     for look in (x.numpy, lambda: memoryview(x)):
         with pytest.raises((RuntimeError, TypeError)):
@@ -81,10 +81,10 @@ def test_a_step_does_not_wait_for_the_device(layers, is_plain):
     recipe, counts = Recipe(criterion, max_grad_norm=1.0), []
     for passes in (1, 3):
         optimizer = create_optimizer(model, learning_rate=1e-4, weight_decay=0.1, fused=True)
-        with counting() as traffic:
-            train_classifier_simple(
-                model, batches * passes, batches[:1], optimizer, DEVICE, 1, 1000, 1, recipe=recipe
-            )
+        traffic.clear()
+        train_classifier_simple(
+            model, batches * passes, batches[:1], optimizer, DEVICE, 1, 1000, 1, recipe=recipe
+        )
         counts.append(dict(traffic))
     few, many = counts
     assert many["reads"] == few["reads"] > 0  # at evaluations, and at the end
@@ -98,8 +98,8 @@ def test_activations_stay_on_the_device_where_it_has_room(has_room, cached, monk
     model = classifier().to(DEVICE)
     if not has_room:
         monkeypatch.setattr(prefix, "memory_of", lambda _: 0)
-    with counting() as traffic:
-        short = cache_frozen_prefix(model, datasets_of(), cache_dir=tmp_path if cached else None)
+    traffic.clear()
+    short = cache_frozen_prefix(model, datasets_of(), cache_dir=tmp_path if cached else None)
     assert traffic["reads"] == cached * PARAMETERS + (cached or not has_room)  # the key, one batch
     assert traffic["to_device"] == 1 + (cached and has_room)  # the tokens of that batch
     inputs, *_ = short.datasets.train.batch([0, 3])
@@ -111,8 +111,8 @@ def test_a_run_is_that_of_the_cpu(flags, monkeypatch):
     flags = ["--row", *map(str, flags), "--demo", "--max_steps", "3", "--num_epochs", "1"]
     expected = additional_experiments.run_experiment(parse_args(flags))
     monkeypatch.setattr("experiments.system.devices.select_device", lambda _: DEVICE)
-    with counting() as traffic:
-        found = additional_experiments.run_experiment(parse_args(flags))
+    traffic.clear()
+    found = additional_experiments.run_experiment(parse_args(flags))
     assert traffic["to_device"] > 0
     assert found.correct == expected.correct
     for a, b in (

@@ -52,11 +52,6 @@ def zipped(members, method=zipfile.ZIP_DEFLATED):
 
 def start_python(script, *arguments):
     """Starts Python on a script that can import what is tested."""
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        cwd=Path(__file__).parents[1],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[1], text=True, **pipes)

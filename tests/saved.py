@@ -3,7 +3,6 @@
 import itertools
 
 import torch
-from checkpoints import write_checkpoint
 from helpers import randomise
 
 from experiments.config.parsing import resolve
@@ -15,7 +14,6 @@ from experiments.model.saved import save_classifier
 from experiments.shortcuts.model import OptimizedClassifier
 from experiments.system.devices import dtype_of
 
-SMALL = {"n_vocab": 50257, "n_ctx": 24, "n_embd": 8, "n_head": 2, "n_layer": 3}
 CONFIG = {
     "vocab_size": 50257, "context_length": 24, "drop_rate": 0.0, "qkv_bias": True, "emb_dim": 8,
     "n_layers": 3, "n_heads": 2,
@@ -29,35 +27,18 @@ CHOICES = [  # token position, averaging, no mask, no padding
 TEXTS = ["a", "", "abc", "the longest of all these texts is cut", "cab", "to be", "\tx\n", "abc"]
 
 
-def make_base(folder):
-    """The path of a checkpoint that can be finetuned, a folder."""
-    write_checkpoint(folder / "model.safetensors", SMALL)
-    (folder / "config.json").write_text('{"n_head": 2}')
-    return folder
-
-
 def settings_of(
     base, path=None, layers="last_block", position="last", average=False, no_mask=False,
     no_padding=False, **flags,
 ):  # fmt: skip
     """The settings of a run that finetunes the base and saves the classifier."""
-    return resolve(
-        default_values()
-        | {
-            "weights": str(base),
-            "trainable_layers": layers,
-            "trainable_token_pos": position,
-            "average_embeddings": average,
-            "disable_causal_mask": no_mask,
-            "no_padding": no_padding,
-            "lora_rank": 3,
-            "lora_alpha": 1.5,
-            "demo": True,  # for its tokenizer
-            "save_model": path,
-            "seed": 5,
-        }
-        | flags
-    )
+    values = {
+        "weights": str(base), "trainable_layers": layers, "trainable_token_pos": position,
+        "average_embeddings": average, "disable_causal_mask": no_mask, "no_padding": no_padding,
+        "lora_rank": 3, "lora_alpha": 1.5, "demo": True,  # for its tokenizer
+        "save_model": path, "seed": 5,
+    }  # fmt: skip
+    return resolve(default_values() | values | flags)
 
 
 def train(settings):

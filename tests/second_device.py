@@ -1,8 +1,7 @@
 """A second device for tests: tensors that are not the CPU's, each computed by a CPU tensor.
 
     set_up()  # once in a process, before its first backward pass
-    with counting() as traffic:
-        torch.randn(3).to("second").sum().item()
+    torch.randn(3).to("second").sum().item()
     traffic  # {"to_device": 1, "reads": 1}
 
 PyTorch takes it for an accelerator of another maker (its "private use" backend): modules move
@@ -13,7 +12,6 @@ PyTorch then answers some questions differently: tests that need it run in a sep
 """
 
 from collections import Counter
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -27,14 +25,7 @@ FACTORIES = (  # make a tensor from none; all others are made from these
     aten.empty.memory_format, aten.empty_strided.default, aten.arange.default, aten.arange.start,
     aten.arange.start_step,
 )  # fmt: skip
-traffic = Counter()
-
-
-@contextmanager
-def counting():
-    """Counts copies to the device, and how often the program waits for it."""
-    traffic.clear()
-    yield traffic
+traffic = Counter()  # copies to the device, and how often the program waits for it
 
 
 class SecondTensor(Tensor):

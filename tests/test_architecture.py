@@ -94,7 +94,7 @@ def test_a_function_that_no_other_file_uses_starts_with_an_underscore(module):
     others = {*PATHS.values(), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("tests/*.py")}
     used = set().union(*map(names_used_in, others - {PATHS[module]}))
     names = {n.name for n in tree_of(PATHS[module]).body if isinstance(n, ast.FunctionDef)}
-    exceptions = {"flag", "option", "fill_block"}  # declarations, and the book's
+    exceptions = {"flag", "option"}  # declarations
     assert not {name for name in names if not name.startswith("_")} - used - exceptions
 
 

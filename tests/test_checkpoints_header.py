@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from checkpoints import SMALLEST, random_tensors, write_checkpoint, write_shards
+from checkpoints import SMALLEST, TINY, random_tensors, write_checkpoint, write_shards
 from helpers import assert_equal, randomise
 from oracles import assert_same_function, draw_tokens, load_gpt, oracle_of, refusal_of, settings_of
 from peft import LoraConfig, get_peft_model
@@ -23,9 +23,6 @@ from experiments.checkpoints.header import checkpoint_sha256, read_checkpoint
 from experiments.model.lora import replace_linear_with_lora
 from experiments.system.files import sha256_of
 from previous_chapters import GPTModel
-
-TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
-
 
 ONES, OUT_IN = torch.ones(128), torch.ones(3 * 128, 128)  # (out, in), as in nn.Linear
 FLOATS = ", expected F32, F16, BF16, F64"
@@ -172,15 +169,12 @@ class TestAdapters:
         assert "contains an adapter" in message
         assert "merge_and_unload" in message
 
-    def test_an_adapter_that_is_not_merged_is_refused(self, tmp_path):
-        state = self.lora_model().state_dict()
-        tensors = {name: tensor.clone() for name, tensor in state.items()}
-        assert "contains an adapter" in refusal_of_tensors(tensors, tmp_path)
-
-    def test_lora_of_this_repository_is_refused(self, small_config, tmp_path):
+    def test_an_adapter_that_is_not_merged_is_refused(self, small_config, tmp_path):
         gpt = GPTModel(small_config)
         replace_linear_with_lora(gpt, rank=2, alpha=2)
-        assert "contains an adapter" in refusal_of_tensors(gpt.state_dict(), tmp_path)
+        for model in (self.lora_model(), gpt):
+            tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            assert "contains an adapter" in refusal_of_tensors(tensors, tmp_path)
 
     @pytest.mark.parametrize("is_unloaded", [True, False])
     @pytest.mark.usefixtures("float64")

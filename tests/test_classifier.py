@@ -16,7 +16,6 @@ from experiments.model import classifier
 from experiments.model.classifier import (
     GPTClassifier,
     build_classifier,
-    checkpointed,
     count_parameters,
     create_classifier,
     make_trainable,
@@ -58,58 +57,27 @@ def lora_layers(model):
 # ------------------------------------------------------------------------------------------ logits
 
 
-@pytest.mark.parametrize(
-    ("position", "average", "of_example"),
-    [
-        ("first", False, lambda logits, length: logits[0]),
-        ("last", False, lambda logits, length: logits[11]),
-        ("flexible", False, lambda logits, length: logits[length - 1]),
-        ("first", True, lambda logits, length: sum(logits) / 12),
-        ("last", True, lambda logits, length: sum(logits) / 12),
-        ("flexible", True, lambda logits, length: sum(logits[:length]) / length),
-    ],
-    ids=["first", "last", "flexible", "first-mean", "last-mean", "flexible-mean"],
-)
+OF_EXAMPLE = {  # position, averaging: of the logits of all tokens
+    ("first", False): lambda logits, length: logits[0],
+    ("last", False): lambda logits, length: logits[11],
+    ("flexible", False): lambda logits, length: logits[length - 1],
+    ("first", True): lambda logits, length: sum(logits) / 12,
+    ("last", True): lambda logits, length: sum(logits) / 12,
+    ("flexible", True): lambda logits, length: sum(logits[:length]) / length,
+}
+
+
+@pytest.mark.parametrize("no_mask", [False, True], ids=["mask", "no_mask"])
+@pytest.mark.parametrize("choices", OF_EXAMPLE, ids=str)
 @pytest.mark.usefixtures("float64")
-def test_an_example_has_the_logits_of_the_chosen_tokens(
-    position, average, of_example, small_config
-):
-    model = randomise(GPTClassifier(design_of(small_config, position, average)))
-    gpt = GPTModel(small_config)
+def test_an_example_has_the_logits_of_the_chosen_tokens(choices, no_mask, small_config):
+    model = randomise(GPTClassifier(design_of(small_config, *choices, no_mask)))
+    gpt = GPTModel(small_config, no_mask)
     gpt.load_state_dict(model.state_dict())
     tokens, lengths = draw_batch()
-    logits = gpt(tokens)
+    logits, of_example = gpt(tokens), OF_EXAMPLE[choices]
     expected = [of_example(logits[i], length) for i, length in enumerate(lengths.tolist())]
     assert_equal(model(tokens, lengths), torch.stack(expected))
-
-
-def change_by_other_padding(*choices):
-    """The largest change of each example's logits when the padding is other tokens."""
-    model = randomise(GPTClassifier(design_of(*choices)))
-    tokens, lengths = draw_batch()
-    other = tokens.where(torch.arange(12) < lengths[:, None], PAD - 1)
-    return (model(other, lengths) - model(tokens, lengths)).abs().amax(dim=1)
-
-
-@pytest.mark.parametrize("average", [False, True])
-@pytest.mark.usefixtures("float64")
-def test_under_the_causal_mask_padding_does_not_matter_to_flexible(average, small_config):
-    assert change_by_other_padding(small_config, "flexible", average).max() < 1e-9
-    model = randomise(GPTClassifier(design_of(small_config, "flexible", average)))
-    tokens, lengths = draw_batch()
-    padded = F.pad(tokens, (0, 8), value=PAD)
-    assert_equal(model(padded, lengths), model(tokens, lengths))
-
-
-@pytest.mark.parametrize(
-    "choices",
-    [("flexible", False, True), ("flexible", True, True), ("last",), ("first", True)],
-    ids=["flexible-no-mask", "flexible-mean-no-mask", "last", "first-mean"],
-)
-@pytest.mark.usefixtures("float64")
-def test_padding_matters_to_the_other_choices(choices, small_config):
-    change = change_by_other_padding(small_config, *choices)
-    assert ((change > 1e-3) == (LENGTHS < 12)).all()
 
 
 # ---------------------------------------------------------------------------------- what is trained
@@ -196,10 +164,9 @@ def test_a_run_starts_from_the_weights_that_its_settings_name(miniature, monkeyp
     settings = parse_args(["--weights", str(miniature), "--activation_checkpointing"])
     local = build_classifier(settings, 3)
     monkeypatch.setattr(
-        classifier,
-        "download_and_load_gpt2",
+        classifier, "download_and_load_gpt2",
         lambda size, verify: calls.append((size, verify)) or ({}, loaded),
-    )
+    )  # fmt: skip
     published = parse_args(["--weights", "pretrained", "--verify"])
     published = build_classifier(replace(published, design=settings.design), 2)
     torch.manual_seed(5)
@@ -244,10 +211,3 @@ def test_less_is_stored_for_the_backward_pass(optimised, small_config):
     models, batch = with_and_without(small_config, "all", True, optimised), draw_batch()
     less, more = (bytes_stored(model, *batch) for model in models)
     assert less < more / 4
-
-
-def test_without_gradients_a_function_is_computed_once():
-    calls = []
-    with torch.no_grad():
-        checkpointed(lambda x: calls.append(1) or 2 * x, torch.ones(2, requires_grad=True))
-    assert len(calls) == 1

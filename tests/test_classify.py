@@ -130,15 +130,18 @@ def test_a_terminal_gets_a_table(ask, monkeypatch):
     assert line.endswith("one two one two one two one two one…")
 
 
-def test_texts_that_are_cut_are_counted_on_stderr(ask):
-    captured = ask("short", "x" * 1000, "y" * 999)
-    assert captured.err == "Texts cut to 80 tokens, the length in training: 2\n"
+def test_texts_that_are_cut_or_blank_are_counted_on_stderr(ask):
+    assert ask("short", "x" * 1000, "y" * 999, "", " \t").err == (
+        "Texts cut to 80 tokens, the length in training: 2\nTexts that are empty or blank: 2\n"
+    )
 
 
 def test_standard_input_and_pipes_are_read_like_files(ask, demo, monkeypatch, tmp_path):
     assert parse_args([str(demo.path), "-"]).file == "-"
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\n")))
-    assert rows_of(ask("--file", "-").out)[1][3] == "one"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"id,text\n1,one\n")))
+    captured = ask("--file", "-")
+    assert rows_of(captured.out)[1][3] == "one"
+    assert "texts 'text'" in captured.err
     if not NO_POSIX:
         (tmp_path / "lines").write_text("one\ntwo\n")
         with (tmp_path / "lines").open() as file:
@@ -186,9 +189,8 @@ def test_each_chunk_is_printed_before_the_next_is_read(capsys):
 
 
 def test_other_columns_are_printed_next_to_the_answers(ask, tmp_path):
-    (tmp_path / "a.csv").write_text(
-        "id,customer,text,label\n17,ann,You won,spam\n18,bob,See you,ham\n"
-    )
+    rows = ["id,customer,text,label", "17,ann,You won,spam", "18,bob,See you,ham"]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
     file = ["--file", tmp_path / "a.csv"]
     out = ask(*file, "--keep_columns", "id,customer").out
     assert [row[3:] for row in rows_of(out)] == [
@@ -197,8 +199,10 @@ def test_other_columns_are_printed_next_to_the_answers(ask, tmp_path):
     assert rows_of(ask(*file, "--keep_columns", "all").out)[0][3:] == [
         "id", "customer", "label (file)", "text"
     ]  # fmt: skip
-    answer = json.loads(ask(*file, "--keep_columns", "id", "--json").out.splitlines()[0])
-    assert (answer["id"], answer["text"]) == ("17", "You won")
+    for keep in ("id,label", "all"):
+        flags = ("--keep_columns", keep, "--label_column", "label", "--json")
+        answer = json.loads(ask(*file, *flags).out.splitlines()[0])
+        assert (answer["id"], answer["label (file)"], answer["text"]) == ("17", "spam", "You won")
 
 
 def test_labels_of_the_file_are_compared_with_the_predictions(ask, demo, tmp_path):
@@ -221,34 +225,18 @@ def test_the_second_class_is_predicted_from_a_threshold_on(ask, demo):
     assert [row[0] for row in rows] == [("ham", "spam")[float(row[2]) >= 0.7] for row in rows]
 
 
-@pytest.mark.parametrize(
-    ("content", "texts"),
-    [
-        (b'{"text": "You won"}\n{"text": "See you"}\n', ["You won", "See you"]),
-        (b"id,text\n1,You won\n2,See you\n", ["You won", "See you"]),
-        (b"You won, text me\nSee you\n", ["You won, text me", "See you"]),
-    ],
-)
-def test_the_format_of_standard_input_is_detected(content, texts, ask, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    captured = ask("-")
-    assert [row[3] for row in rows_of(captured.out)[1:]] == texts
-    assert ("texts 'text'" in captured.err) == (texts[0] == "You won")
-
-
-def test_the_text_columns_of_training_are_remembered(tmp_path, capsys):
+def test_the_text_columns_of_training_are_remembered(tmp_path, capsys, monkeypatch):
     rows = [f"{word},{word} {i},{i % 2}" for i, word in enumerate(["sun", "rain"] * 20)]
     (tmp_path / "a.csv").write_text("\n".join(["title,story,tag", *rows]))
     path = tmp_path / "a.safetensors"
     flags = ["--data", tmp_path / "a.csv", "--text_column", "title", "story", "--save_model", path]
     flags += ["--model_size", "gpt2-tiny (7M)", "--weights", "random", "--max_steps", "1"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.data.datasets.load_gpt2_tokenizer", demo_tokenizer)
-        patch.setattr("gpt_download.load_gpt2_tokenizer", demo_tokenizer)
-        run_experiment(parsing.parse_args([*map(str, flags)]))
-        capsys.readouterr()
-        main([str(path), "--file", str(tmp_path / "a.csv"), "--json"])
-        assert json.loads(capsys.readouterr().out.splitlines()[0])["text"] == "sun\nsun 0"
+    monkeypatch.setattr("experiments.data.datasets.load_gpt2_tokenizer", demo_tokenizer)
+    monkeypatch.setattr("gpt_download.load_gpt2_tokenizer", demo_tokenizer)
+    run_experiment(parsing.parse_args([*map(str, flags)]))
+    capsys.readouterr()
+    main([str(path), "--file", str(tmp_path / "a.csv"), "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["text"] == "sun\nsun 0"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(ask, monkeypatch, tmp_path):
@@ -293,7 +281,7 @@ def refusal_of(capsys, *arguments):
         ([__file__, "a", "--no_header"], "--no_header requires --file FILE"),
         (
             [__file__, __file__],
-            f"TEXT is the name of a file: to classify its texts, use --file {__file__}",
+            f"name of a file: to classify its texts, use --file {__file__}",
         ),
         ([__file__, "a", "--weights", "nowhere"], "--weights must be the path of a checkpoint"),
         ([__file__, "a", "--batch_size", "0"], "must be a whole number from 1"),
@@ -307,6 +295,14 @@ def test_a_wrong_flag_ends_with_status_2(arguments, words, capsys):
     status, message = refusal_of(capsys, *arguments)
     assert status == 2
     assert words in message
+
+
+def test_an_unknown_column_to_keep_ends_with_status_2(demo, capsys, tmp_path):
+    (tmp_path / "a.csv").write_text("id,text\n17,You won\n")
+    file = ["--file", tmp_path / "a.csv"]
+    status, message = refusal_of(capsys, demo.path, *file, "--keep_columns", "id,name")
+    assert status == 2
+    assert "no column 'name' for --keep_columns; it has the columns 'id', 'text'" in message
 
 
 def test_other_errors_end_with_status_1(demo, capsys, tmp_path, miniature):

@@ -18,7 +18,7 @@ from three_classes import LABEL, TEXT, three_classes, write_three_classes
 from experiments.config.settings import CustomData
 from experiments.data import formats, tables
 from experiments.data.tables import open_table, read_table
-from experiments.model.answers import json_lines, tab_separated
+from experiments.model.answers import Answer, json_lines, tab_separated
 
 EXTENSIONS = ["csv", "tsv", "jsonl", "json", "parquet"]
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -636,7 +636,7 @@ def is_utf_8(data):
 @given(texts=st.lists(WORDS, min_size=1, max_size=4), extension=st.sampled_from(["tsv", "jsonl"]))
 def test_answers_are_read_back_exactly_or_refused(tmp_path_factory, texts, extension):
     form = (tab_separated if extension == "tsv" else json_lines)(["a", "b"])
-    lines = [form.line(text, [0.5, 0.5], i % 2) for i, text in enumerate(texts)]
+    lines = [form.line(Answer(text, [0.5, 0.5], i % 2)) for i, text in enumerate(texts)]
     path = tmp_path_factory.mktemp("x") / f"answers.{extension}"
     path.write_text("\n".join(filter(None, [form.header, *lines])) + "\n", newline="")
     try:

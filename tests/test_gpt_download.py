@@ -1,12 +1,11 @@
 """GPT-2's weights and tokenizer, from wherever their files are."""
 
-import os
 import tempfile
 
 import numpy as np
 import pytest
 import tiktoken
-from checkpoints import random_tensors
+from checkpoints import TINY, random_tensors
 from conftest import Answer
 from remote import names_in, place, sha256
 from safetensors.torch import save
@@ -14,14 +13,13 @@ from safetensors.torch import save
 from experiments.checkpoints.published import GPT2, Published
 from experiments.system.downloads import hub_file
 from gpt_download import (
-    TOKENIZER_FILES,
+    TOKENIZER_NAMES,
     download_and_load_gpt2,
     fetch_weights,
     load_gpt2_tokenizer,
     missing_files,
 )
 
-TINY = {"n_vocab": 11, "n_ctx": 5, "n_embd": 128, "n_head": 2, "n_layer": 2}
 TEXTS = [
     "",
     "Congratulations! You've won £1000. Reply YES to 80082",
@@ -54,45 +52,35 @@ def test_the_tokenizer_is_tiktokens_own_and_found_in_its_cache(folder, monkeypat
 
 
 @pytest.fixture
-def tokenizer_files(real_data):
-    """Name on the hub, name in the book, and content of each of the tokenizer's files."""
-    cache = real_data / "tiktoken"
-    names = ((hub, book, name) for hub, (book, name, _) in TOKENIZER_FILES.items())
-    return [(hub, book, (cache / name).read_bytes()) for hub, book, name in names]
+def tokenizer(real_data):
+    """The content of the tokenizer's file."""
+    return (real_data / "tiktoken" / TOKENIZER_NAMES[-1]).read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("where", "is_hub"),
-    [("folder/1558M", False), ("tiktoken", False),
-     ("folder/tokenizer", True), ("hub/models--gpt2/snapshots/any", True)],
+    "path",
+    ["folder/1558M/encoder.json", "tiktoken/encoder.json", "folder/tokenizer/vocab.json",
+     "hub/models--gpt2/snapshots/any/vocab.json"],
 )  # fmt: skip
 def test_the_tokenizer_is_found_in_the_books_folders_and_in_caches(
-    where, is_hub, tokenizer_files, folder, tmp_path, monkeypatch
+    path, tokenizer, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for hub_name, book_name, content in tokenizer_files:
-        place(tmp_path / where / (hub_name if is_hub else book_name), content)
-    assert missing_files(None, tokenizer=True, models_dir=folder) == []
+    place(tmp_path / path, tokenizer)
+    assert missing_files(None, folder) == []
     assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
 
 
-@pytest.mark.parametrize("cache", [None, "cache"])
-def test_the_tokenizer_is_downloaded_without_touching_tiktokens_cache(
-    cache, tokenizer_files, server, folder, tmp_path, monkeypatch
-):
+def test_the_tokenizer_is_downloaded(tokenizer, server, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.delenv("TIKTOKEN_CACHE_DIR")
-    if cache is not None:
-        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", cache)
-    for name, _, content in tokenizer_files:
-        address = f"{GPT2['124M'].repository}/resolve/{GPT2['124M'].revision}/{name}"
-        server.serve(address, Answer(content))
-    monkeypatch.chdir(tmp_path)
+    published = GPT2["124M"]
+    address = f"{published.repository}/resolve/{published.revision}/vocab.json"
+    server.serve(address, Answer(tokenizer))
     assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
-    assert names_in(folder / "tokenizer") == {"vocab.json", "merges.txt"}
-    assert len(server.asked) == 2
-    assert os.environ.get("TIKTOKEN_CACHE_DIR") == cache
-    assert names_in(tmp_path) == {"folder"}
+    assert names_in(folder / "tokenizer") == {"vocab.json"}
+    assert len(server.asked) == 1
+    assert names_in(tmp_path) == {"folder"}  # nothing in tiktoken's cache
 
 
 def test_a_wrong_file_of_the_tokenizer_is_refused(folder):
@@ -151,10 +139,9 @@ def test_the_weights_in_the_hubs_cache_are_found_with_and_without_the_owner(size
 
 
 def test_missing_files_are_named_without_a_request(server, folder):
-    sentences = missing_files("124M", tokenizer=True, models_dir=folder)
-    paths = ("tokenizer/vocab.json", "tokenizer/merges.txt", "124M/model.safetensors")
+    sentences = missing_files("124M", folder)
+    paths = ("tokenizer/vocab.json", "124M/model.safetensors")
     for sentence, path in zip(sentences, paths, strict=True):
         assert f" as {folder / path} (SHA-256 " in sentence
-    assert missing_files("1558M", tokenizer=False, models_dir=folder)[0].count("gpt2-xl") == 1
-    assert missing_files(None, tokenizer=False) == []
+    assert missing_files("1558M", folder)[1].count("gpt2-xl") == 1
     assert server.asked == []

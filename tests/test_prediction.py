@@ -1,29 +1,15 @@
 """Predictions: those of the reference implementation on texts that are read as in training."""
 
 import pytest
-import saved
 import torch
 from helpers import assert_equal
-from saved import (
-    CHOICES,
-    TEXTS,
-    classifier_of,
-    predict,
-    predict_one_by_one,
-    save,
-    settings_of,
-)
+from saved import CHOICES, TEXTS, classifier_of, predict, predict_one_by_one, save, settings_of
 
 from experiments.data.demo import demo_tokenizer
 from experiments.model.prediction import Classifier
 from experiments.model.saved import read_saved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return saved.make_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture
@@ -66,14 +52,6 @@ def test_each_prediction_is_that_of_the_reference_implementation(choices, traine
     assert_equal(predict(model, description), predict_one_by_one(model, settings))
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 100])
-@pytest.mark.parametrize("no_mask", [False, True], ids=["mask", "no_mask"])
-@pytest.mark.usefixtures("float64")
-def test_the_batch_size_changes_no_prediction(batch_size, no_mask, trained):
-    model, description, _ = trained("last_block", "flexible", False, no_mask, True)
-    assert_equal(predict(model, description, batch_size), predict(model, description))
-
-
 def test_texts_longer_than_those_of_training_are_counted(trained):
     model, description, _ = trained()
     classifier = classifier_of(model, description)
@@ -90,13 +68,6 @@ def test_texts_of_similar_lengths_share_a_batch_without_needless_padding(trained
                       [*range(a, a + 6)]], [3, 6])]  # fmt: skip
     assert [len(tokens[0]) for tokens, _ in inputs_of(texts, trained()[1])] == [18, 18]
     assert [len(tokens[0]) for tokens, _ in inputs_of(texts, trained("all", "first")[1])] == [1, 1]
-
-
-def test_without_the_mask_texts_of_different_lengths_do_not_share_a_batch(trained):
-    description = trained("last_block", "flexible", False, True, True)[1]
-    texts = ["abcde", "ab", "edcba", "longer than", "ba", "ab"]
-    lengths = [lengths for _, lengths in inputs_of(texts, description)]
-    assert lengths == [[2, 2], [2], [5, 5], [11]]
 
 
 def test_matrix_products_have_the_precision_of_training(trained):

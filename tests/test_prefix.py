@@ -5,10 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from designs import assert_same, classifier, datasets_of, trajectory
+from designs import classifier, datasets_of
 from helpers import assert_equal
 
-from experiments.data.datasets import create_loaders
 from experiments.shortcuts import prefix
 from experiments.shortcuts.prefix import cache_frozen_prefix, distinct_examples, needed_lengths
 
@@ -104,16 +103,6 @@ def test_activations_are_reused_with_the_seconds_that_they_took(place, runs, tmp
     assert not activations_of(**options, conditions="other kernels")[1].prefix_reused
     assert len(runs) == 2
     assert len(list(tmp_path.glob("*.npy"))) == 2 * (place == "cache_dir")
-
-
-@pytest.mark.parametrize("layers", ["last_layer", "last_two_blocks"])
-def test_a_run_from_files_has_the_trajectory_of_one_without(layers, tmp_path):
-    found = []
-    for folder in (None, tmp_path, tmp_path):
-        _, short = activations_of(layers, cache_dir=folder)
-        found.append(trajectory(short.model, create_loaders(short.datasets, 4), steps=3))
-    for other in found[1:]:
-        assert_same(found[0], other, tolerance=0)
 
 
 class TwoProcesses:

@@ -14,9 +14,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.slow
 def test_results_on_a_second_device_are_those_of_the_cpu():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, "tests/on_second_device.py"],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    where = {"cwd": ROOT, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+    command += ["tests/on_second_device.py"]
+    done = subprocess.run(command, **where, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -102,20 +102,6 @@ def test_a_model_with_dropout_is_refused():
         cache_frozen_prefix(plain, datasets_of())
 
 
-@pytest.mark.parametrize(("layers", "count"), [("all", 3), ("last_two_blocks", 2), ("lora", 3)])
-def test_checkpointed_blocks_are_computed_again_in_the_backward_pass(layers, count):
-    model, loaders = both_paths(layers, "last", checkpointing=True)[1]
-    calls = []
-    for block in model.trf_blocks:
-        block.register_forward_pre_hook(lambda *_: calls.append(1))
-    *inputs, _ = next(iter(loaders.train))
-    with torch.no_grad():
-        model(*inputs)
-    assert len(calls) == count
-    model(*inputs).sum().backward()
-    assert len(calls) == 3 * count
-
-
 def test_the_gradient_of_an_embedding_is_reused_by_a_single_process_only(monkeypatch):
     for size, layers in (("1", "all"), ("1", "lora"), ("2", "all")):
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")

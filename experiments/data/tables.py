@@ -23,6 +23,7 @@ from experiments.config.settings import CustomData
 from experiments.data import formats
 from experiments.data.formats import LABEL_NAMES, TEXT_NAMES, Source, open_source
 from experiments.data.separated import list_some, read_rows
+from experiments.system.terminal import UsageError
 
 _SPLIT_NAMES = {"split", "set", "subset", "partition", "fold"}
 _CHUNK = 1024  # examples that are read together, at most
@@ -82,7 +83,7 @@ class Table:
 
     def keep(self, names: Iterable[str], flag: str) -> None:
         """Choose other columns that `Rows` have; ValueError, which names a flag, if one lacks."""
-        self.others = [name for name in names if name not in self.used]
+        self.others = [name for name in names if name not in self.text_columns]
         for name in self.others:
             _check_column(self.source.name, name, flag, self.names)
 
@@ -177,7 +178,8 @@ def read_table(path: str, how: CustomData) -> tuple[Table, Rows]:
         table = Table(source, how, has_labels=True)
         if how.split_column in table.used:
             raise ValueError(f"--split_column {how.split_column} is a column of texts or labels")
-        splits = [name for name in table.names if name.strip().casefold() in _SPLIT_NAMES]
+        unused = (name for name in table.names if name not in table.used)
+        splits = [name for name in unused if name.strip().casefold() in _SPLIT_NAMES]
         table.keep(splits if how.split_column is None else [how.split_column], "--split_column")
         chunks = list(table)
     if not chunks:
@@ -288,7 +290,8 @@ def _check_header(source: Source, names: list[str], is_named: bool) -> None:
 def _check_column(file: str, name: str, flag: str, names: list[str]) -> None:
     if (count := names.count(name)) != 1:
         found = f"{count} columns" if count else "no column"
-        raise ValueError(f"{file} has {found} {name!r} for {flag}; it has {_show(names)}")
+        problem = f"{file} has {found} {name!r} for {flag}; it has {_show(names)}"
+        raise UsageError(problem) if flag == "--keep_columns" else ValueError(problem)
 
 
 def _show(names: list[str]) -> str:

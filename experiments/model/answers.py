@@ -1,6 +1,6 @@
 """How predictions are printed: a table, tab-separated values, JSON lines.
 
-print(tab_separated(["ham", "spam"]).line("You won a prize", [0.02, 0.98]))
+print(tab_separated(["ham", "spam"]).line(Answer("You won a prize", [0.02, 0.98], 1)))
 
 Tab-separated values are quoted as in RFC 4180, so that pandas, `--file` and `--data` read each text
 as it was; JSON lines have one line for each text, whatever it contains.
@@ -22,12 +22,20 @@ _SHORTEST_TEXT = 20  # columns of the terminal
 _QUOTED = re.compile('[\t"\n\r\v\f\x1c-\x1e\x85\u2028\u2029]')  # tab, quote, ends of lines
 
 
+class Answer(NamedTuple):
+    """A text and its prediction."""
+
+    text: str
+    probabilities: Sequence[float]  # of each class
+    predicted: int  # number of the class
+    others: Sequence[str] = ()  # cells of other columns of its file
+
+
 class Form(NamedTuple):
     """How predictions are printed."""
 
     header: str | None
-    # Of a text, the probability of each class, the predicted one and cells of other columns.
-    line: Callable[..., str]
+    line: Callable[[Answer], str]
 
 
 def predicted_class(probabilities: Sequence[float], threshold: float | None = None) -> int:
@@ -40,77 +48,16 @@ def predicted_class(probabilities: Sequence[float], threshold: float | None = No
     return max(range(len(probabilities)), key=probabilities.__getitem__)
 
 
-class Scores:
-    """Counts of labels and predictions; labels that are no class count as classified wrongly."""
-
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self.class_names = class_names
-        self.confusion = [[0] * len(class_names) for _ in class_names]  # rows are labels
-        self.unknown: Counter[str] = Counter()
-        self.unlabelled = 0  # examples, which do not count
-
-    def add(self, labels: Sequence[str], predicted: Sequence[int]) -> None:
-        """Count some examples; none if they have no labels."""
-        numbers = {name: number for number, name in enumerate(self.class_names)}
-        for label, number in zip(labels, predicted, strict=False):
-            if not label.strip():
-                self.unlabelled += 1
-            elif label in numbers:
-                self.confusion[numbers[label]][number] += 1
-            else:
-                self.unknown[label] += 1
-
-    @property
-    def correct(self) -> int:
-        """Number of examples that were classified correctly."""
-        return sum(row[number] for number, row in enumerate(self.confusion))
-
-    @property
-    def total(self) -> int:
-        """Number of examples."""
-        return sum(map(sum, self.confusion)) + self.unknown.total()
-
-    @property
-    def macro_f1(self) -> float:
-        """Mean F1 over the classes that occur among labels or predictions."""
-        sizes = [sum(row) + sum(column) for row, column in
-                 zip(self.confusion, zip(*self.confusion, strict=True), strict=True)]  # fmt: skip
-        found = [2 * self.confusion[i][i] / size for i, size in enumerate(sizes) if size]
-        return sum(found) / max(1, len(found))
-
-    def describe(self, interval: Sequence[float], as_json: bool) -> str:
-        """Return accuracy, its interval, macro F1 and the confusion matrix."""
-        accuracy, low, high = self.correct / max(1, self.total), *interval
-        if as_json:
-            return json.dumps({
-                "accuracy": accuracy, "interval": [low, high], "macro_f1": self.macro_f1,
-                "classes": list(self.class_names), "confusion": self.confusion,
-                "unknown_labels": dict(self.unknown),
-            })  # fmt: skip
-        width = max(6, *map(sum, map(_widths, map(_printable, self.class_names)))) + 1
-        cells = [["", *self.class_names], *([n, *row] for n, row in
-                 zip(self.class_names, self.confusion, strict=True))]  # fmt: skip
-        lines = ["".join(_fit(str(cell), width, right=True) for cell in row) for row in cells]
-        unknown = ", ".join(f"{name!r} ({count:,})" for name, count in self.unknown.most_common(3))
-        return "\n".join([
-            f"Accuracy: {accuracy:.2%} ({low:.2%} to {high:.2%}), {self.correct:,} of "
-            f"{self.total:,}; macro F1: {self.macro_f1:.4f}",
-            *([f"Labels that are no class: {unknown}"] if unknown else []),
-            *([f"Without a label, not counted: {self.unlabelled:,}"] if self.unlabelled else []),
-            "Labels (rows) and predictions (columns):", *lines,
-        ])  # fmt: skip
-
-
 def json_lines(class_names: Sequence[str], others: Sequence[str] = ()) -> Form:
     """Return the form of one JSON object a line, in ASCII for all encodings."""
     others = _distinct(others, ["label", "probabilities", "text"])
 
-    def line(
-        text: str, probabilities: Sequence[float], predicted: int, cells: Sequence[str] = ()
-    ) -> str:
-        by_name = {n: round(p, _DIGITS) for n, p in zip(class_names, probabilities, strict=True)}
-        answer = {"label": class_names[predicted], "probabilities": by_name, "text": text}
-        return json.dumps(answer | dict(zip(others, cells, strict=True)))
+    def line(answer: Answer) -> str:
+        numbers = (round(p, _DIGITS) for p in answer.probabilities)
+        by_name = dict(zip(class_names, numbers, strict=True))
+        facts = {"label": class_names[answer.predicted], "probabilities": by_name}
+        cells = dict(zip(others, answer.others, strict=True))
+        return json.dumps(facts | {"text": answer.text} | cells)
 
     return Form(None, line)
 
@@ -120,11 +67,10 @@ def tab_separated(class_names: Sequence[str], others: Sequence[str] = ()) -> For
     header = ["label", *(f"P({name})" for name in class_names)]
     header += [*_distinct(others, [*header, "text"]), "text"]
 
-    def line(
-        text: str, probabilities: Sequence[float], predicted: int, cells: Sequence[str] = ()
-    ) -> str:
-        numbers = [f"{p:.{_DIGITS}f}" for p in probabilities]
-        return "\t".join(map(_quote, [class_names[predicted], *numbers, *cells, text]))
+    def line(answer: Answer) -> str:
+        numbers = [f"{p:.{_DIGITS}f}" for p in answer.probabilities]
+        cells = [class_names[answer.predicted], *numbers, *answer.others, answer.text]
+        return "\t".join(map(_quote, cells))
 
     return Form("\t".join(map(_quote, header)), line)
 
@@ -150,13 +96,53 @@ def table(class_names: Sequence[str], width: int) -> Form:
         label, *numbers = map(_fit, cells, widths, [False, *[True] * len(cells[1:])])
         return "  ".join([label, *numbers, _fit(text, text_width).rstrip()])
 
-    def line(
-        text: str, probabilities: Sequence[float], predicted: int, _: Sequence[str] = ()
-    ) -> str:
-        shown = probabilities if has_all else [probabilities[predicted]]
-        return row([class_names[predicted], *(f"{p:.3f}" for p in shown)], text)
+    def line(answer: Answer) -> str:
+        shown = answer.probabilities if has_all else [answer.probabilities[answer.predicted]]
+        cells = [class_names[answer.predicted], *(f"{p:.3f}" for p in shown)]
+        return row(cells, answer.text)
 
     return Form(row(headings, "text"), line)
+
+
+def describe_scores(
+    counts: Counter[tuple[str, str]], class_names: Sequence[str],
+    interval: Callable[[int, int], Sequence[float]], as_json: bool,
+) -> str:  # fmt: skip
+    """Return accuracy, its interval, macro F1 and the confusion matrix.
+
+    Args:
+        counts: of pairs of a label and a predicted class. A blank label does not count; one that
+            is no class counts as classified wrongly.
+        interval: of the accuracy, from the numbers of correct and of all examples.
+    """
+    unlabelled = sum(count for (label, _), count in counts.items() if not label.strip())
+    unknown: Counter[str] = Counter()
+    for (label, _), count in counts.items():
+        if label.strip() and label not in class_names:
+            unknown[label] += count
+    confusion = [[counts[label, name] for name in class_names] for label in class_names]
+    correct, total = sum(counts[name, name] for name in class_names), counts.total() - unlabelled
+    accuracy, low, high = correct / max(1, total), *(interval(correct, total) if total else (0, 1))
+    # The mean F1 of the classes that occur among labels or predictions.
+    sizes = [sum(row) + sum(other[i] for other in confusion) for i, row in enumerate(confusion)]
+    found = [2 * confusion[i][i] / size for i, size in enumerate(sizes) if size]
+    macro_f1 = sum(found) / max(1, len(found))
+    if as_json:
+        return json.dumps({
+            "accuracy": accuracy, "interval": [low, high], "macro_f1": macro_f1,
+            "classes": list(class_names), "confusion": confusion, "unknown_labels": unknown,
+        })  # fmt: skip
+    width = max(6, *map(sum, map(_widths, map(_printable, class_names)))) + 1
+    rows = [["", *class_names], *([name, *confusion[i]] for i, name in enumerate(class_names))]
+    most = ", ".join(f"{label!r} ({count:,})" for label, count in unknown.most_common(3))
+    return "\n".join([
+        f"Accuracy: {accuracy:.2%} ({low:.2%} to {high:.2%}), {correct:,} of {total:,}; "
+        f"macro F1: {macro_f1:.4f}",
+        *([f"Labels that are no class: {most}"] if unknown else []),
+        *([f"Without a label, not counted: {unlabelled:,}"] if unlabelled else []),
+        "Labels (rows) and predictions (columns):",
+        *("".join(_fit(str(cell), width, right=True) for cell in row) for row in rows),
+    ])  # fmt: skip
 
 
 def _fit(text: str, width: int, right: bool = False) -> str:

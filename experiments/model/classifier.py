@@ -8,7 +8,7 @@ Sources: Raschka 2024, "Build a Large Language Model (From Scratch)", chapter 6;
 "Training Deep Nets with Sublinear Memory Cost" (activation checkpointing).
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ from experiments.config.settings import Settings
 from experiments.model.lora import replace_linear_with_lora
 from gpt_download import download_and_load_gpt2
 from previous_chapters import GPTModel, load_weights_into_gpt
+
+# Returns a function's output, and stores only its inputs for the backward pass.
+checkpointed = partial(checkpoint, use_reentrant=False)
 
 
 class GPTClassifier(GPTModel):
@@ -57,13 +60,6 @@ class CheckpointedBlocks(nn.Sequential):
         for block in self:
             x = checkpointed(block, x)
         return x
-
-
-def checkpointed(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-    """Return a function's output, storing only its inputs for the backward pass."""
-    if not torch.is_grad_enabled():
-        return function(*inputs)
-    return checkpoint(function, *inputs, use_reentrant=False)
 
 
 def make_trainable(model: GPTClassifier) -> None:

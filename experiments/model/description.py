@@ -41,11 +41,6 @@ class Description:
     settings: dict  # of the run, by flag
     record: str | None  # digest of the run's record
 
-    @property
-    def has_all_weights(self) -> bool:
-        """Whether no base is needed."""
-        return self.is_whole or self.design.trainable_layers == "all"
-
     def to_json(self) -> str:
         """Return what `parse_description` reads."""
         return json.dumps({"version": VERSION} | asdict(self), default=str)
@@ -102,8 +97,9 @@ def _check(description: Description) -> None:
         raise _invalid("class_names", names, "two names or more")
     if not all(isinstance(name, str) for name in description.text_columns):
         raise _invalid("text_columns", description.text_columns, "names")
-    if (base is None) != description.has_all_weights:
-        raise _invalid("base", base, "the SHA-256 of its base" if base is None else "null")
+    needs_base = not description.is_whole and design.trainable_layers != "all"
+    if (base is not None) != needs_base:
+        raise _invalid("base", base, "the SHA-256 of its base" if needs_base else "null")
 
 
 def _invalid(name: str, value: Any, expected: str) -> ValueError:

@@ -37,6 +37,7 @@ class Classifier:
     device: torch.device
     batch_size: int  # at most
     num_cut: int = 0  # texts so far that were longer than those of training
+    num_blank: int = 0  # texts so far without a visible character
 
     @torch.no_grad()
     def classify(self, texts: Sequence[str]) -> Tensor:
@@ -46,6 +47,7 @@ class Classifier:
         frame = pd.DataFrame({"Label": 0, "Text": texts})
         dataset = TextDataset(frame, encoded, facts.max_length, no_padding=facts.no_padding)
         self.num_cut += dataset.num_cut
+        self.num_blank += sum(not text.strip() for text in texts)
         needed = needed_lengths(design, dataset)  # (N,)
         probabilities = torch.empty(len(texts), len(facts.class_names))  # (N, K)
         # Without the mask, tokens attend to later ones, and so to the padding of shorter texts.

@@ -34,6 +34,10 @@ from gpt_download import fetch_weights
 from previous_chapters import causal_mask
 
 _KEY = "finetuned_classifier"  # of the description in the metadata
+_PICKLE = (
+    "it is a PyTorch pickle, such as the book's: train again with --save_model, or convert it for "
+    "--weights of a run, in Python:"
+)
 
 
 def is_saved(settings: Settings, record: str | None) -> bool:
@@ -46,8 +50,8 @@ def check_can_save(settings: Settings, record: str | None) -> None:
     """Check, before a run is computed, that its classifier can be saved.
 
     Raises:
-        UsageError: if the file is not an earlier classifier of this run, without `--overwrite`.
-        OSError: if the file cannot be written.
+        UsageError: if the file cannot be written, or is not an earlier classifier of this run and
+            there is no `--overwrite`.
     """
     if not world.is_main:
         return
@@ -172,10 +176,10 @@ def load_classifier(path: Path, weights: Path | None = None) -> tuple[GPTClassif
     """
     description, tensors = read_saved(path)
     design, is_random = description.design, description.base_path == "random"
-    if weights and (description.has_all_weights or is_random):
+    if weights and (description.base is None or is_random):
         reason = "has a base with random weights" if is_random else "has all weights"
         raise ValueError(f"{path} {reason}: leave out --weights")
-    if description.has_all_weights:
+    if description.base is None:
         model = _without_weights(description)
         if not design.disable_causal_mask:  # the masks are not in `tensors`
             for block in model.trf_blocks:
@@ -216,10 +220,9 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
                 raise ValueError(f"{name} has values that are not finite")
     except (SafetensorError, ValueError) as error:
         lines = getattr(format_error(path, error), "__notes__", [])  # that convert a pickle
-        pickle = "it is a PyTorch pickle, such as the book's: train again with --save_model, or "
-        pickle += "convert it for --weights of a run, in Python:"
-        what = pickle if lines else _one_line(error)
-        problem = ValueError(f"{path} is not a saved classifier: {what}")
+        problem = ValueError(
+            f"{path} is not a saved classifier: {_PICKLE if lines else _one_line(error)}"
+        )
         problem.__notes__ = lines
         raise problem from error
     return description, tensors

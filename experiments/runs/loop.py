@@ -308,7 +308,7 @@ def _missing_files(settings: Settings) -> list[str]:
     missing = [] if settings.custom.data else sms_spam.missing_files(settings.data.data_dir)
     if not settings.baseline:
         size = settings.weights.model_size if settings.weights.kind == "pretrained" else None
-        missing += missing_files(size, tokenizer=True)
+        missing += missing_files(size)
     return missing
 
 

@@ -20,8 +20,7 @@ class OptimizedClassifier(nn.Module):
     """A `GPTClassifier` with optimised blocks, and the same parameters under the same names.
 
     Args:
-        depth: number of blocks that the inputs have passed; None for tokens.
-        is_pooled: whether the inputs are features, computed from those of that depth.
+        is_cached: whether the inputs are activations of the frozen prefix, if the design has one.
         no_padding: whether all tokens of the examples are real.
         dtype, cast_once: as `OptimizedBlock` takes them.
 
@@ -32,9 +31,8 @@ class OptimizedClassifier(nn.Module):
     def __init__(
         self,
         plain: GPTClassifier,
-        depth: int | None = None,
         *,
-        is_pooled: bool = False,
+        is_cached: bool = False,
         no_padding: bool = False,
         dtype: torch.dtype | None = None,
         cast_once: bool = True,
@@ -50,7 +48,11 @@ class OptimizedClassifier(nn.Module):
             SingleQueryBlock(block) if block is single else OptimizedBlock(block, dtype, cast_once)
             for block in plain.trf_blocks
         )
-        self.depth, self.is_pooled, self.dtype = depth, is_pooled, dtype
+        # Designs that freeze all blocks share the activations of those that train the last one.
+        depth = min(design.num_frozen_blocks, design.config["n_layers"] - 1)
+        self.depth = depth if is_cached and design.num_frozen_blocks else None  # of the inputs
+        self.is_pooled = is_cached and depth < design.num_frozen_blocks  # inputs are features
+        self.dtype = dtype
         self.reads_padding = not no_padding and design.token_position != "flexible"
         self.activation_checkpointing = plain.activation_checkpointing
         # Of several processes each would know the rows of its own tokens only.

@@ -72,17 +72,15 @@ class CachedActivations:
     """
 
     values: Tensor  # (tokens of all examples, C)
-    lengths: Tensor  # (M,), tokens of each example
+    rows: Sequence[Tensor]  # (T, C) for each example, views of them
     place: str  # where they are stored, in words
     seconds: float  # that computing them took, now or in an earlier run
     is_reused: bool
 
     def batch(self, numbers: Tensor, indices: Sequence[int] | Tensor) -> Tensor:
         """Return (B, T, C), padded with zeros, for examples of a split that has `numbers` (N,)."""
-        examples = numbers[indices]
-        ends, lengths = self.lengths.cumsum(0)[examples], self.lengths[examples]
-        rows = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
-        x = pad_sequence([self.values[start:end] for start, end in rows], batch_first=True)
+        rows = [self.rows[number] for number in numbers[indices].tolist()]
+        x = pad_sequence(rows, batch_first=True)
         is_pinned = torch.cuda.is_available() and self.values.is_pinned()
         return x.pin_memory() if is_pinned else x
 
@@ -125,9 +123,8 @@ def _load_or_compute(
     model: OptimizedClassifier, examples: list[Tensor], path: Path | None
 ) -> CachedActivations:
     # Only the main process opens the cache; the others learn from it whether to compute their part.
-    lengths = torch.tensor([len(tokens) for tokens in examples])
-    weight = model.pos_emb.weight
-    shape, dtype = (int(lengths.sum()), weight.shape[1]), model.dtype or weight.dtype
+    lengths, weight = [len(tokens) for tokens in examples], model.pos_emb.weight
+    shape, dtype = (sum(lengths), weight.shape[1]), model.dtype or weight.dtype
     size, device = math.prod(shape) * dtype.itemsize, weight.device
     has_room = world.broadcast(device.type != "cpu" and size <= MEMORY_SHARE * memory_of(device))
 
@@ -154,7 +151,7 @@ def _load_or_compute(
             place = f"in a temporary file in {folder}"
         seconds, is_reused = fill(values), False
     values = values.to(device) if has_room else values
-    return CachedActivations(values, lengths, place, seconds, is_reused)
+    return CachedActivations(values, values.split(lengths), place, seconds, is_reused)
 
 
 class Shortcuts(NamedTuple):
@@ -190,21 +187,18 @@ def cache_frozen_prefix(
         OSError: when activations need a file that cannot be written, such as on a full disk.
     """
     design, no_padding = plain.design, datasets.train.no_padding
-    options = {"no_padding": no_padding, "dtype": dtype, "cast_once": cast_once}
-    if design.num_frozen_blocks == 0:
-        model = OptimizedClassifier(plain, **options)
+    model = OptimizedClassifier(
+        plain, is_cached=True, no_padding=no_padding, dtype=dtype, cast_once=cast_once
+    )
+    if model.depth is None:
         inputs = [partial(_cut_tokens, d.tokens, needed_lengths(design, d)) for d in datasets]
         report = "Cached activations: none, because the first block is trained"
         return Shortcuts(model, Splits(*map(_OptimizedDataset, datasets, inputs)), report)
 
-    # Designs that freeze all blocks share the activations of those that train the last one.
-    depth = min(design.num_frozen_blocks, design.config["n_layers"] - 1)
-    is_pooled = depth < design.num_frozen_blocks
-    model = OptimizedClassifier(plain, depth, is_pooled=is_pooled, **options)
     examples, numbers = distinct_examples(design, datasets)
-    key = ""  # a real one takes seconds for large models, whose frozen weights it reads
-    if cache_dir is not None or activations is not None:
-        key = prefix_key(model, examples, conditions)
+    is_shared = cache_dir is not None or activations is not None
+    # Takes seconds for large models, whose frozen weights it reads.
+    key = prefix_key(model, examples, conditions) if is_shared else ""
     activations = {} if activations is None else activations
     if key in activations:
         cached = replace(activations[key], is_reused=True)
@@ -214,13 +208,13 @@ def cache_frozen_prefix(
         cached = activations[key] = _load_or_compute(model, examples, path)
     started = time.perf_counter()
     inputs = [partial(cached.batch, of_split) for of_split in numbers]
-    if is_pooled:
+    if model.is_pooled:
         features = map(partial(_compute_features, model), datasets, inputs)
         inputs = [of_split.__getitem__ for of_split in features]
     seconds = cached.seconds + time.perf_counter() - started
     report = (
-        f"Cached activations: {len(examples):,} distinct examples, {depth} frozen blocks computed "
-        f"once, {cached.values.nbytes / 2**20:,.0f} MiB {cached.place}"
+        f"Cached activations: {len(examples):,} distinct examples, {model.depth} frozen blocks "
+        f"computed once, {cached.values.nbytes / 2**20:,.0f} MiB {cached.place}"
     )
     if cached.is_reused:
         report += f", reused from an earlier run that computed them in {cached.seconds:.1f} s"
