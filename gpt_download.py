@@ -13,7 +13,6 @@ those of huggingface.co/openai-community.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from dataclasses import replace
@@ -27,10 +26,18 @@ from experiments.system.downloads import RemoteFile, fetch, hub_file, naming_mis
 if TYPE_CHECKING:
     import tiktoken
 
-# The tokens, of which byte-pair encoding merges the pair with the smallest number first.
-TOKENIZER_SHA256 = "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
-# Its names on the hub, in the book, and in tiktoken's cache.
-TOKENIZER_NAMES = ("vocab.json", "encoder.json", "6c7ea1a7e38e3a7f062df639a5b80947f075ffe6")
+TOKENIZER_FILES = {  # name on the hub: name in the book, in tiktoken's cache, and SHA-256
+    "vocab.json": (
+        "encoder.json",
+        "6c7ea1a7e38e3a7f062df639a5b80947f075ffe6",
+        "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+    ),
+    "merges.txt": (
+        "vocab.bpe",
+        "6d1cbeee0f20b3d9449abfede4726ed8212e3aee",
+        "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    ),
+}
 
 
 def download_and_load_gpt2(
@@ -53,30 +60,31 @@ def download_and_load_gpt2(
 
 
 def load_gpt2_tokenizer(models_dir: str | Path = "gpt2") -> tiktoken.Encoding:
-    """Return GPT-2's tokenizer, made from a verified file.
+    """Return GPT-2's tokenizer, made from verified files.
 
-    It is in `models_dir/tokenizer`, in the book's folder of a model, or in a cache of tiktoken or
-    the hub; otherwise it is downloaded from the hub. tiktoken would request it from another host,
-    without a timeout.
+    They are in `models_dir/tokenizer`, in the book's folder of a model, or in a cache of tiktoken
+    or the hub; otherwise they are downloaded from the hub. tiktoken would request them from another
+    host, without a timeout.
 
     Raises:
         ValueError: if `models_dir/tokenizer` has another file of that name.
-        OSError: if the file cannot be downloaded.
+        OSError: if the files cannot be downloaded.
     """
     import tiktoken
+    from tiktoken.load import data_gym_to_mergeable_bpe_ranks
     from tiktoken_ext.openai_public import ENDOFTEXT, r50k_pat_str
 
     with naming_missing(lambda: missing_files(None, models_dir)):
-        path = fetch(*_tokenizer(models_dir))
-    # Each byte of a token is a character there: its own, or one from U+0100 on.
-    own = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
-    others = [byte for byte in range(256) if byte not in own]
-    byte_of = {chr(byte): byte for byte in own} | {chr(256 + i): b for i, b in enumerate(others)}
-    numbers = json.loads(path.read_text(encoding="utf-8"))
-    special = {ENDOFTEXT: numbers.pop(ENDOFTEXT)}
-    ranks = {bytes(byte_of[c] for c in token): number for token, number in numbers.items()}
+        tokens, merges = (fetch(*file) for file in _tokenizer_files(models_dir))
+    cache = os.environ.get("TIKTOKEN_CACHE_DIR")
+    os.environ["TIKTOKEN_CACHE_DIR"] = ""  # else tiktoken copies both files into its cache
+    try:
+        ranks = data_gym_to_mergeable_bpe_ranks(str(merges), str(tokens))
+    finally:
+        del os.environ["TIKTOKEN_CACHE_DIR"]
+        os.environ |= {} if cache is None else {"TIKTOKEN_CACHE_DIR": cache}
     return tiktoken.Encoding(
-        "gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens=special
+        "gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={ENDOFTEXT: len(ranks)}
     )
 
 
@@ -94,7 +102,8 @@ def missing_files(model_size: str | None, models_dir: str | Path = "gpt2") -> li
     Raises:
         ValueError: if the folder has another file of one of the names.
     """
-    needed = [_tokenizer(models_dir), *([_weights(model_size, models_dir)] if model_size else [])]
+    needed = _tokenizer_files(models_dir)
+    needed += [_weights(model_size, models_dir)] if model_size else []
     return [downloads.how_to_place(*each) for each in needed if not downloads.find(*each)]
 
 
@@ -106,14 +115,16 @@ def _weights(model_size: str, models_dir: str | Path) -> tuple[RemoteFile, Path]
     return file, Path(models_dir) / model_size
 
 
-def _tokenizer(models_dir: str | Path) -> tuple[RemoteFile, Path]:
+def _tokenizer_files(models_dir: str | Path) -> list[tuple[RemoteFile, Path]]:
+    """Return the files of the tokens and of the merges, and their folder."""
     repository, revision, *_ = GPT2["124M"]
-    name, book_name, _ = TOKENIZER_NAMES
-    file = hub_file(repository, revision, name, TOKENIZER_SHA256)
     variables = map(os.environ.get, ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"))
     named = next(filter(None, variables), None)
     cache = Path(named) if named else Path(tempfile.gettempdir()) / "data-gym-cache"
-    in_cache = (cache / each for each in TOKENIZER_NAMES)
-    of_book = sorted(Path(models_dir).glob(f"*/{book_name}"))
-    copies = (*in_cache, *of_book, *file.copies)
-    return replace(file, copies=copies), Path(models_dir) / "tokenizer"
+    files = []
+    for name, (book_name, cached_name, sha256) in TOKENIZER_FILES.items():
+        file = hub_file(repository, revision, name, sha256)
+        in_cache = (cache / each for each in (cached_name, book_name, name))
+        of_book = sorted(Path(models_dir).glob(f"*/{book_name}"))
+        files.append(replace(file, copies=(*in_cache, *of_book, *file.copies)))
+    return [(file, Path(models_dir) / "tokenizer") for file in files]

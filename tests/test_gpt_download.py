@@ -1,5 +1,6 @@
 """GPT-2's weights and tokenizer, from wherever their files are."""
 
+import os
 import tempfile
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import save
 from experiments.checkpoints.published import GPT2, Published
 from experiments.system.downloads import hub_file
 from gpt_download import (
-    TOKENIZER_NAMES,
+    TOKENIZER_FILES,
     download_and_load_gpt2,
     fetch_weights,
     load_gpt2_tokenizer,
@@ -52,35 +53,45 @@ def test_the_tokenizer_is_tiktokens_own_and_found_in_its_cache(folder, monkeypat
 
 
 @pytest.fixture
-def tokenizer(real_data):
-    """The content of the tokenizer's file."""
-    return (real_data / "tiktoken" / TOKENIZER_NAMES[-1]).read_bytes()
+def tokenizer_files(real_data):
+    """Name on the hub, name in the book, and content of each of the tokenizer's files."""
+    cache = real_data / "tiktoken"
+    names = ((hub, book, name) for hub, (book, name, _) in TOKENIZER_FILES.items())
+    return [(hub, book, (cache / name).read_bytes()) for hub, book, name in names]
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["folder/1558M/encoder.json", "tiktoken/encoder.json", "folder/tokenizer/vocab.json",
-     "hub/models--gpt2/snapshots/any/vocab.json"],
+    ("where", "is_hub"),
+    [("folder/1558M", False), ("tiktoken", False),
+     ("folder/tokenizer", True), ("hub/models--gpt2/snapshots/any", True)],
 )  # fmt: skip
 def test_the_tokenizer_is_found_in_the_books_folders_and_in_caches(
-    path, tokenizer, folder, tmp_path, monkeypatch
+    where, is_hub, tokenizer_files, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    place(tmp_path / path, tokenizer)
+    for hub_name, book_name, content in tokenizer_files:
+        place(tmp_path / where / (hub_name if is_hub else book_name), content)
     assert missing_files(None, folder) == []
     assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
 
 
-def test_the_tokenizer_is_downloaded(tokenizer, server, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("cache", [None, "cache"])
+def test_the_tokenizer_is_downloaded_without_touching_tiktokens_cache(
+    cache, tokenizer_files, server, folder, tmp_path, monkeypatch
+):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.delenv("TIKTOKEN_CACHE_DIR")
-    published = GPT2["124M"]
-    address = f"{published.repository}/resolve/{published.revision}/vocab.json"
-    server.serve(address, Answer(tokenizer))
+    if cache is not None:
+        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", cache)
+    for name, _, content in tokenizer_files:
+        address = f"{GPT2['124M'].repository}/resolve/{GPT2['124M'].revision}/{name}"
+        server.serve(address, Answer(content))
+    monkeypatch.chdir(tmp_path)
     assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
-    assert names_in(folder / "tokenizer") == {"vocab.json"}
-    assert len(server.asked) == 1
-    assert names_in(tmp_path) == {"folder"}  # nothing in tiktoken's cache
+    assert names_in(folder / "tokenizer") == {"vocab.json", "merges.txt"}
+    assert len(server.asked) == 2
+    assert os.environ.get("TIKTOKEN_CACHE_DIR") == cache
+    assert names_in(tmp_path) == {"folder"}
 
 
 def test_a_wrong_file_of_the_tokenizer_is_refused(folder):
@@ -140,8 +151,8 @@ def test_the_weights_in_the_hubs_cache_are_found_with_and_without_the_owner(size
 
 def test_missing_files_are_named_without_a_request(server, folder):
     sentences = missing_files("124M", folder)
-    paths = ("tokenizer/vocab.json", "124M/model.safetensors")
+    paths = ("tokenizer/vocab.json", "tokenizer/merges.txt", "124M/model.safetensors")
     for sentence, path in zip(sentences, paths, strict=True):
         assert f" as {folder / path} (SHA-256 " in sentence
-    assert missing_files("1558M", folder)[1].count("gpt2-xl") == 1
+    assert missing_files("1558M", folder)[2].count("gpt2-xl") == 1
     assert server.asked == []

@@ -732,8 +732,9 @@ def test_runs_that_are_killed_and_started_again_lose_and_repeat_nothing(
     ("flags", "missing"),
     [
         ([], ["sms_spam_collection/SMSSpamCollection", "gpt2/tokenizer/vocab.json",
-              "gpt2/124M/model.safetensors"]),
-        (["--row", "10"], ["sms_spam_collection/SMSSpamCollection", "gpt2/tokenizer/vocab.json"]),
+              "gpt2/tokenizer/merges.txt", "gpt2/124M/model.safetensors"]),
+        (["--row", "10"], ["sms_spam_collection/SMSSpamCollection", "gpt2/tokenizer/vocab.json",
+                           "gpt2/tokenizer/merges.txt"]),
         (["--baseline", "majority"], ["sms_spam_collection/SMSSpamCollection"]),
     ],
     ids=["row 1", "random weights", "baseline"],
