@@ -110,38 +110,29 @@ def test_other_data_are_another_run(flags):
     assert digest(*flags, corpus=Corpus(SPLITS, SPAM_CLASSES, DATA_SHA256)) == digest(*flags)
 
 
-@pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])
-def test_another_processor_is_another_run(flags, monkeypatch):
-    before = digest(*flags)
-    monkeypatch.setattr(fingerprint, "cpu_name", lambda: "another")
-    assert digest(*flags) != before
+SMALL = "gpt2-small (124M)"
 
 
-def test_another_device_is_another_run(monkeypatch):
-    found = {digest()}
-    for device in (("cuda", "one"), ("cuda", "two"), ("mps", "two")):
-        monkeypatch.setattr(fingerprint, "_device_of", lambda _, device=device: device)
-        found.add(digest())
-    assert len(found) == 4
-
-
-@pytest.mark.parametrize("name", ["source_digest", "list_versions"])
-def test_other_code_or_versions_are_another_run(name, monkeypatch):
-    before = digest()
-    monkeypatch.setattr(fingerprint, name, lambda: {"torch": "other"})
-    assert digest() != before
-
-
-def test_other_weights_are_another_run(monkeypatch):
-    before = digest()
-    monkeypatch.setitem(CHECKPOINT_SHA256, "124M", "5" * 64)
-    assert digest() != before
-
-
-def test_a_network_of_another_shape_is_another_run(monkeypatch):
-    before = digest()
-    small = "gpt2-small (124M)"
-    monkeypatch.setitem(MODEL_SIZES, small, MODEL_SIZES[small] | {"n_heads": 6})
+@pytest.mark.parametrize(
+    ("place", "name", "value"),
+    [
+        (fingerprint, "cpu_name", lambda: "another"),
+        (fingerprint, "_device_of", lambda _: ("cuda", "one")),
+        (fingerprint, "_device_of", lambda _: ("mps", "one")),
+        (fingerprint, "source_digest", lambda: "edited"),
+        (fingerprint, "list_versions", lambda: {"torch": "other"}),
+        (CHECKPOINT_SHA256, "124M", "5" * 64),
+        (MODEL_SIZES, SMALL, MODEL_SIZES[SMALL] | {"n_heads": 6}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_machine_code_or_model_is_another_run(place, name, value, monkeypatch):
+    before, baseline = digest(), digest("--baseline", "majority")
+    if isinstance(place, dict):
+        monkeypatch.setitem(place, name, value)
+    else:
+        monkeypatch.setattr(place, name, value)
+        assert digest("--baseline", "majority") != baseline
     assert digest() != before
 
 
@@ -202,20 +193,19 @@ def test_the_source_digest_covers_every_module_that_a_run_imports():
 
 
 def test_the_commit_is_marked_if_a_tracked_file_is_edited(monkeypatch):
-    answers = {"rev-parse": "abc", "--no-optional-locks": ""}
-    monkeypatch.setattr(fingerprint, "_git", lambda first, *_: answers[first])
-    for edited, expected in (("", "abc"), (" M file", "abc-dirty")):
-        answers["--no-optional-locks"] = edited
-        fingerprint.git_commit.cache_clear()
-        assert fingerprint.git_commit() == expected
+    unchanged = "# branch.oid abc\n# branch.head main\n"
+    edited = unchanged + "1 .M N... 100644 100644 100644 5 5 script.py\n"
+    for status, expected in (
+        (unchanged, "abc"), (edited, "abc-dirty"), ("# branch.oid (initial)\n", None)
+    ):  # fmt: skip
+        monkeypatch.setattr(subprocess, "check_output", lambda *_, found=status, **__: found)
+        assert fingerprint.git_commit.__wrapped__() == expected
 
-    def no_git(*_):
+    def no_git(*_, **__):
         raise OSError("no git")
 
-    monkeypatch.setattr(fingerprint, "_git", no_git)
-    fingerprint.git_commit.cache_clear()
-    assert fingerprint.git_commit() is None
-    fingerprint.git_commit.cache_clear()
+    monkeypatch.setattr(subprocess, "check_output", no_git)
+    assert fingerprint.git_commit.__wrapped__() is None
 
 
 # ------------------------------------------------------------------------- runs recorded already
