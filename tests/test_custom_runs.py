@@ -68,17 +68,6 @@ def test_a_run_on_three_classes_prints_and_records_them(run, questions):
     ]  # fmt: skip
 
 
-def test_a_record_has_the_split_as_plain_values(run, questions):
-    for seed in (1, 2):
-        records, _ = run("--data", questions["csv"], "--split_seed", seed, "--baseline", "majority")
-    assert sorted(record["split"]["seed"] for record in records) == [1, 2]
-    assert len({record["split"]["of"] for record in records}) == 1
-    assert len({record["data"] for record in records}) == 2
-    assert {"data": str(questions["csv"]), "split_seed": 1} in [
-        record["split"]["custom"] for record in records
-    ]
-
-
 def test_every_format_makes_the_same_run(run, questions):
     pytest.importorskip("pyarrow")
     for number, path in enumerate(questions.values()):
@@ -96,12 +85,6 @@ def test_another_split_is_another_run(run, questions, flags):
     first, second = run("--data", questions["csv"], *baseline, *flags)[0]
     assert first["data"] != second["data"]
     assert first["settings"] == second["settings"]
-
-
-def test_the_bag_of_words_predicts_three_classes(run, questions):
-    (record,), _ = run("--data", questions["csv"], "--baseline", "bag_of_words")
-    right, total = record["correct"]["test"]
-    assert right > 0.9 * total
 
 
 def test_data_that_cannot_be_used_end_with_status_2_before_anything_is_loaded(

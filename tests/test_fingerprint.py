@@ -20,7 +20,7 @@ from experiments.config.values import MODEL_SIZES
 from experiments.data.corpus import Corpus, digest_of
 from experiments.runs import fingerprint
 from experiments.runs.fingerprint import begin_record, list_versions, version_of
-from experiments.runs.records import FAILED, read_run, write_record
+from experiments.runs.records import read_run, write_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,32 +35,29 @@ def digest(*flags, corpus=None):
     return begin(*flags, corpus=corpus)["digest"]
 
 
+SMALL, XL = "gpt2-small (124M)", "gpt2-xl (1558M)"
+
+
 @pytest.mark.parametrize(
-    ("flags", "weights", "precision"),
+    ("flags", "name", "model", "weights", "precision"),
     [
-        (["--row", "1"], CHECKPOINT_SHA256["124M"], "float32"),
-        (["--row", "8"], CHECKPOINT_SHA256["1558M"], "float32"),
-        (["--row", "10"], "random", "float32"),
-        (["--precision", "bfloat16"], CHECKPOINT_SHA256["124M"], "bfloat16"),
-        (["--baseline", "majority"], None, "float32"),
+        ("--row 16 --seed 7", "row 16", f"{SMALL}, pretrained weights", CHECKPOINT_SHA256["124M"],
+         "float32"),
+        ("--row 8", "row 08", f"{XL}, pretrained weights", CHECKPOINT_SHA256["1558M"], "float32"),
+        ("--row 10 --precision bfloat16", "row 10", f"{SMALL}, random weights", "random",
+         "bfloat16"),
+        ("--baseline majority", "baseline majority", "majority", None, "float32"),
     ],
-)
-def test_a_record_has_weights_data_precision_and_device(flags, weights, precision):
-    record = begin(*flags)
-    found = (record["weights"], record["data"], record["precision"], record["classes"])
-    assert found == (weights, DATA_SHA256, precision, list(SPAM_CLASSES))
-    assert record["environment"]["device_type"] == "cpu"
-    assert not record["prefix_reused"]
-
-
-def test_a_record_of_a_row_and_of_a_baseline_have_a_name():
-    record = begin("--row", "16", "--seed", "7")
-    assert (record["name"], record["row"], record["stands_in"]) == ("row 16", 16, False)
-    assert (record["seed"], record["model"]) == (7, "gpt2-small (124M), pretrained weights")
-    record = begin("--baseline", "majority")
-    assert (record["name"], record["row"]) == ("baseline majority", None)
-    assert (record["model"], record["stands_in"]) == ("majority", False)
-    assert record["settings"] == {"baseline": "majority"}
+)  # fmt: skip
+def test_what_is_known_of_a_run_is_in_its_record(flags, name, model, weights, precision):
+    record, row = begin(*flags.split()), name.partition("row ")[2]
+    found = (record["name"], record["model"], record["weights"], record["precision"])
+    assert found == (name, model, weights, precision)
+    assert (record["row"], record["stands_in"]) == (int(row) if row else None, False)
+    assert record["seed"] == (7 if "--seed" in flags else 123)
+    assert (record["data"], record["classes"]) == (DATA_SHA256, list(SPAM_CLASSES))
+    assert (record["environment"]["device_type"], record["prefix_reused"]) == ("cpu", False)
+    assert row or record["settings"] == {"baseline": "majority"}
 
 
 def test_a_record_has_versions_and_whether_shortcuts_were_used(monkeypatch):
@@ -108,9 +105,6 @@ def test_other_data_are_another_run(flags):
     corpora = [Corpus(SPLITS, SPAM_CLASSES, data) for data in ("one", "two")]
     assert len({digest(*flags, corpus=corpus) for corpus in (None, *corpora)}) == 3
     assert digest(*flags, corpus=Corpus(SPLITS, SPAM_CLASSES, DATA_SHA256)) == digest(*flags)
-
-
-SMALL = "gpt2-small (124M)"
 
 
 @pytest.mark.parametrize(
@@ -267,11 +261,6 @@ def test_a_run_that_is_recorded_is_skipped(tmp_path, monkeypatch, leave_record, 
 def test_another_run_or_one_that_writes_more_is_made(flags, tmp_path, monkeypatch, leave_record):
     leave_record(*FLAGS)
     assert len(run(tmp_path, monkeypatch, *FLAGS, *flags)) == 1
-
-
-def test_a_failed_run_is_made_again(tmp_path, monkeypatch, leave_record):
-    leave_record(*FLAGS, status=FAILED)
-    assert len(run(tmp_path, monkeypatch, *FLAGS)) == 1
 
 
 @pytest.mark.process

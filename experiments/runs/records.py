@@ -112,7 +112,7 @@ def rename_design(path: Path, label: str) -> None:
     """Give the design of a recorded run another name; its result stays as it is."""
     record = json.loads(path.read_bytes())
     if record.get("label") != label:
-        write_whole(path, (json.dumps(record | {"label": label}, allow_nan=False) + "\n").encode())
+        write_record(path.parent, record | {"label": label})
 
 
 def checksum_of(test: dict[str, Any]) -> str:
