@@ -12,7 +12,6 @@ from torch import nn
 from experiments.config.settings import SCHEDULES
 from experiments.training.optimization import (
     BestEpoch,
-    Recipe,
     balanced_class_weights,
     create_optimizer,
     learning_rate_factor,
@@ -105,7 +104,7 @@ def test_only_large_gradients_are_clipped_all_by_one_factor(limit, factor):
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
         parameter.grad = gradient.clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    make_step(optimizer, Recipe(max_grad_norm=limit and limit * norm))
+    make_step(optimizer, max_grad_norm=limit and limit * norm)
     for old, parameter, gradient in zip(before, model.parameters(), gradients, strict=True):
         assert_equal(parameter.detach(), old - factor * gradient, 0 if factor == 1 else 1e-5)
         assert parameter.grad is None

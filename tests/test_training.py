@@ -16,7 +16,6 @@ from experiments.config.parsing import parse_args
 from experiments.data.datasets import Splits
 from experiments.training import loop
 from experiments.training.optimization import (
-    Recipe,
     balanced_class_weights,
     learning_rate_factor,
     mean_cross_entropy,
@@ -65,13 +64,11 @@ def with_nan(batches, index):
     return [*batches[:index], (inputs * torch.nan, *rest), *batches[index + 1 :]]
 
 
-def train_simple(batches, epochs=1, val=None, recipe=Recipe(), **options):  # noqa: B008
+def train_simple(batches, epochs=1, val=None, **options):
     """Train on batches with an optimiser that changes nothing."""
     model = Logits()
     optimizer, val = Recorder(model), val or batches
-    history = loop.train_classifier_simple(
-        model, batches, val, optimizer, CPU, epochs, recipe=recipe, **options
-    )
+    history = loop.train_classifier_simple(model, batches, val, optimizer, CPU, epochs, **options)
     return model, optimizer, history
 
 
@@ -156,7 +153,7 @@ def gradient_of(batches, divisor):
 
 def test_a_short_last_step_of_an_epoch_is_divided_by_the_same_number():
     batches = batches_of(5)
-    _, optimizer, _ = train_simple(batches, 2, recipe=Recipe(accumulation_steps=3))
+    _, optimizer, _ = train_simple(batches, 2, accumulation_steps=3)
     epoch = [gradient_of(batches[:3], 3), gradient_of(batches[3:], 3)]
     assert optimizer.gradients == pytest.approx(epoch * 2)
 
@@ -181,8 +178,8 @@ def test_training_mode_is_on_only_for_training_batches():
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 def test_max_steps_are_optimiser_steps(accumulation_steps):
-    recipe = Recipe(accumulation_steps=accumulation_steps, max_steps=4)
-    assert len(train_simple(batches_of(7), 5, recipe=recipe)[1].gradients) == 4
+    options = {"accumulation_steps": accumulation_steps, "max_steps": 4}
+    assert len(train_simple(batches_of(7), 5, **options)[1].gradients) == 4
 
 
 @pytest.mark.parametrize(("batch", "batches", "steps"), [(5, 7, 7), (53, 200, 101)])
@@ -224,9 +221,9 @@ def train_best(keep_best, val_seed=3, epochs=4):
     """
     torch.manual_seed(7)
     val, model = loader_of(val_seed, 5), Logits()
-    optimizer, recipe = torch.optim.SGD(model.parameters(), lr=0.2), Recipe(keep_best=keep_best)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
     history = loop.train_classifier_simple(
-        model, loader_of(1, 4, drop_last=True), val, optimizer, CPU, epochs, 1, recipe=recipe
+        model, loader_of(1, 4, drop_last=True), val, optimizer, CPU, epochs, 1, keep_best=keep_best
     )
     return model, history, val, torch.get_rng_state()
 
@@ -252,7 +249,7 @@ def test_the_model_ends_as_it_was_after_the_best_epoch(val_seed, best, capsys):
 
 def test_the_best_epoch_is_chosen_by_the_criterion_of_training():
     batches = [batch_of([0, 1, 1])]
-    model, _, history = train_simple(batches, 2, recipe=Recipe(WEIGHTED, keep_best=True))
+    model, _, history = train_simple(batches, 2, criterion=WEIGHTED, keep_best=True)
     assert history.best == (1, loop.calc_overall_loss(batches, model, CPU, WEIGHTED))
 
 
@@ -261,7 +258,7 @@ def test_an_overall_loss_that_is_not_finite_names_the_last_batch():
     val = with_nan(batches, 6)
     train_simple(batches, val=val, eval_iter=2)
     with pytest.raises(ValueError, match="nan at batch 6"):
-        train_simple(batches, val=val, eval_iter=2, recipe=Recipe(keep_best=True))
+        train_simple(batches, val=val, eval_iter=2, keep_best=True)
 
 
 # ------------------------------------------------------------------------------- from the settings
