@@ -13,7 +13,6 @@ from experiments.config.settings import SCHEDULES
 from experiments.training.optimization import (
     BestEpoch,
     balanced_class_weights,
-    create_optimizer,
     learning_rate_factor,
     make_step,
     mean_cross_entropy,
@@ -87,13 +86,6 @@ def test_the_schedules_are_those_of_transformers(schedule, warmup, total):
     for step in range(total):
         factor = learning_rate_factor(step, schedule, warmup, total)
         assert factor == pytest.approx(oracle(step), rel=1e-12, abs=1e-20)
-
-
-def test_the_optimiser_has_only_trainable_parameters():
-    model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 3))
-    (group,) = create_optimizer(model, 1e-3, 0.2, fused=True).param_groups
-    assert group["params"] == list(model[1].parameters())
-    assert (group["lr"], group["weight_decay"], group["fused"]) == (1e-3, 0.2, True)
 
 
 @pytest.mark.parametrize(("limit", "factor"), [(None, 1), (2, 1), (1 / 4, 1 / 4)])

@@ -75,15 +75,6 @@ def train_simple(batches, epochs=1, val=None, **options):
 # -------------------------------------------------------------------------------------- evaluation
 
 
-def test_the_loss_is_the_mean_cross_entropy_over_labels_that_are_not_ignored():
-    inputs, lengths, labels = batch_of([0, 1, 1, 0])
-    loss = loop.calc_loss_batch((inputs, lengths), labels, Logits(), CPU)
-    assert loss == F.cross_entropy(inputs, labels)
-    criterion = partial(mean_cross_entropy, ignore_index=0)
-    ignored = loop.calc_loss_batch((inputs, lengths), labels, Logits(), CPU, criterion)
-    assert ignored == F.cross_entropy(inputs[1:3], labels[1:3])
-
-
 @pytest.mark.parametrize("has_lengths", [True, False])
 def test_accuracy_counts_every_example_and_the_loss_averages_batches(has_lengths):
     batches = [batch_of([0, 1, 1, 0], seed=1), batch_of([1], seed=2), batch_of([0], seed=3)]
@@ -156,13 +147,6 @@ def test_a_short_last_step_of_an_epoch_is_divided_by_the_same_number():
     _, optimizer, _ = train_simple(batches, 2, accumulation_steps=3)
     epoch = [gradient_of(batches[:3], 3), gradient_of(batches[3:], 3)]
     assert optimizer.gradients == pytest.approx(epoch * 2)
-
-
-def test_losses_are_evaluated_every_50_batches_counted_over_the_run():
-    _, _, history = train_simple(batches_of(40), 3)
-    assert [batch for batch, *_ in history.losses] == [0, 50, 100]
-    assert [epoch for epoch, *_ in history.accuracies] == [1, 2, 3]
-    assert history.examples_seen == 3 * 80
 
 
 def test_training_mode_is_on_only_for_training_batches():
