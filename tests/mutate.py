@@ -42,7 +42,7 @@ TESTS = {  # of each module: the tests that detect its faults, the most likely f
     "comparison/evidence.py": ("evidence.py", "statistics.py", "pairs.py", "tables.py"),
     "comparison/groups.py": ("groups.py", "summaries.py", "pairs.py", "compare_experiments.py"),
     "runs/records.py": ("records.py", "groups.py", "compare_experiments.py"),
-    "runs/results.py": ("runs.py",),
+    "runs/results.py": ("runs.py", "results.py", "custom_runs.py"),
     "runs/fingerprint.py": ("fingerprint.py", "runs.py"),
     "data/splitting.py": ("splitting.py", "custom.py"),
     "shortcuts/layers.py": ("layers.py", "shortcuts.py", "prefix.py"),
