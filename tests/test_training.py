@@ -127,11 +127,6 @@ def test_the_overall_loss_does_not_depend_on_the_batches(criterion):
         assert loss == pytest.approx(criterion(inputs, labels).item(), rel=1e-6)
 
 
-def test_a_history_unpacks_into_the_books_five_results():
-    history = loop.History([(0, 0.7, 0.8), (50, 0.5, 0.6)], [(1, 0.9, 0.85)], examples_seen=420)
-    assert list(history) == [[0.7, 0.5], [0.8, 0.6], [0.9], [0.85], 420]
-
-
 # ---------------------------------------------------------------------------------------- the loop
 
 
