@@ -13,7 +13,7 @@ from experiments.runs.records import (
     TEST,
     Run,
     checksum_of,
-    is_finished,
+    read_finished,
     read_run,
     read_runs,
     record_path,
@@ -246,16 +246,16 @@ def test_files_that_are_not_records_are_left_out_by_name(tmp_path):
 
 
 def test_only_a_finished_run_counts_as_finished(tmp_path):
-    assert not is_finished(tmp_path / "none.json")
+    assert not read_finished(tmp_path / "none.json")
     path = write_record(tmp_path, make_record())
-    assert is_finished(path)
+    assert read_finished(path) == read_run(path)
     required = [f.name for f in fields(Run) if f.default is f.default_factory is MISSING]
     failed = {name: make_record()[name] for name in required} | {"status": FAILED, "error": "x"}
     assert write_record(tmp_path, failed) == path
-    assert not is_finished(path)
+    assert not read_finished(path)
     assert read_run(path).status == FAILED
     path.write_text("{")
-    assert not is_finished(path)
+    assert not read_finished(path)
 
 
 def test_the_records_of_the_documentation_are_valid():

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,7 +27,7 @@ from experiments.config.rows import LONGEST_EXAMPLE
 from experiments.config.settings import Settings
 from experiments.config.values import LENGTHS
 from experiments.runs.fingerprint import begin_record
-from experiments.runs.records import is_finished, read_run, record_path, rename_design
+from experiments.runs.records import read_finished, record_path, rename_design
 from experiments.system.distributed import START_TIMEOUT, world
 from experiments.system.downloads import naming_missing
 from experiments.system.files import check_writable, locked, naming
@@ -208,9 +208,10 @@ def _run_and_record(
     with _lock(path, wait) as is_locked:
         if not is_locked:
             return Outcome.LOCKED
-        is_recorded = not output.overwrite and is_finished(path)
-        if world.broadcast(is_recorded and _is_saved(settings, record["digest"])):
-            cache.results[_name_of(settings)] = accuracy = _accuracy_in(path)
+        run = None if output.overwrite else read_finished(path)
+        is_recorded = run and _is_saved(settings, record["digest"])
+        if accuracy := world.broadcast(_describe(run.correct) if is_recorded else None):
+            cache.results[_name_of(settings)] = accuracy
             print(printable(f"Recorded already, {accuracy} (--overwrite repeats it): {path}"))
             if output.name and world.is_main:
                 rename_design(path, output.name)
@@ -220,18 +221,17 @@ def _run_and_record(
         recorder = Recorder(output.output_dir, record, path.parent / LOCKS / f"{path.stem}.state")
         try:
             with naming_missing(partial(_missing_files, settings)):
-                run_experiment(settings, cache, recorder)
+                result = run_experiment(settings, cache, recorder)
         except (ValueError, RuntimeError, MemoryError) as error:  # not OSError: of the machine
             recorder.write_failure(error)
             raise
-        if world.is_main:
-            cache.results[_name_of(settings)] = _accuracy_in(path)
+        cache.results[_name_of(settings)] = _describe(result.correct)
     return Outcome.DONE
 
 
-def _accuracy_in(path: Path) -> str:
-    correct, total = read_run(path).correct["test"]
-    return f"test accuracy {correct / total:.2%}"
+def _describe(correct: Mapping[str, Sequence[int]]) -> str:
+    count, total = correct["test"]
+    return f"test accuracy {count / total:.2%}"
 
 
 def _print_summary(runs: Sequence[Settings], results: dict[str, str]) -> None:

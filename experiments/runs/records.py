@@ -11,6 +11,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from functools import cached_property, partial
@@ -158,12 +159,12 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
     return runs, problems
 
 
-def is_finished(path: Path) -> bool:
-    """Return whether there is a record of a finished run."""
-    try:
-        return path.is_file() and read_run(path).status == FINISHED
-    except ValueError:
-        return False
+def read_finished(path: Path) -> Run | None:
+    """Return the finished run of a file, or None if it has none."""
+    with suppress(ValueError):
+        if path.is_file() and (run := read_run(path)).status == FINISHED:
+            return run
+    return None
 
 
 def _check_fields(record: Any) -> None:

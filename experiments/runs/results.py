@@ -17,7 +17,7 @@ from experiments.config.rows import DATA_SHA256, ROWS, name_of_row, published_co
 from experiments.config.settings import TRAINABLE, RuntimeConfig, Settings
 from experiments.data.corpus import Corpus, same_texts
 from experiments.data.datasets import Splits
-from experiments.runs.records import FAILED, FINISHED, is_finished, record_path, write_record
+from experiments.runs.records import FAILED, FINISHED, read_finished, record_path, write_record
 from experiments.system.devices import device_is_available, lacks_bfloat16
 from experiments.system.distributed import world
 from experiments.system.files import write_or_rescue
@@ -215,7 +215,7 @@ class Recorder:
 
     def write_failure(self, error: Exception) -> None:
         """Record that the run failed, unless a finished record of it exists."""
-        if world.is_main and not is_finished(self.path):
+        if world.is_main and not read_finished(self.path):
             with suppress(OSError):  # the first error is the one to report
                 failed = {"status": FAILED, "date": _now(), "error": str(error)}
                 write_record(self.path.parent, self.begun | failed)
