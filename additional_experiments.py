@@ -54,17 +54,16 @@ def run_experiment(
     import torch
 
     from experiments.data.datasets import create_loaders
-    from experiments.model.classifier import build_classifier, count_parameters
+    from experiments.model.classifier import build_classifier
     from experiments.model.saved import check_can_save, save_classifier
-    from experiments.runs.printing import describe_result, describe_run, log_to_tensorboard
-    from experiments.runs.results import Clock, Result
+    from experiments.runs import results
     from experiments.shortcuts.prefix import cache_frozen_prefix
     from experiments.system import devices
     from experiments.training.loop import evaluate, train
     from experiments.training.memory import check_memory
     from experiments.training.parallel import Autocast, gather_parameters, wrap_distributed
 
-    cache, clock, runtime = cache or RunCache(), Clock(), settings.runtime
+    cache, clock, runtime = cache or RunCache(), results.Clock(), settings.runtime
     digest = record.digest if record else None
     if settings.output.save_model and not settings.output.dry_run:
         check_can_save(settings, digest)
@@ -72,12 +71,11 @@ def run_experiment(
     with devices.kernels_restored(), devices.explain_full_memory(device):
         peak_since = devices.start_peak(device)
         corpus, datasets = cache.corpus(settings), cache.datasets(settings)
-        print(describe_run(settings, datasets, corpus.num_classes, device))
+        print(results.describe_run(settings, datasets, corpus.num_classes, device))
         print(check_memory(settings, datasets, corpus.num_classes, device))
         if settings.output.dry_run:
             return None
         reference = model = build_classifier(settings, corpus.num_classes).to(device)
-        parameters = count_parameters(model)
         kernels = devices.choose_kernels(device, reference=runtime.no_shortcuts)
         clock.stop("load")
 
@@ -99,7 +97,7 @@ def run_experiment(
         model = wrap_distributed(model, corpus.num_classes, runtime.parallel)
         loaders = create_loaders(datasets, settings.training.batch_size)
         torch.manual_seed(settings.seed)
-        with log_to_tensorboard(settings, digest) as watch:
+        with results.log_to_tensorboard(settings, digest) as watch:
             history = train(
                 model, loaders, datasets.train.labels, settings.training, device,
                 fused=not runtime.no_shortcuts, watch=watch,
@@ -113,11 +111,12 @@ def run_experiment(
         correct, probabilities, labels = evaluate(model, loaders, device)
         clock.stop("final_accuracies")
         peak = max(world.gather(devices.peak_memory_mib(device)))
-        result = Result(
-            corpus, history, correct, probabilities, labels, clock.seconds, parameters, kernels,
-            prefix_reused, peak, peak_since,
+        result = results.Result(
+            corpus, history, correct, probabilities, labels, clock.seconds,
+            settings.design.count_parameters(corpus.num_classes), kernels, prefix_reused, peak,
+            peak_since,
         )  # fmt: skip
-        print(describe_result(result, settings))
+        print(results.describe_result(result, settings))
         try:
             if record:
                 record.write(result)

@@ -40,7 +40,7 @@ TESTS = {  # of each module: the tests that detect its faults, the most likely f
     "comparison/evidence.py": "evidence statistics pairs tables",
     "comparison/groups.py": "groups summaries pairs compare_experiments",
     "runs/records.py": "records groups compare_experiments",
-    "runs/results.py": "runs",
+    "runs/results.py": "runs results custom_runs",
     "runs/fingerprint.py": "fingerprint runs",
     "data/splitting.py": "splitting corpus",
     "shortcuts/layers.py": "layers shortcuts prefix",

@@ -15,7 +15,7 @@ from experiments.data.datasets import create_loaders
 from experiments.shortcuts import prefix
 from experiments.shortcuts.prefix import cache_frozen_prefix
 from experiments.training.loop import train_classifier_simple
-from experiments.training.optimization import Recipe, create_optimizer, mean_cross_entropy
+from experiments.training.optimization import create_optimizer, mean_cross_entropy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -78,12 +78,12 @@ def test_a_step_does_not_wait_for_the_device(layers, is_plain):
     batches = list(create_loaders(datasets, batch_size=4).train)
     weights = torch.tensor([1.0, 2.0], device=DEVICE)
     criterion = partial(mean_cross_entropy, class_weights=weights, ignore_index=1)
-    recipe, counts = Recipe(criterion, max_grad_norm=1.0), []
+    options, counts = {"criterion": criterion, "max_grad_norm": 1.0}, []
     for passes in (1, 3):
         optimizer = create_optimizer(model, learning_rate=1e-4, weight_decay=0.1, fused=True)
         traffic.clear()
         train_classifier_simple(
-            model, batches * passes, batches[:1], optimizer, DEVICE, 1, 1000, 1, recipe=recipe
+            model, batches * passes, batches[:1], optimizer, DEVICE, 1, 1000, 1, **options
         )
         counts.append(dict(traffic))
     few, many = counts

@@ -20,7 +20,7 @@ from experiments.config.values import MODEL_SIZES
 from experiments.data.corpus import Corpus, digest_of
 from experiments.runs import fingerprint
 from experiments.runs.fingerprint import begin_record, list_versions, version_of
-from experiments.runs.records import FAILED, read_run, write_record
+from experiments.runs.records import read_run, write_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,32 +35,29 @@ def digest(*flags, corpus=None):
     return begin(*flags, corpus=corpus)["digest"]
 
 
+SMALL, XL = "gpt2-small (124M)", "gpt2-xl (1558M)"
+
+
 @pytest.mark.parametrize(
-    ("flags", "weights", "precision"),
+    ("flags", "name", "model", "weights", "precision"),
     [
-        (["--row", "1"], CHECKPOINT_SHA256["124M"], "float32"),
-        (["--row", "8"], CHECKPOINT_SHA256["1558M"], "float32"),
-        (["--row", "10"], "random", "float32"),
-        (["--precision", "bfloat16"], CHECKPOINT_SHA256["124M"], "bfloat16"),
-        (["--baseline", "majority"], None, "float32"),
+        ("--row 16 --seed 7", "row 16", f"{SMALL}, pretrained weights", CHECKPOINT_SHA256["124M"],
+         "float32"),
+        ("--row 8", "row 08", f"{XL}, pretrained weights", CHECKPOINT_SHA256["1558M"], "float32"),
+        ("--row 10 --precision bfloat16", "row 10", f"{SMALL}, random weights", "random",
+         "bfloat16"),
+        ("--baseline majority", "baseline majority", "majority", None, "float32"),
     ],
-)
-def test_a_record_has_weights_data_precision_and_device(flags, weights, precision):
-    record = begin(*flags)
-    found = (record["weights"], record["data"], record["precision"], record["classes"])
-    assert found == (weights, DATA_SHA256, precision, list(SPAM_CLASSES))
-    assert record["environment"]["device_type"] == "cpu"
-    assert not record["prefix_reused"]
-
-
-def test_a_record_of_a_row_and_of_a_baseline_have_a_name():
-    record = begin("--row", "16", "--seed", "7")
-    assert (record["name"], record["row"], record["stands_in"]) == ("row 16", 16, False)
-    assert (record["seed"], record["model"]) == (7, "gpt2-small (124M), pretrained weights")
-    record = begin("--baseline", "majority")
-    assert (record["name"], record["row"]) == ("baseline majority", None)
-    assert (record["model"], record["stands_in"]) == ("majority", False)
-    assert record["settings"] == {"baseline": "majority"}
+)  # fmt: skip
+def test_what_is_known_of_a_run_is_in_its_record(flags, name, model, weights, precision):
+    record, row = begin(*flags.split()), name.partition("row ")[2]
+    found = (record["name"], record["model"], record["weights"], record["precision"])
+    assert found == (name, model, weights, precision)
+    assert (record["row"], record["stands_in"]) == (int(row) if row else None, False)
+    assert record["seed"] == (7 if "--seed" in flags else 123)
+    assert (record["data"], record["classes"]) == (DATA_SHA256, list(SPAM_CLASSES))
+    assert (record["environment"]["device_type"], record["prefix_reused"]) == ("cpu", False)
+    assert row or record["settings"] == {"baseline": "majority"}
 
 
 def test_a_record_has_versions_and_whether_shortcuts_were_used(monkeypatch):
@@ -110,38 +107,26 @@ def test_other_data_are_another_run(flags):
     assert digest(*flags, corpus=Corpus(SPLITS, SPAM_CLASSES, DATA_SHA256)) == digest(*flags)
 
 
-@pytest.mark.parametrize("flags", [(), ("--baseline", "majority")])
-def test_another_processor_is_another_run(flags, monkeypatch):
-    before = digest(*flags)
-    monkeypatch.setattr(fingerprint, "cpu_name", lambda: "another")
-    assert digest(*flags) != before
-
-
-def test_another_device_is_another_run(monkeypatch):
-    found = {digest()}
-    for device in (("cuda", "one"), ("cuda", "two"), ("mps", "two")):
-        monkeypatch.setattr(fingerprint, "_device_of", lambda _, device=device: device)
-        found.add(digest())
-    assert len(found) == 4
-
-
-@pytest.mark.parametrize("name", ["source_digest", "list_versions"])
-def test_other_code_or_versions_are_another_run(name, monkeypatch):
-    before = digest()
-    monkeypatch.setattr(fingerprint, name, lambda: {"torch": "other"})
-    assert digest() != before
-
-
-def test_other_weights_are_another_run(monkeypatch):
-    before = digest()
-    monkeypatch.setitem(CHECKPOINT_SHA256, "124M", "5" * 64)
-    assert digest() != before
-
-
-def test_a_network_of_another_shape_is_another_run(monkeypatch):
-    before = digest()
-    small = "gpt2-small (124M)"
-    monkeypatch.setitem(MODEL_SIZES, small, MODEL_SIZES[small] | {"n_heads": 6})
+@pytest.mark.parametrize(
+    ("place", "name", "value"),
+    [
+        (fingerprint, "cpu_name", lambda: "another"),
+        (fingerprint, "_device_of", lambda _: ("cuda", "one")),
+        (fingerprint, "_device_of", lambda _: ("mps", "one")),
+        (fingerprint, "source_digest", lambda: "edited"),
+        (fingerprint, "list_versions", lambda: {"torch": "other"}),
+        (CHECKPOINT_SHA256, "124M", "5" * 64),
+        (MODEL_SIZES, SMALL, MODEL_SIZES[SMALL] | {"n_heads": 6}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_machine_code_or_model_is_another_run(place, name, value, monkeypatch):
+    before, baseline = digest(), digest("--baseline", "majority")
+    if isinstance(place, dict):
+        monkeypatch.setitem(place, name, value)
+    else:
+        monkeypatch.setattr(place, name, value)
+        assert digest("--baseline", "majority") != baseline
     assert digest() != before
 
 
@@ -202,20 +187,19 @@ def test_the_source_digest_covers_every_module_that_a_run_imports():
 
 
 def test_the_commit_is_marked_if_a_tracked_file_is_edited(monkeypatch):
-    answers = {"rev-parse": "abc", "--no-optional-locks": ""}
-    monkeypatch.setattr(fingerprint, "_git", lambda first, *_: answers[first])
-    for edited, expected in (("", "abc"), (" M file", "abc-dirty")):
-        answers["--no-optional-locks"] = edited
-        fingerprint.git_commit.cache_clear()
-        assert fingerprint.git_commit() == expected
+    unchanged = "# branch.oid abc\n# branch.head main\n"
+    edited = unchanged + "1 .M N... 100644 100644 100644 5 5 script.py\n"
+    for status, expected in (
+        (unchanged, "abc"), (edited, "abc-dirty"), ("# branch.oid (initial)\n", None)
+    ):  # fmt: skip
+        monkeypatch.setattr(subprocess, "check_output", lambda *_, found=status, **__: found)
+        assert fingerprint.git_commit.__wrapped__() == expected
 
-    def no_git(*_):
+    def no_git(*_, **__):
         raise OSError("no git")
 
-    monkeypatch.setattr(fingerprint, "_git", no_git)
-    fingerprint.git_commit.cache_clear()
-    assert fingerprint.git_commit() is None
-    fingerprint.git_commit.cache_clear()
+    monkeypatch.setattr(subprocess, "check_output", no_git)
+    assert fingerprint.git_commit.__wrapped__() is None
 
 
 # ------------------------------------------------------------------------- runs recorded already
@@ -277,11 +261,6 @@ def test_a_run_that_is_recorded_is_skipped(tmp_path, monkeypatch, leave_record, 
 def test_another_run_or_one_that_writes_more_is_made(flags, tmp_path, monkeypatch, leave_record):
     leave_record(*FLAGS)
     assert len(run(tmp_path, monkeypatch, *FLAGS, *flags)) == 1
-
-
-def test_a_failed_run_is_made_again(tmp_path, monkeypatch, leave_record):
-    leave_record(*FLAGS, status=FAILED)
-    assert len(run(tmp_path, monkeypatch, *FLAGS)) == 1
 
 
 @pytest.mark.process

@@ -58,36 +58,26 @@ def assert_same_trajectory(row, result, tolerance, epochs=None):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", REFERENCE)
+@pytest.mark.parametrize(
+    ("row", "flags"),
+    [(row, ["--no_shortcuts"]) for row in REFERENCE]
+    + [(row, []) for row in GOLDEN if row not in QUICK],
+)
 @pytest.mark.usefixtures("real_tokenizer_files")
-def test_an_epoch_of_the_reference_follows_the_published_trajectory(row, miniature, real_data_dir):
-    result = run(row, miniature, real_data_dir, "--no_shortcuts", "--num_epochs", "1")
-    assert_same_trajectory(row, result, tolerance=1e-5, epochs=1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("row", [row for row in GOLDEN if row not in QUICK])
-@pytest.mark.usefixtures("real_tokenizer_files")
-def test_an_epoch_with_shortcuts_follows_the_published_trajectory(row, miniature, real_data_dir):
-    result = run(row, miniature, real_data_dir, "--num_epochs", "1")
-    assert_same_trajectory(row, result, tolerance=1e-4, epochs=1)
-
-
-@pytest.mark.by_hand
-@pytest.mark.parametrize("row", GOLDEN)
-@pytest.mark.usefixtures("real_tokenizer_files")
-def test_the_reference_follows_the_published_trajectory(row, miniature, real_data_dir):
-    result = run(row, miniature, real_data_dir, "--no_shortcuts")
-    assert_same_trajectory(row, result, tolerance=1e-5)
+def test_an_epoch_follows_the_published_trajectory(row, flags, miniature, real_data_dir):
+    result = run(row, miniature, real_data_dir, *flags, "--num_epochs", "1")
+    assert_same_trajectory(row, result, tolerance=1e-5 if flags else 1e-4, epochs=1)
 
 
 @pytest.mark.parametrize(
-    "row",
-    [
-        pytest.param(row, marks=pytest.mark.slow if row in QUICK else pytest.mark.by_hand)
+    ("row", "flags"),
+    [pytest.param(row, ["--no_shortcuts"], marks=pytest.mark.by_hand) for row in GOLDEN]
+    + [
+        pytest.param(row, [], marks=pytest.mark.slow if row in QUICK else pytest.mark.by_hand)
         for row in GOLDEN
     ],
 )
 @pytest.mark.usefixtures("real_tokenizer_files")
-def test_shortcuts_follow_the_published_trajectory(row, miniature, real_data_dir):
-    assert_same_trajectory(row, run(row, miniature, real_data_dir), tolerance=1e-4)
+def test_a_run_follows_the_published_trajectory(row, flags, miniature, real_data_dir):
+    result = run(row, miniature, real_data_dir, *flags)
+    assert_same_trajectory(row, result, tolerance=1e-5 if flags else 1e-4)

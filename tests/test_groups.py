@@ -144,6 +144,14 @@ def test_of_two_records_of_a_seed_the_newest_counts_and_others_are_reported():
     assert describe_excluded(some_runs(), group_runs(some_runs())) == []
 
 
+def test_a_label_may_equal_another_design_with_its_condition():
+    designs = [replace(make_design(learning_rate=x), label="x", digest=str(x) * 20) for x in (1, 2)]
+    designs[0] = replace(designs[0], label="x, bfloat16")
+    designs.append(replace(designs[1], precision="bfloat16", digest="3" * 64))
+    names = ["x", "x, bfloat16", "x, bfloat16 (row 1, learning_rate 2)"]
+    assert sorted(group_runs([make_run(1), *designs])) == ["row 1", *names]
+
+
 def test_a_label_is_not_taken_for_the_name_of_another_design():
     mine = replace(make_design(keep_best=True), label="row 16")
     groups = group_runs([mine, make_run(16), make_baseline()])

@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import itertools
 import json
 import os
 import platform
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from additional_experiments import main
 from experiments.config.parsing import parse_runs
 from experiments.runs import loop
 from experiments.runs.loop import LOCKS, Outcome, _lock, order_runs, run_all, shared_prefix
@@ -233,22 +231,6 @@ def start(real_data, *flags):
     )  # fmt: skip
 
 
-def recorded(outputs):
-    """The records that processes say they have written."""
-    lines = itertools.chain.from_iterable(output.splitlines() for output in outputs)
-    return sorted(line for line in lines if line.startswith("Recorded: "))
-
-
-@pytest.mark.process
-@pytest.mark.slow
-def test_processes_on_one_folder_make_each_run_once(flags, real_data, tmp_path):
-    workers = [start(real_data, *flags, "--row", "2,4,5,16") for _ in range(3)]
-    outputs = [process.communicate(timeout=300) for process in workers]
-    assert [process.returncode for process in workers] == [0, 0, 0], outputs
-    lines = recorded(output for output, _ in outputs)
-    assert len(lines) == len(set(lines)) == len(list((tmp_path / "results").glob("*.json"))) == 4
-
-
 @pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
@@ -262,16 +244,9 @@ def test_the_run_of_a_killed_process_is_made_by_another(flags, real_data, tmp_pa
     workers[0].communicate()
     output, errors = workers[1].communicate(timeout=300)
     assert workers[1].returncode == 0, errors
-    lines = recorded([output])
+    lines = [line for line in output.splitlines() if line.startswith("Recorded: ")]
     assert len(lines) == len(set(lines))
     records = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("*.json")]
     assert sorted(r["settings"]["trainable_layers"] for r in records) == [
         "all", "last_block", "last_block", "last_two_blocks",  # rows 5 and 10 are one run here
     ]  # fmt: skip
-
-
-def test_wrong_flags_of_any_row_end_before_the_first_run(capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(["--row", "all", "--batch_size", "4"])
-    assert exit_.value.code == 2
-    assert "error: row 14; row 15: --no_padding requires" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def estimate(*flags, examples=PUBLISHED, **hardware):
 def test_parameters_are_counted_as_the_model_has_them(layers, qkv_bias):
     design = Design(CONFIG | {"qkv_bias": qkv_bias}, "last", False, False, layers, 3, 1.5)
     model = classifier.create_classifier(design, None, seed=1, num_classes=5)
-    assert memory.count_parameters(design, 5) == classifier.count_parameters(model)
+    assert design.count_parameters(5) == classifier.count_parameters(model)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_data_and_many_classes_need_memory():
 
 
 def test_saving_the_whole_model_needs_two_more_copies():
-    trained, total = memory.count_parameters(settings_of().design, 2)
+    trained, total = settings_of().design.count_parameters(2)
     part, whole = (
         estimate("--save_model", "x.safetensors", *flags, examples=Examples(1, 0, 2)).peak
         for flags in ([], ["--save_whole"])

@@ -83,21 +83,3 @@ def test_an_error_at_probability_1_has_a_finite_loss():
 def test_rounded_probabilities_are_accepted_and_json_holds_the_metrics():
     found = measure(np.float32([[0.80005, 0.2, 0.0], [0.7, 0.3, 0.0]]), np.float32([0, 1]))
     assert json.loads(json.dumps(found._asdict(), allow_nan=False))["accuracy"] == 0.5
-
-
-@pytest.mark.parametrize(
-    ("p", "labels", "message"),
-    [
-        (np.zeros((0, 2)), [], r"shape \(0, 2\) and labels of shape \(0,\), expected"),
-        ([[1.0]], [0], r"shape \(1, 1\) and labels of shape \(1,\), expected"),
-        ([[0.5, 0.5]], [0, 1], r"shape \(1, 2\) and labels of shape \(2,\), expected"),
-        ([[0.5, 0.5]], [0.5], r"labels \[0.5\], expected 0 to 1"),
-        ([[0.5, 0.5]], [2], r"labels \[2\], expected 0 to 1"),
-        ([[0.5, 0.6]], [0], "from 0.5 to 0.6 with sums from 1.1 to 1.1, expected 0 to 1"),
-        ([[1.5, -0.5]], [0], "from -0.5 to 1.5 with sums from 1 to 1, expected 0 to 1"),
-        ([[np.nan, 0.5]], [0], "from nan to nan with sums from nan to nan, expected 0 to 1"),
-    ],
-)
-def test_invalid_probabilities_and_labels_are_refused(p, labels, message):
-    with pytest.raises(ValueError, match=message):
-        measure(p, labels)

@@ -12,9 +12,7 @@ from torch import nn
 from experiments.config.settings import SCHEDULES
 from experiments.training.optimization import (
     BestEpoch,
-    Recipe,
     balanced_class_weights,
-    create_optimizer,
     learning_rate_factor,
     make_step,
     mean_cross_entropy,
@@ -90,13 +88,6 @@ def test_the_schedules_are_those_of_transformers(schedule, warmup, total):
         assert factor == pytest.approx(oracle(step), rel=1e-12, abs=1e-20)
 
 
-def test_the_optimiser_has_only_trainable_parameters():
-    model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 3))
-    (group,) = create_optimizer(model, 1e-3, 0.2, fused=True).param_groups
-    assert group["params"] == list(model[1].parameters())
-    assert (group["lr"], group["weight_decay"], group["fused"]) == (1e-3, 0.2, True)
-
-
 @pytest.mark.parametrize(("limit", "factor"), [(None, 1), (2, 1), (1 / 4, 1 / 4)])
 def test_only_large_gradients_are_clipped_all_by_one_factor(limit, factor):
     model, gradients = nn.Linear(3, 2), [torch.randn(2, 3), torch.randn(2)]
@@ -105,7 +96,7 @@ def test_only_large_gradients_are_clipped_all_by_one_factor(limit, factor):
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
         parameter.grad = gradient.clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    make_step(optimizer, Recipe(max_grad_norm=limit and limit * norm))
+    make_step(optimizer, max_grad_norm=limit and limit * norm)
     for old, parameter, gradient in zip(before, model.parameters(), gradients, strict=True):
         assert_equal(parameter.detach(), old - factor * gradient, 0 if factor == 1 else 1e-5)
         assert parameter.grad is None

@@ -1,11 +1,9 @@
 """Several processes together make the run of one."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,11 +11,9 @@ from designs import CONFIG, classifier
 from helpers import assert_equal
 from safetensors.torch import load_file
 from shared_runs import NAMES, all_runs
-from test_golden import assert_same_trajectory, flags_of
 
 from experiments.data.datasets import DistributedBatches
 from experiments.system.distributed import world
-from experiments.training.loop import History
 from experiments.training.optimization import mean_cross_entropy
 from experiments.training.parallel import (
     Autocast,
@@ -136,23 +132,6 @@ def test_several_processes_make_the_run_of_one(count, tmp_path):
             for actual, expected in zip(results[parallel][name], alone[name], strict=True):
                 difference = (actual.double() - expected.double()).abs().max()
                 assert difference < 1e-9, (parallel, *name)
-
-
-@pytest.mark.by_hand
-@pytest.mark.process
-@pytest.mark.parametrize("row", ["5", "11"])
-@pytest.mark.usefixtures("real_tokenizer_files")
-def test_two_processes_follow_the_published_trajectory(row, miniature, real_data_dir, tmp_path):
-    flags = [*flags_of(row, miniature, real_data_dir), "--output_dir", tmp_path]
-    status, output, errors = finish(torchrun(2, "additional_experiments.py", *flags))
-    assert status == 0, errors
-    assert output.count("Recorded:") == 1
-    (path,) = tmp_path.glob("*.json")
-    record = json.loads(path.read_text())
-    assert record["environment"]["processes"] == 2
-    history = History(record["losses"], record["accuracies"])
-    result = SimpleNamespace(history=history, correct=record["correct"])
-    assert_same_trajectory(row, result, tolerance=1e-4)
 
 
 @pytest.mark.slow

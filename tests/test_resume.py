@@ -159,31 +159,35 @@ def test_no_resume_starts_anew(run, unfinished):
     assert ("Resumed" in printed, steps, state.exists()) == (False, 8, False)
 
 
-def test_a_damaged_state_is_ignored_with_a_line(run, unfinished):
-    flags, state = unfinished
-    state.write_bytes(state.read_bytes()[:1000])
-    _, printed, steps = run(*flags)
-    assert f"Not resumed, damaged (RuntimeError): {state}" in printed
-    assert steps == 8
+def damage(path, _):
+    path.write_bytes(path.read_bytes()[:1000])
 
 
-def test_a_state_of_other_code_is_ignored_with_a_line(run, unfinished, monkeypatch):
-    flags, state = unfinished
+def edit_code(_, monkeypatch):
     monkeypatch.setattr(fingerprint, "source_digest", lambda: "edited")
-    _, printed, steps = run(*flags)
-    assert f"Not resumed, of other settings, data, precision or code: {state}" in printed
-    assert steps == 8
 
 
-def test_a_state_of_another_number_of_processes_is_ignored_with_a_line(
-    run, unfinished, monkeypatch
-):
-    flags, path = unfinished
+def change_processes(path, _):
     state = torch.load(path, weights_only=True)
     state["key"]["processes"] = 2
     torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (damage, "damaged (RuntimeError)"),
+        (edit_code, "of other settings, data, precision or code"),
+        (change_processes, "of other processes"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_ignored_with_a_line(
+    change, reason, run, unfinished, monkeypatch
+):
+    flags, path = unfinished
+    change(path, monkeypatch)
     _, printed, steps = run(*flags)
-    assert f"Not resumed, of other processes: {path}" in printed
+    assert f"Not resumed, {reason}: {path}" in printed
     assert steps == 8
 
 

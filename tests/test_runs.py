@@ -1,5 +1,7 @@
 """Whole runs on a small checkpoint: what they record, reuse, print and refuse."""
 
+import contextlib
+import io
 import json
 import math
 import re
@@ -20,6 +22,7 @@ from safetensors import safe_open
 
 import additional_experiments
 from additional_experiments import main, run_experiment
+from experiments.config import parsing
 from experiments.config.parsing import parse_args
 from experiments.config.rows import LONGEST_EXAMPLE, NUM_DEMO_SPAM, NUM_SPAM, split_sizes
 from experiments.config.values import TINY
@@ -27,7 +30,6 @@ from experiments.data import datasets
 from experiments.data.demo import demo_splits
 from experiments.model import saved as saved_module
 from experiments.model.saved import load_classifier
-from experiments.runs import fingerprint
 from experiments.runs.loop import RunCache
 from experiments.runs.records import FAILED, FINISHED
 from experiments.shortcuts import prefix
@@ -60,9 +62,6 @@ def run(small, tmp_path, capsys, monkeypatch):  # noqa: F811
 @pytest.fixture(scope="module")
 def finished(small, tmp_path_factory):  # noqa: F811
     """The record of one run over two epochs, and what it printed; for tests that only look."""
-    import contextlib
-    import io
-
     folder, printed = tmp_path_factory.mktemp("finished"), io.StringIO()
     with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(printed):
         use_demo_data(monkeypatch)
@@ -100,37 +99,28 @@ def test_a_run_records_its_results(finished):
     assert record["metrics"]["accuracy"] == pytest.approx(right / 73)
 
 
-def test_the_best_epoch_is_recorded_and_printed(finished):
-    record, printed = finished
-    epoch, loss = record["best"]
-    assert epoch in (1, 2)
-    assert f"{loss:.3f}" in printed.partition("Training accuracy")[2]
-
-
 def test_a_run_prints_what_it_does(finished):
-    _, printed = finished
+    record, printed = finished
+    first, *header = printed.partition("Cached activations: ")[0].splitlines()
+    assert first == "Run: row 1, num_epochs 2, keep_best, seed 123"
+    assert len([line for line in header if re.match("[A-Z][a-z]+: ", line)]) == 5
+    assert not re.search(r"\b1 \w+s\b|\bnan\b| 0\.0[,)]", "\n".join(header))
+    epoch, loss = record["best"]
     for line in (
         r"Memory: .*",
         r"Model: checkpoint small\.safetensors; 3 blocks of width 64, 1 head; no config\.json .*",
         r"Trained: last block, final norm and head; [\d,]+ of [\d,]+ parameters; "
         r"62 steps of 1 x 8 examples, 2 epochs",
-        r"Data: 251 training, 36 validation, 73 test examples, padded to \d+ tokens",
+        r"Examples: 251 training, 36 validation, 73 test, padded to \d+ tokens",
         r"Device: cpu, \d+ threads?; torch .*",
         r"Ep 1 \(Step 000000\): Train loss \d\.\d{3}, Val loss \d\.\d{3}",
         r"Training accuracy: \d+\.\d\d% \| Validation accuracy: \d+\.\d\d%",
+        rf"Best epoch: {epoch}, with a validation loss of {loss:.3f}",
         r"Training accuracy: \d+\.\d\d%",
         r"Test accuracy: \d+\.\d\d%",
         r"Peak memory: \d+(,\d+)* MiB",
     ):
-        assert len(re.findall(f"^{line}$", printed, flags=re.MULTILINE)) >= 1, line
-
-
-def test_a_header_has_at_most_five_lines_the_first_of_them_at_once(finished):
-    _, printed = finished
-    first, *header = printed.partition("Cached activations: ")[0].splitlines()
-    assert first == "Run: row 1, num_epochs 2, keep_best, seed 123"
-    assert len([line for line in header if re.match("[A-Z][a-z]+: ", line)]) == 5
-    assert not re.search(r"\b1 \w+s\b|\bnan\b| 0\.0[,)]", "\n".join(header))
+        assert re.search(f"^{line}$", printed, flags=re.MULTILINE), line
 
 
 def test_of_several_runs_there_is_a_summary_and_the_next_step(run, tmp_path):
@@ -152,23 +142,6 @@ def test_of_several_runs_there_is_a_summary_and_the_next_step(run, tmp_path):
 def test_a_limit_of_steps_limits_the_announced_batches(run):
     _, printed = run("--max_steps", "3", "--accumulation_steps", "2")
     assert "Training: 6 batches" in printed
-
-
-def test_a_baseline_prints_no_memory(run):
-    assert "Peak memory" not in run("--baseline", "majority")[1]
-
-
-def test_the_peak_of_memory_is_rounded_and_null_where_it_is_unknown(run, monkeypatch):
-    for number, (peak, recorded) in enumerate([(123.456, 123.5), (math.nan, None)]):
-        monkeypatch.setattr(devices, "peak_memory_mib", lambda _, peak=peak: peak)
-        records, _ = run(*QUICK, "--seed", str(number))
-        assert records[-1]["peak_memory_mib"] == recorded
-
-
-def test_without_keep_best_no_epoch_is_recorded(run):
-    run(*QUICK)
-    records, _ = run("--baseline", "majority")
-    assert [record["best"] for record in records] == [None, None]
 
 
 def test_a_folder_has_the_heads_of_its_config(run, small, tmp_path):  # noqa: F811
@@ -199,22 +172,12 @@ def test_a_row_on_another_checkpoint_is_recorded_as_a_substitute(run):
     assert "published and here" not in printed
 
 
-def test_published_accuracies_are_printed_next_to_those_of_the_published_model(
-    run,
-    monkeypatch,
-    small,  # noqa: F811
-):
-    from dataclasses import replace
-
-    from experiments.config import parsing
-
-    find_row = parsing._find_row
+def test_published_accuracies_are_printed_next_to_those_of_the_published_model(run, monkeypatch):
     monkeypatch.setattr(
-        parsing, "_find_row", lambda s: (find_row(s)[0], False)
-    )  # as if the small checkpoint were the published one
-    assert replace
+        parsing, "is_substitute", lambda _: False
+    )  # as if it were the published one
     (record,), printed = run("--row", "16", "--num_epochs", "5")
-    assert not record["stands_in"]
+    assert (record["stands_in"], record["best"]) == (False, None)
     assert "Row 16, published and here:" in printed
     assert re.search(r"Test\s+98\.33% \(.*\)\s+\d+\.\d\d% \(\d+ of 73\)", printed)
     _, printed = run("--row", "16", "--num_epochs", "5", "--precision", "bfloat16")
@@ -223,8 +186,9 @@ def test_published_accuracies_are_printed_next_to_those_of_the_published_model(
 
 def test_a_baseline_is_recorded_like_a_row(run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    (record,), _ = run("--baseline", "majority")
-    assert (record["name"], record["row"]) == ("baseline majority", None)
+    (record,), printed = run("--baseline", "majority")
+    assert "Peak memory" not in printed
+    assert (record["name"], record["row"], record["best"]) == ("baseline majority", None, None)
     assert record["correct"]["test"][1] == 73
     assert record["environment"]["device"].startswith("cpu, ")
     assert (record["parameters"], record["environment"]["kernels"]) == (0, "")
@@ -244,63 +208,27 @@ def test_a_recorded_run_is_made_again_only_with_overwrite(run):
     assert anew["test"] == first["test"]
 
 
-def test_where_and_how_a_run_is_made_do_not_make_it_another(run, tmp_path):
-    run(*QUICK[:2])
-    _, printed = run(
-        *QUICK[:2], "--cache_dir", str(tmp_path / "cache"), "--debug", "--device", "cpu",
-        "--verify", "--tensorboard", str(tmp_path / "logs"),
-    )  # fmt: skip
-    assert "Recorded already" in printed
-
-
-@pytest.mark.slow
-def test_edited_code_and_other_weights_are_other_runs(run, monkeypatch, small):  # noqa: F811
-    run(*QUICK)
-    with monkeypatch.context() as patch:
-        patch.setattr(fingerprint, "source_digest", lambda: "edited")
-        assert len(run(*QUICK)[0]) == 2
-    content = small.read_bytes()
-    try:
-        small.write_bytes(content[:-4] + bytes(4))
-        assert len(run(*QUICK)[0]) == 3
-    finally:
-        small.write_bytes(content)
-
-
 def fail(*_, **__):
     raise ValueError("the loss became nan")
 
 
-def test_a_failed_run_is_recorded_and_made_again(run, monkeypatch, tmp_path):
+def test_a_failed_run_is_recorded_and_made_again_and_replaces_no_finished_one(
+    run, monkeypatch, tmp_path
+):
     with monkeypatch.context() as patch:
         patch.setattr(training_loop, "train", fail)
         with pytest.raises(SystemExit) as exit_:
-            run()
+            run(*QUICK)
     assert "the loss became nan" in str(exit_.value.code)
     (record,) = read(tmp_path / "results")
     assert (record["status"], record["error"]) == (FAILED, "the loss became nan")
-    (record,), printed = run()
-    assert record["status"] == FINISHED
+    finished, printed = run(*QUICK[:2])
+    assert finished[0]["status"] == FINISHED
     assert "Ep 1" in printed
-
-
-def test_a_failed_run_does_not_replace_the_record_of_a_finished_one(run, monkeypatch, tmp_path):
-    before, _ = run(*QUICK)
     monkeypatch.setattr(training_loop, "train", fail)
     with pytest.raises(SystemExit):
         run(*QUICK)
-    assert read(tmp_path / "results") == before
-
-
-def test_an_interrupted_run_leaves_no_record(run, monkeypatch, tmp_path):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training_loop, "train", interrupt)
-    with pytest.raises(SystemExit) as exit_:
-        run()
-    assert exit_.value.code == 130
-    assert not list((tmp_path / "results").glob("*.json"))
+    assert read(tmp_path / "results") == finished
 
 
 def test_a_folder_that_cannot_be_written_to_ends_before_the_run(run, monkeypatch, tmp_path):
@@ -533,13 +461,13 @@ def test_a_run_that_reuses_activations_counts_what_they_cost(reuse, run, monkeyp
     assert re.search(r"Cached activations: .*\d\.\d s", printed)
 
 
-def test_each_run_has_its_own_peak_of_memory(run, monkeypatch):
-    since, peaks = iter(["run", "process"]), iter([500.0, 300.0])
+def test_each_run_has_its_own_peak_of_memory_rounded_and_null_where_it_is_unknown(run, monkeypatch):
+    since, peaks = iter(["run", "process"]), iter([123.456, math.nan])
     monkeypatch.setattr(devices, "start_peak", lambda _: next(since))
     monkeypatch.setattr(devices, "peak_memory_mib", lambda _: next(peaks))
     records, _ = run("--num_seeds", "2", "--max_steps", "1")
     found = [(r["peak_memory_mib"], r["environment"]["peak_since"]) for r in records]
-    assert found == [(500, "run"), (300, "process")]
+    assert found == [(123.5, "run"), (None, "process")]
 
 
 def losses_by_precision(run, *flags):
@@ -600,17 +528,13 @@ def test_the_sizes_known_before_reading_are_those_of_the_real_data(real_data_dir
     assert datasets.train.max_length == LONGEST_EXAMPLE
 
 
-def test_training_accuracy_is_over_whole_batches_and_the_others_over_all():
+def test_training_accuracy_is_over_whole_batches_and_what_a_run_sets_in_pytorch_is_restored():
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
     result = run_experiment(parse_args(["--demo", "--max_steps", "1"]))
     totals = {name: total for name, (_, total) in result.correct.items()}
     assert totals == {"train": 248, "validation": 36, "test": 73}
     assert len(result.probabilities) == len(result.labels) == 73
-
-
-def test_a_run_restores_what_it_sets_in_pytorch():
-    matmul = torch.backends.mkldnn.matmul
-    before = matmul.fp32_precision
-    run_experiment(parse_args(["--demo", "--max_steps", "1"]))
     assert matmul.fp32_precision == before
 
 

@@ -16,7 +16,6 @@ from experiments.config.parsing import parse_args
 from experiments.data.datasets import Splits
 from experiments.training import loop
 from experiments.training.optimization import (
-    Recipe,
     balanced_class_weights,
     learning_rate_factor,
     mean_cross_entropy,
@@ -65,26 +64,15 @@ def with_nan(batches, index):
     return [*batches[:index], (inputs * torch.nan, *rest), *batches[index + 1 :]]
 
 
-def train_simple(batches, epochs=1, val=None, recipe=Recipe(), **options):  # noqa: B008
+def train_simple(batches, epochs=1, val=None, **options):
     """Train on batches with an optimiser that changes nothing."""
     model = Logits()
     optimizer, val = Recorder(model), val or batches
-    history = loop.train_classifier_simple(
-        model, batches, val, optimizer, CPU, epochs, recipe=recipe, **options
-    )
+    history = loop.train_classifier_simple(model, batches, val, optimizer, CPU, epochs, **options)
     return model, optimizer, history
 
 
 # -------------------------------------------------------------------------------------- evaluation
-
-
-def test_the_loss_is_the_mean_cross_entropy_over_labels_that_are_not_ignored():
-    inputs, lengths, labels = batch_of([0, 1, 1, 0])
-    loss = loop.calc_loss_batch((inputs, lengths), labels, Logits(), CPU)
-    assert loss == F.cross_entropy(inputs, labels)
-    criterion = partial(mean_cross_entropy, ignore_index=0)
-    ignored = loop.calc_loss_batch((inputs, lengths), labels, Logits(), CPU, criterion)
-    assert ignored == F.cross_entropy(inputs[1:3], labels[1:3])
 
 
 @pytest.mark.parametrize("has_lengths", [True, False])
@@ -139,11 +127,6 @@ def test_the_overall_loss_does_not_depend_on_the_batches(criterion):
         assert loss == pytest.approx(criterion(inputs, labels).item(), rel=1e-6)
 
 
-def test_a_history_unpacks_into_the_books_five_results():
-    history = loop.History([(0, 0.7, 0.8), (50, 0.5, 0.6)], [(1, 0.9, 0.85)], examples_seen=420)
-    assert list(history) == [[0.7, 0.5], [0.8, 0.6], [0.9], [0.85], 420]
-
-
 # ---------------------------------------------------------------------------------------- the loop
 
 
@@ -156,16 +139,9 @@ def gradient_of(batches, divisor):
 
 def test_a_short_last_step_of_an_epoch_is_divided_by_the_same_number():
     batches = batches_of(5)
-    _, optimizer, _ = train_simple(batches, 2, recipe=Recipe(accumulation_steps=3))
+    _, optimizer, _ = train_simple(batches, 2, accumulation_steps=3)
     epoch = [gradient_of(batches[:3], 3), gradient_of(batches[3:], 3)]
     assert optimizer.gradients == pytest.approx(epoch * 2)
-
-
-def test_losses_are_evaluated_every_50_batches_counted_over_the_run():
-    _, _, history = train_simple(batches_of(40), 3)
-    assert [batch for batch, *_ in history.losses] == [0, 50, 100]
-    assert [epoch for epoch, *_ in history.accuracies] == [1, 2, 3]
-    assert history.examples_seen == 3 * 80
 
 
 def test_training_mode_is_on_only_for_training_batches():
@@ -181,8 +157,8 @@ def test_training_mode_is_on_only_for_training_batches():
 
 @pytest.mark.parametrize("accumulation_steps", [1, 3])
 def test_max_steps_are_optimiser_steps(accumulation_steps):
-    recipe = Recipe(accumulation_steps=accumulation_steps, max_steps=4)
-    assert len(train_simple(batches_of(7), 5, recipe=recipe)[1].gradients) == 4
+    options = {"accumulation_steps": accumulation_steps, "max_steps": 4}
+    assert len(train_simple(batches_of(7), 5, **options)[1].gradients) == 4
 
 
 @pytest.mark.parametrize(("batch", "batches", "steps"), [(5, 7, 7), (53, 200, 101)])
@@ -224,9 +200,9 @@ def train_best(keep_best, val_seed=3, epochs=4):
     """
     torch.manual_seed(7)
     val, model = loader_of(val_seed, 5), Logits()
-    optimizer, recipe = torch.optim.SGD(model.parameters(), lr=0.2), Recipe(keep_best=keep_best)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
     history = loop.train_classifier_simple(
-        model, loader_of(1, 4, drop_last=True), val, optimizer, CPU, epochs, 1, recipe=recipe
+        model, loader_of(1, 4, drop_last=True), val, optimizer, CPU, epochs, 1, keep_best=keep_best
     )
     return model, history, val, torch.get_rng_state()
 
@@ -252,7 +228,7 @@ def test_the_model_ends_as_it_was_after_the_best_epoch(val_seed, best, capsys):
 
 def test_the_best_epoch_is_chosen_by_the_criterion_of_training():
     batches = [batch_of([0, 1, 1])]
-    model, _, history = train_simple(batches, 2, recipe=Recipe(WEIGHTED, keep_best=True))
+    model, _, history = train_simple(batches, 2, criterion=WEIGHTED, keep_best=True)
     assert history.best == (1, loop.calc_overall_loss(batches, model, CPU, WEIGHTED))
 
 
@@ -261,7 +237,7 @@ def test_an_overall_loss_that_is_not_finite_names_the_last_batch():
     val = with_nan(batches, 6)
     train_simple(batches, val=val, eval_iter=2)
     with pytest.raises(ValueError, match="nan at batch 6"):
-        train_simple(batches, val=val, eval_iter=2, recipe=Recipe(keep_best=True))
+        train_simple(batches, val=val, eval_iter=2, keep_best=True)
 
 
 # ------------------------------------------------------------------------------- from the settings

@@ -47,10 +47,13 @@ def group_runs(runs: Sequence[Run]) -> Groups:
         newest.setdefault((design_name(run), conditions_of(run)), {})[run.seed] = run
     by_design = sorted(newest.items(), key=lambda item: _sort_key(next(iter(item[1].values()))))
     common = common_deviations(next(iter(by_seed.values())) for _, by_seed in by_design)
-    return {
-        _join(design, conditions, common): [by_seed[seed] for seed in sorted(by_seed)]
-        for (design, conditions), by_seed in by_design
-    }
+    groups: Groups = {}
+    for (design, conditions), by_seed in by_design:
+        name, runs = _join(design, conditions, common), [by_seed[seed] for seed in sorted(by_seed)]
+        if name in groups:  # a label that equals another design's name with its conditions
+            name += f" ({design_without_label(runs[0])})"
+        groups[name] = runs
+    return groups
 
 
 def _join(design: str, conditions: Conditions, common: Sequence[str] = ()) -> str:

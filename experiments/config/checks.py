@@ -9,32 +9,25 @@ from typing import Any
 
 from experiments.checkpoints.files import checkpoint_files
 from experiments.config import rows
-from experiments.config.settings import (
-    CustomData,
-    ModelConfig,
-    Settings,
-    TrainingConfig,
-    flags_of,
-)
+from experiments.config.settings import CustomData, ModelConfig, Settings, TrainingConfig, flags_of
 from experiments.config.values import LENGTHS, TINY
 from experiments.system.distributed import world
 
 
 def find_conflict(
-    settings: Settings,
-    given: Mapping[str, Any],
-    several_rows: bool = False,
-    several_designs: bool = False,
+    settings: Settings, given: Mapping[str, Any], several: Mapping[str, str]
 ) -> str | None:
-    """Return the first problem with the given flags and a hint, or None."""
+    """Return the first problem with the given flags and a hint, or None.
+
+    `several` has the placeholders that names of files need, and which flag makes several runs.
+    """
     for problems_in in (_in_model, _in_data, _in_runtime, _in_output):
         if problem := next(problems_in(settings, given), None):
             return problem
-    if several_rows and "save_model" in given and "{row}" not in given["save_model"].name:
-        return "--save_model needs {row} in the file's name with several rows"
-    if several_designs and "save_model" in given and "{design}" not in given["save_model"].name:
-        return "--save_model needs {design} in the file's name with --vary"
-    if (several_rows or several_designs) and "name" in given:
+    for placeholder, flag in several.items():
+        if "save_model" in given and placeholder not in given["save_model"].name:
+            return f"--save_model needs {placeholder} in the file's name with {flag}"
+    if several and "name" in given:
         return "--name names one design: remove it, or run the designs one by one"
     if settings.custom.data:
         return None

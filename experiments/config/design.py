@@ -57,3 +57,15 @@ class Design:
             if self.token_position == "first" and not self.average_embeddings:
                 return "first"
         return "real" if no_padding else "all"
+
+    def count_parameters(self, num_classes: int) -> tuple[int, int]:
+        """Return how many parameters are trained, and how many there are."""
+        config, rank = self.config, self.lora_rank if self.is_lora else 0
+        C, n = config["emb_dim"], config["n_layers"]
+        embeddings = (config["vocab_size"] + config["context_length"]) * C
+        block = 12 * C * C + (13 if config["qkv_bias"] else 10) * C
+        lora = n * 18 * C * rank  # A and B of the six linear layers of each block
+        head = (C + 1) * num_classes + (C + num_classes) * rank
+        trained = lora if self.is_lora else block * self.num_trained_blocks
+        trained += embeddings * (self.trainable_layers == "all") + 2 * C * self.trains_final_norm
+        return trained + head, embeddings + n * block + lora + 2 * C + head

@@ -56,30 +56,30 @@ def build_parser() -> Parser:
         description="Finetune GPT-2 as a text classifier; without flags, row 1 of the table.",
         usage="%(prog)s [--flag VALUE ...]",
         epilog=EPILOG,
+        argument_default=argparse.SUPPRESS,
     )
-    published = parser.add_argument_group("published flags")
+    titles = ("published flags", "runs", *GROUPS)
+    sections = {title: parser.add_argument_group(title) for title in titles}
+    sections["runs"].add_argument(
+        "--row", type=value_types.row_numbers, metavar="N",
+        help="the flags of a row of the table, or of several, such as 1-5,10,16 or all; other "
+        "flags override them",
+    )  # fmt: skip
+    sections["runs"].add_argument(
+        "--vary", action="append", nargs="+", metavar="FLAG",
+        help="FLAG VALUE VALUE ...: a run for each value of a flag; repeated, for each "
+        "combination of values (true and false for a flag without a value)",
+    )  # fmt: skip
     for title, group in ({"runs": Settings} | GROUPS).items():
-        section = parser.add_argument_group(title)
-        if group is Settings:
-            section.add_argument(
-                "--row", type=value_types.row_numbers, default=argparse.SUPPRESS, metavar="N",
-                help="the flags of a row of the table, or of several, such as 1-5,10,16 or all; "
-                "other flags override them",
-            )  # fmt: skip
-            section.add_argument(
-                "--vary", action="append", nargs="+", default=argparse.SUPPRESS, metavar="FLAG",
-                help="FLAG VALUE VALUE ...: a run for each value of a flag; repeated, for each "
-                "combination of values (true and false for a flag without a value)",
-            )  # fmt: skip
         for f in flags_of(group):
-            options = {"default": argparse.SUPPRESS} | f.metadata["options"]
+            options = dict(f.metadata["options"])
             if f.default is False:
                 options["action"] = "store_true"
             shown = "/".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
             default = "" if f.default in (None, False, ()) else f" (default: {shown})"
-            target = published if f.metadata["published"] else section
             text = f"{f.metadata['help']}{default}".replace("%", "%%")
-            target.add_argument(f"--{f.name}", help=text, **options)
+            section = sections["published flags" if f.metadata["published"] else title]
+            section.add_argument(f"--{f.name}", help=text, **options)
     return parser
 
 
@@ -93,42 +93,53 @@ def parse_runs(argv: Sequence[str] | None = None) -> list[Settings]:
 
     Ends the program with status 2 if flags are invalid for any of them, and names all of these.
     """
-    parser, runs, problems, idle = build_parser(), [], {}, []
+    parser, runs, problems, all_idle = build_parser(), [], {}, []
     given = vars(parser.parse_known(argv))
     rows, varied = given.pop("row", [None]), given.pop("vary", [])
-    designs = list(product(rows, _combine(parser, varied, given)))
-    for row, values in designs:
-        changes = given | values
+    several = {"{row}": "several rows"} if len(rows) > 1 else {}
+    several |= {"{design}": "--vary"} if varied else {}
+    for row, values in product(rows, _combine(parser, varied, given)):
+        changes, design = given | values, ", ".join(format_flag(*item) for item in values.items())
         flags = default_values() | (ROWS[row].changes if row else {})
         flags |= (DEMO if given.get("demo") else {}) | changes  # a later one of these counts
-        idle.append(flags_without_effect(flags))
-        design = ", ".join(format_flag(*item) for item in values.items())
+        all_idle.append(flags_without_effect(flags))
         if (file := flags["save_model"]) and file.name:
             name = file.name.replace("{row}", str(row)) if row else file.name
             name = name.replace("{design}", re.sub(r"[^\w.+-]+", "_", design)) if design else name
             flags["save_model"] = file.with_name(name)
         try:
             settings = resolve(flags)
-            problem = find_conflict(settings, changes, len(rows) > 1, bool(varied))
+            problem = find_conflict(settings, changes, several)
         except OSError as error:  # a name too long, a folder without permission
             problem = str(error)
         except ValueError as error:  # of the checkpoint; its notes are lines that convert it
             parser.error(f"--weights: {error}", *getattr(error, "__notes__", ()))
         if problem:
-            where = [f"row {row}"] if len(rows) > 1 else []
-            where = ", ".join([*where, design] if design else where)
-            problems.setdefault(problem, []).append(where)
+            where = [f"row {row}"] * (len(rows) > 1) + [design] * bool(design)
+            problems.setdefault(problem, []).append(", ".join(where))
             continue
-        settings = replace(settings, notes=_notes_on(settings, flags, changes, row))
+        idle = {name: why for name, why in all_idle[-1].items() if name in changes}
+        settings = replace(settings, notes=_notes_on(settings, row, idle))
         seeds = range(settings.seed, settings.seed + settings.num_seeds)
         runs += [replace(settings, seed=seed) for seed in seeds]
-    for name in dict.fromkeys(name for _, values in designs for name in values):
-        if all(name in of for of in idle):
-            problems.setdefault(f"--vary {name} has no effect {idle[0][name]}", []).append("")
+    for name in values:  # the names are those of all designs
+        if all(name in idle for idle in all_idle):
+            problems[f"--vary {name} has no effect {all_idle[0][name]}"] = []
     if problems:
         found = [f"{'; '.join(of)}: {what}".removeprefix(": ") for what, of in problems.items()]
         parser.error(*found)
     return runs
+
+
+def _notes_on(settings: Settings, row: int | None, idle: dict[str, str]) -> tuple[str, ...]:
+    """Return notes on given flags without effect, and on a row that becomes another."""
+    names: dict[str, list[str]] = {}
+    for name, why in idle.items():
+        names.setdefault(why, []).append(f"--{name}")
+    notes = [f"Note: no effect {why}: {' and '.join(of)}" for why, of in names.items()]
+    if row and settings.row not in (row, None):
+        notes.append(f"Note: with these flags, row {row} becomes row {settings.row}")
+    return tuple(notes)
 
 
 def _combine(
@@ -137,19 +148,25 @@ def _combine(
     """Return each combination of the values of `--vary`; without it, an empty one."""
     known = {f.name: f for g in GROUPS.values() for f in flags_of(g) if f.name in VARIABLE}
     values: dict[str, list[Any]] = {}
+    problems = []
     for flag, *texts in varied:
-        name = flag.lstrip("-")
+        name, found = flag.lstrip("-"), []
         if name not in known:
             meant = hint([f"--{name}"], [f"--{f}" for f in known], OTHER_NAMES)
-            parser.error(f"--vary {flag}: not a flag that defines a design; {meant}")
+            problems.append(f"--vary {flag}: not a flag that defines a design; {meant}")
+            continue
         if name in values or name in given:
-            parser.error(f"--vary {name}: the flag is given twice")
-        try:
-            values[name] = [_value_of(known[name], text) for text in texts]
-        except argparse.ArgumentTypeError as error:
-            parser.error(f"--vary {name}: {error}")
-        if len(set(values[name])) < max(2, len(texts)):
-            parser.error(f"--vary {name} needs two or more different values")
+            problems.append(f"--vary {name}: the flag is given twice")
+        for text in texts:
+            try:
+                found.append(_value_of(known[name], text))
+            except argparse.ArgumentTypeError as error:
+                problems.append(f"--vary {name}: {error}")
+        if len(texts) < 2 or len(set(found)) < len(found):
+            problems.append(f"--vary {name} needs two or more different values")
+        values[name] = found
+    if problems:
+        parser.error(*problems)
     return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
 
 
@@ -160,19 +177,6 @@ def _value_of(f: Field, text: str) -> Any:
     if text not in choices:
         raise expected(" or ".join(choices), text)
     return text == "true" if f.default is False else options.get("type", str)(text)
-
-
-def _notes_on(
-    settings: Settings, flags: dict[str, Any], given: dict[str, Any], row: int | None
-) -> tuple[str, ...]:
-    idle = {name: why for name, why in flags_without_effect(flags).items() if name in given}
-    notes = []
-    for why in dict.fromkeys(idle.values()):
-        names = " and ".join(f"--{name}" for name in idle if idle[name] == why)
-        notes.append(f"Note: no effect {why}: {names}")
-    if row and settings.row not in (row, None):
-        notes.append(f"Note: with these flags, row {row} becomes row {settings.row}")
-    return tuple(notes)
 
 
 def resolve(flags: dict[str, Any]) -> Settings:
@@ -194,19 +198,17 @@ def resolve(flags: dict[str, Any]) -> Settings:
     }
     model, weights, config = _resolve_weights(groups["model"], flags["verify"])
     design = Design(
-        config=config,
-        token_position=model.trainable_token_pos,
-        average_embeddings=model.average_embeddings,
-        disable_causal_mask=model.disable_causal_mask,
-        trainable_layers=model.trainable_layers,
-        lora_rank=model.lora_rank,
-        lora_scaling=model.scaling,
+        config, model.trainable_token_pos, model.average_embeddings, model.disable_causal_mask,
+        model.trainable_layers, model.lora_rank, model.scaling,
+    )  # fmt: skip
+    others = {f.name: flags[f.name] for f in flags_of(Settings)}
+    settings = Settings(**groups | others | {"model": model}, design=design, weights=weights)
+    if flags["demo"] or flags["baseline"]:
+        return settings
+    row, changes = nearest_row(design_of(settings.identity))
+    return replace(
+        settings, row=None if changes else row, is_substitute=is_substitute(settings.identity)
     )
-    fixed = {"model": model, "design": design, "weights": weights, "row": None}
-    others = {name: flags[name] for name in ("seed", "num_seeds", "baseline")}
-    settings = Settings(**groups | fixed | others, is_substitute=False)
-    row, is_substitute = _find_row(settings)
-    return replace(settings, row=row, is_substitute=is_substitute)
 
 
 def _resolve_weights(
@@ -216,12 +218,12 @@ def _resolve_weights(
 
     A local file that is a published checkpoint is recognised by its digest, and named as that.
     """
-    size = model.model_size.partition("(")[2].rstrip(")")
-    config = GPT2 | MODEL_SIZES[model.model_size]
+    names = {size: size.partition("(")[2].rstrip(")") for size in MODEL_SIZES}  # "124M"
+    name, config = names[model.model_size], GPT2 | MODEL_SIZES[model.model_size]
     if model.weights in ("pretrained", "random"):
-        sha256 = "random" if model.weights == "random" else CHECKPOINT_SHA256.get(size, "")
+        sha256 = "random" if model.weights == "random" else CHECKPOINT_SHA256.get(name, "")
         description = f"{model.model_size}, {model.weights} weights"
-        return model, Weights(model.weights, sha256, description, size), config
+        return model, Weights(model.weights, sha256, description, name), config
     from experiments.checkpoints.files import INDEX
     from experiments.checkpoints.header import checkpoint_sha256, read_checkpoint
 
@@ -231,21 +233,12 @@ def _resolve_weights(
     config = GPT2 | {name: checkpoint.sizes[its_name] for name, its_name in NAMES_OF_SIZES.items()}
     place = path.parent if path.name.endswith(INDEX) else path
     description = f"checkpoint {place.resolve().name if place.is_dir() else place.name}"
-    for name, shape in MODEL_SIZES.items():
-        size = name.partition("(")[2].rstrip(")")
-        if CHECKPOINT_SHA256.get(size) == sha256 and config == GPT2 | shape:
-            model = replace(model, model_size=name, weights="pretrained")
-            description = f"{name}, pretrained weights"
+    for size, name in names.items():
+        if CHECKPOINT_SHA256.get(name) == sha256 and config == GPT2 | MODEL_SIZES[size]:
+            model = replace(model, model_size=size, weights="pretrained")
+            description = f"{size}, pretrained weights"
             break
-    return model, Weights("checkpoint", sha256, description, size, path, checkpoint.note), config
-
-
-def _find_row(settings: Settings) -> tuple[int | None, bool]:
-    """Return the row whose design a run has, and whether its model is a substitute for its own."""
-    if settings.data.demo or settings.baseline:
-        return None, False
-    row, changes = nearest_row(design_of(settings.identity))
-    return None if changes else row, is_substitute(settings.identity)
+    return model, Weights("checkpoint", sha256, description, name, path, checkpoint.note), config
 
 
 def read_custom_values(stored: dict[str, Any]) -> CustomData:

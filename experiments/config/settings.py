@@ -254,8 +254,6 @@ class Settings:
     output: OutputConfig
     design: Design
     weights: Weights
-    row: int | None  # whose design it is
-    is_substitute: bool  # whether another model takes the place of the row's published one
 
     # fmt: off
     seed: int = option(
@@ -265,6 +263,8 @@ class Settings:
         1, "repeat with K seeds, counted up from --seed", type=POSITIVE, metavar="K")
     baseline: str | None = flag(None, "run a non-neural baseline", choices=BASELINES)
     # fmt: on
+    row: int | None = None  # whose design it is
+    is_substitute: bool = False  # whether another model takes the place of the row's published one
     notes: tuple[str, ...] = ()  # on flags without effect, and on a row that becomes another
 
     @property

@@ -37,15 +37,14 @@ def row_numbers(text: str) -> list[int]:
 def model_size(text: str) -> str:
     """Return the name of a model size; recognise a missing space after it."""
     for name in MODEL_SIZES:
-        if text != name and text.startswith(name):
-            rest = text.removeprefix(name)
-            raise argparse.ArgumentTypeError(f"a space is missing between {name!r} and {rest!r}")
-    for name in MODEL_SIZES:
         if text.lower() in (
             name.lower(),
             *name.lower().rstrip(")").split(" ("),
         ):  # 124M, gpt2-small
             return name
+        if text.startswith(name):
+            rest = text.removeprefix(name)
+            raise argparse.ArgumentTypeError(f"a space is missing between {name!r} and {rest!r}")
     raise expected(f"one of {', '.join(map(repr, MODEL_SIZES))}", text)
 
 

@@ -10,6 +10,7 @@ already ends at once.
 import hashlib
 import importlib
 import platform
+import re
 import subprocess
 import sys
 from functools import cache
@@ -47,14 +48,22 @@ def begin_record(settings: Settings, corpus: "Corpus | None") -> dict[str, Any]:
         split["test"] = digest_of({"test": corpus.splits["test"]}, corpus.class_names)
         split["sizes"] = {name: len(examples) for name, examples in corpus.splits.items()}
     device_type, device_name = _device_of(settings)
-    subject = _subject(settings)
-    network = None if settings.baseline else settings.design.config
+    baseline, flags = settings.baseline, settings.identity
+    weights, network = settings.weights.sha256, settings.design.config
+    if baseline:
+        flags, weights, network = {"baseline": baseline}, None, None
     depends_on = [
-        subject["settings"] | {"weights": subject["weights"]}, network, settings.seed,
-        not settings.runtime.no_shortcuts, device_type, device_name, list_versions(), data,
-        source_digest(),
+        flags | {"weights": weights}, network, settings.seed, not settings.runtime.no_shortcuts,
+        device_type, device_name, list_versions(), data, source_digest(),
     ]  # fmt: skip
-    return subject | {
+    return {
+        "name": f"baseline {baseline}" if baseline else name_of_row(settings.row),
+        "row": settings.row,
+        "stands_in": settings.is_substitute,
+        "model": baseline or settings.weights.description,
+        "weights": weights,
+        "precision": settings.runtime.precision,
+        "settings": flags,
         "version": VERSION,
         "digest": hashlib.sha256(repr(depends_on).encode()).hexdigest(),
         "data": data,
@@ -72,29 +81,6 @@ def begin_record(settings: Settings, corpus: "Corpus | None") -> dict[str, Any]:
             "shortcuts": not settings.runtime.no_shortcuts,
             "git_commit": git_commit(),
         },
-    }
-
-
-def _subject(settings: Settings) -> dict[str, Any]:
-    """Return the design, the model and the flags that define a run."""
-    if settings.baseline:
-        return {
-            "name": f"baseline {settings.baseline}",
-            "row": None,
-            "stands_in": False,
-            "model": settings.baseline,
-            "weights": None,
-            "precision": "float32",
-            "settings": {"baseline": settings.baseline},
-        }
-    return {
-        "name": name_of_row(settings.row),
-        "row": settings.row,
-        "stands_in": settings.is_substitute,
-        "model": settings.weights.description,
-        "weights": settings.weights.sha256,
-        "precision": settings.runtime.precision,
-        "settings": settings.identity,
     }
 
 
@@ -143,17 +129,15 @@ def source_digest() -> str:
 @cache
 def git_commit() -> str | None:
     """Return the commit of the repository around the source files, `-dirty` if edited, or None."""
+    # Takes no lock, which would stay, and block commits, if the process were killed.
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
     try:
-        commit = _git("rev-parse", "HEAD")
-        # Takes no lock, which would stay, and block commits, if the process were killed.
-        edited = _git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
+        status = subprocess.check_output(
+            [*command, "--untracked-files=no"], cwd=_FOLDER, stderr=subprocess.DEVNULL, text=True,
+            timeout=10,
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
-    return f"{commit}-dirty" if edited else commit
-
-
-def _git(*arguments: str) -> str:
-    run = subprocess.run(
-        ["git", *arguments], cwd=_FOLDER, capture_output=True, text=True, timeout=10, check=True
-    )
-    return run.stdout.strip()
+    commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", status, re.MULTILINE)
+    is_edited = re.search("^[^#]", status, re.MULTILINE)
+    return commit and commit[1] + "-dirty" * bool(is_edited)

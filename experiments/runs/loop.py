@@ -12,9 +12,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from functools import partial
@@ -27,7 +27,7 @@ from experiments.config.rows import LONGEST_EXAMPLE
 from experiments.config.settings import Settings
 from experiments.config.values import LENGTHS
 from experiments.runs.fingerprint import begin_record
-from experiments.runs.records import is_finished, read_run, record_path, rename_design
+from experiments.runs.records import read_finished, record_path, rename_design
 from experiments.system.distributed import START_TIMEOUT, world
 from experiments.system.downloads import naming_missing
 from experiments.system.files import check_writable, locked, naming
@@ -176,14 +176,14 @@ def _shared_facts(runs: Sequence[Settings]) -> dict[str, Any]:
     """Return what all processes need to have in common: all but paths, devices and versions."""
     facts: dict[str, Any] = {"number of runs": len(runs)}
     for number, s in enumerate(runs, start=1):
-        runtime, output = asdict(s.runtime), asdict(s.output)
-        own = s.identity | {"seed": s.seed, "row": s.row, "network": s.design.config}
-        own |= {"weights": s.weights.sha256}
-        own |= {
-            name: runtime[name] for name in ("no_shortcuts", "parallel", "activation_checkpointing")
-        }
-        own |= {name: bool(output[name]) for name in ("save_model", "save_whole", "dry_run")}
-        own |= {"data": bool(s.custom.data), "cache_dir": bool(s.runtime.cache_dir)}
+        own = s.identity | {
+            "seed": s.seed, "row": s.row, "network": s.design.config, "weights": s.weights.sha256,
+            "no_shortcuts": s.runtime.no_shortcuts, "parallel": s.runtime.parallel,
+            "activation_checkpointing": s.runtime.activation_checkpointing,
+            "save_model": bool(s.output.save_model), "save_whole": s.output.save_whole,
+            "dry_run": s.output.dry_run, "data": bool(s.custom.data),
+            "cache_dir": bool(s.runtime.cache_dir),
+        }  # fmt: skip
         facts |= {f"{name} (run {number})": value for name, value in own.items()}
     return facts
 
@@ -199,8 +199,8 @@ def _run_and_record(
         with naming_missing(partial(_missing_files, settings)):
             run_experiment(settings, cache)
         return Outcome.DONE
-    for folder in filter(None, (output.output_dir, output.tensorboard)):
-        if world.is_main:
+    if world.is_main:
+        for folder in filter(None, (output.output_dir, output.tensorboard)):
             check_writable(folder)  # now, and not after hours
     corpus = cache.corpus(settings) if settings.custom.data else None
     record = begin_record(settings, corpus)
@@ -208,9 +208,10 @@ def _run_and_record(
     with _lock(path, wait) as is_locked:
         if not is_locked:
             return Outcome.LOCKED
-        is_recorded = not output.overwrite and is_finished(path)
-        if world.broadcast(is_recorded and _is_saved(settings, record["digest"])):
-            cache.results[_name_of(settings)] = accuracy = _accuracy_in(path)
+        run = None if output.overwrite else read_finished(path)
+        is_recorded = run and _is_saved(settings, record["digest"])
+        if accuracy := world.broadcast(_describe(run.correct) if is_recorded else None):
+            cache.results[_name_of(settings)] = accuracy
             print(printable(f"Recorded already, {accuracy} (--overwrite repeats it): {path}"))
             if output.name and world.is_main:
                 rename_design(path, output.name)
@@ -220,18 +221,17 @@ def _run_and_record(
         recorder = Recorder(output.output_dir, record, path.parent / LOCKS / f"{path.stem}.state")
         try:
             with naming_missing(partial(_missing_files, settings)):
-                run_experiment(settings, cache, recorder)
+                result = run_experiment(settings, cache, recorder)
         except (ValueError, RuntimeError, MemoryError) as error:  # not OSError: of the machine
             recorder.write_failure(error)
             raise
-        if world.is_main:
-            cache.results[_name_of(settings)] = _accuracy_in(path)
+        cache.results[_name_of(settings)] = _describe(result.correct)
     return Outcome.DONE
 
 
-def _accuracy_in(path: Path) -> str:
-    correct, total = read_run(path).correct["test"]
-    return f"test accuracy {correct / total:.2%}"
+def _describe(correct: Mapping[str, Sequence[int]]) -> str:
+    count, total = correct["test"]
+    return f"test accuracy {count / total:.2%}"
 
 
 def _print_summary(runs: Sequence[Settings], results: dict[str, str]) -> None:
@@ -252,8 +252,7 @@ def _run_baseline(
     settings: Settings, cache: RunCache, record: "Recorder | None" = None
 ) -> "Result | None":
     """Run a non-neural baseline on the splits of the networks."""
-    from experiments.runs.printing import describe_result
-    from experiments.runs.results import Clock, Result
+    from experiments.runs.results import Clock, Result, describe_result
     from experiments.training.baselines import check_baseline_memory, evaluate_baseline
     from experiments.training.loop import History
 
@@ -324,7 +323,7 @@ def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
     """Print what custom data are; raise UsageError if they do not fit, or are too few for a run."""
     if not runs[0].custom.data:
         return
-    from experiments.runs.printing import describe_corpus
+    from experiments.runs.results import describe_corpus
 
     try:
         corpus = cache.corpus(runs[0])

@@ -11,6 +11,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from functools import cached_property, partial
@@ -112,7 +113,7 @@ def rename_design(path: Path, label: str) -> None:
     """Give the design of a recorded run another name; its result stays as it is."""
     record = json.loads(path.read_bytes())
     if record.get("label") != label:
-        write_whole(path, (json.dumps(record | {"label": label}, allow_nan=False) + "\n").encode())
+        write_record(path.parent, record | {"label": label})
 
 
 def checksum_of(test: dict[str, Any]) -> str:
@@ -158,12 +159,12 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
     return runs, problems
 
 
-def is_finished(path: Path) -> bool:
-    """Return whether there is a record of a finished run."""
-    try:
-        return path.is_file() and read_run(path).status == FINISHED
-    except ValueError:
-        return False
+def read_finished(path: Path) -> Run | None:
+    """Return the finished run of a file, or None if it has none."""
+    with suppress(ValueError):
+        if path.is_file() and (run := read_run(path)).status == FINISHED:
+            return run
+    return None
 
 
 def _check_fields(record: Any) -> None:
@@ -187,7 +188,7 @@ def _check_fields(record: Any) -> None:
     classes = record["classes"]
     _require(_is_list(classes, _is_text) and len(classes) > 1, "no classes")
     _require(len(set(classes)) == len(classes), "two classes have the same name")
-    _require(_is_number(record["seed"], kind=int), "invalid seed")
+    _require(_is_count(record["seed"]), "invalid seed")
     try:
         datetime.fromisoformat(record["date"])
     except ValueError as error:
@@ -196,18 +197,17 @@ def _check_fields(record: Any) -> None:
         _require(_is_setting(key, value), f"setting {key} is {value!r}")
     for key in ("device", "device_type"):
         _require(_is_text(record["environment"].get(key)), f"the environment lacks the {key}")
-    if split is not None:
-        is_valid = _is_text(split.get("of")) and _is_number(split.get("seed"), kind=int)
-        is_valid &= _is_text(split.get("test", "")) and _is_text(split.get("name", ""))
-        custom, sizes = split.get("custom", {}), split.get("sizes", {})
-        is_valid &= isinstance(custom, dict) and isinstance(sizes, dict)
-        is_valid = (
-            is_valid
-            and _is_text(custom.get("data", ""))
-            and all(map(_is_plain, (custom.get("train_size"), custom.get("balance"))))
-        )
-        is_valid = is_valid and all(map(partial(_is_number, kind=int), sizes.values()))
-        _require(is_valid, "invalid split")
+    _require(split is None or _is_split(split), "invalid split")
+
+
+def _is_split(split: dict[str, Any]) -> bool:
+    custom, sizes = split.get("custom", {}), split.get("sizes", {})
+    if not (isinstance(custom, dict) and isinstance(sizes, dict)):
+        return False
+    texts = (split.get("of"), *(split.get(name, "") for name in ("test", "name")))
+    plain = (custom.get("train_size"), custom.get("balance"))
+    is_valid = all(map(_is_text, (*texts, custom.get("data", "")))) and all(map(_is_plain, plain))
+    return is_valid and all(map(_is_count, (split.get("seed"), *sizes.values())))
 
 
 def _check_test(test: dict[str, Any], num_classes: int) -> None:
@@ -251,8 +251,7 @@ def _check_training(record: dict[str, Any]) -> None:
             _require(is_valid, f"invalid {name}: {row}")
     for name in ("train", "validation", "test"):
         counts = record["correct"].get(name)
-        is_count = partial(_is_number, kind=int)
-        is_valid = _is_list(counts, is_count, 2) and counts[0] <= counts[1] > 0
+        is_valid = _is_list(counts, _is_count, 2) and counts[0] <= counts[1] > 0
         _require(is_valid, f"invalid counts of correct {name} examples")
     is_valid = not record["losses"] or _is_number(record["settings"].get("batch_size"), low=1)
     _require(is_valid, "settings lack the batch_size")
@@ -266,18 +265,16 @@ def _check_results(record: dict[str, Any]) -> None:
     count, total = sum(map(int.__eq__, labels, predictions)), len(labels)
     expected = f"{record['correct']['test']} correct test examples, expected {[count, total]}"
     _require(record["correct"]["test"] == [count, total], expected)
-    if (metrics := record.get("metrics")) is None:  # of the first records
-        return
+    metrics = record.get("metrics") or {}  # the first records have none
     _require(isinstance(metrics, dict), "metrics is not an object")
     for name, (low, high) in _limits_of_metrics(test, count / total).items():
         value = metrics.get(name, low)
         is_valid = _is_number(value, high + ROUNDING, low - ROUNDING)
         _require(is_valid, f"{name} {value}, expected {low:.6g} from the probabilities")
-    if "confusion" in metrics:
-        classes = range(len(record["classes"]))
-        pairs = Counter(zip(labels, predictions, strict=True))
-        confusion = [[pairs[label, k] for k in classes] for label in classes]
-        _require(metrics["confusion"] == confusion, "the confusion matrix is that of other results")
+    pairs, classes = Counter(zip(labels, predictions, strict=True)), range(len(record["classes"]))
+    confusion = [[pairs[label, k] for k in classes] for label in classes]
+    is_valid = metrics.get("confusion", confusion) == confusion
+    _require(is_valid, "the confusion matrix is that of other results")
 
 
 def _limits_of_metrics(test: dict[str, Any], accuracy: float) -> dict[str, tuple[float, float]]:
@@ -306,12 +303,9 @@ def _is_setting(name: str, value: Any) -> bool:
         return isinstance(value, bool)
     if isinstance(default, int | float):
         return _is_number(value, sys.float_info.max, -sys.float_info.max)
-    is_valid = _is_text(value) or _is_number(value)
-    return (
-        value is None
-        if default is None and value is None
-        else is_valid and (choices is None or value in choices)
-    )
+    if value is None:
+        return default is None
+    return (_is_text(value) or _is_number(value)) and (choices is None or value in choices)
 
 
 def _require(is_valid: bool, problem: str) -> None:
@@ -330,6 +324,9 @@ def _is_plain(value: Any) -> bool:
 def _is_number(value: Any, high: float = LARGEST, low: float = 0, kind: Any = int | float) -> bool:
     is_number = isinstance(value, kind) and not isinstance(value, bool)
     return is_number and low <= value <= high  # NaN is not
+
+
+_is_count = partial(_is_number, kind=int)
 
 
 def _is_list(values: Any, is_valid: Callable[[Any], bool], size: int | None = None) -> bool:

@@ -1,27 +1,105 @@
-"""The result of a run, and the record that is made of it."""
+"""What a run prints, logs and records: its plan, its result, and the published figures."""
 
 import math
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.config.settings import RuntimeConfig
+from experiments.config.rows import DATA_SHA256, ROWS, name_of_row, published_count
+from experiments.config.settings import TRAINABLE, RuntimeConfig, Settings
 from experiments.data.corpus import Corpus, same_texts
-from experiments.runs.records import FAILED, FINISHED, is_finished, record_path, write_record
+from experiments.data.datasets import Splits
+from experiments.runs.records import FAILED, FINISHED, read_finished, record_path, write_record
+from experiments.system.devices import device_is_available, lacks_bfloat16
 from experiments.system.distributed import world
 from experiments.system.files import write_or_rescue
 from experiments.system.terminal import printable
 from experiments.training.loop import History
 from experiments.training.metrics import measure
+from experiments.training.optimization import Watch, no_op
 from experiments.training.resume import Resume
 
 DIGITS = 9  # after the point, of a recorded probability
+
+# ----------------------------------------------------------------------------------------- the plan
+
+
+def describe_corpus(corpus: Corpus) -> str:
+    """Return the classes of custom data, and what a user should know about the data."""
+    labels = pd.concat(corpus.splits.values())["Label"]
+    names = enumerate(corpus.class_names)
+    classes = ", ".join(f"{number} {name} ({(labels == number).sum():,})" for number, name in names)
+    notes = "\n  ".join(corpus.notes)
+    return printable(f"Data: {notes}\nClasses: {classes}")
+
+
+def describe_run(
+    settings: Settings, datasets: Splits, num_classes: int, device: torch.device
+) -> str:
+    """Return a description of a run, before its weights are loaded."""
+    config, training = settings.design.config, settings.training
+    trained, total = settings.design.count_parameters(num_classes)
+    train, validation, test = map(len, datasets)
+    steps = training.max_steps or training.count_steps(train)
+    padding = "not padded, at most" if settings.data.no_padding else "padded to"
+    num_cut = sum(dataset.num_cut for dataset in datasets)
+    cpu = f", {_count(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
+    if device.type == "cpu" and settings.runtime.device == "auto" and device_is_available("mps"):
+        cpu += " (--device mps uses the GPU; its results differ slightly)"
+    if settings.runtime.precision == "bfloat16" and lacks_bfloat16(device):
+        cpu += " (it has no units for bfloat16: float32 is faster)"
+    lines = {
+        "Model": [
+            settings.weights.description,
+            f"{_count(config['n_layers'], 'block')} of width {config['emb_dim']}, "
+            f"{_count(config['n_heads'], 'head')}",
+            settings.weights.note,
+        ],
+        "Trained": [
+            TRAINABLE[settings.model.trainable_layers],
+            f"{trained:,} of {total:,} parameters",
+            f"{_count(steps, 'step')} of {training.accumulation_steps} x {training.batch_size} "
+            f"examples, {_count(training.num_epochs, 'epoch')}",
+        ],
+        "Examples": [
+            "generated messages" * settings.data.demo,
+            f"{train:,} training, {validation:,} validation, {test:,} test, {padding} "
+            + _count(datasets.train.max_length, "token")
+            + (f", {num_cut:,} truncated" if num_cut else ""),
+            *(_describe_lengths(datasets) if settings.custom.data else []),
+        ],
+        "Device": [f"{device}{cpu}", f"torch {torch.__version__}"],
+    }
+    shown = (f"{name}: {'; '.join(filter(None, parts))}" for name, parts in lines.items())
+    return printable("\n".join(shown))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _describe_lengths(datasets: Splits) -> Iterator[str]:
+    """Yield how long the texts are, and what padding them to the longest one costs."""
+    lengths, train = torch.cat([dataset.full_lengths for dataset in datasets]), datasets.train
+    most = int(lengths.double().quantile(0.99).ceil())
+    yield f"99 % of the texts have up to {most:,} tokens, the longest {lengths.max():,}"
+    if train.no_padding:
+        return
+    padded = train.max_length * len(train) / int(train.lengths.sum())
+    yield f"padding makes {padded:.1f} times as many tokens as the texts have"
+    if train.max_length > 2 * most:
+        yield f"--context_length {most} would be faster"
+
+
+# --------------------------------------------------------------------------------------- the result
 
 
 class Clock:
@@ -59,6 +137,59 @@ class Result:
         self.predictions = self.probabilities.argmax(dim=-1)
 
 
+def describe_result(result: Result, settings: Settings) -> str:
+    """Return the final accuracies and the peak memory, and the published accuracies of the row."""
+    names = ("Training", "Validation", "Test")
+    counts = dict(zip(names, result.correct.values(), strict=True))
+    lines = [f"{name} accuracy: {k / n:.2%}" for name, (k, n) in counts.items()]
+    if settings.custom.data:
+        sizes, names = result.labels.bincount(), result.corpus.class_names
+        lines[-1] += f" (the largest class has {sizes.max() / sizes.sum():.2%})"
+        if len(predicted := result.predictions.unique()) == 1:
+            lines.append(f"All predictions are {names[predicted.item()]!r}")
+    if not math.isnan(result.peak_memory_mib):
+        lines.append(f"Peak memory: {result.peak_memory_mib:,.0f} MiB")
+    is_published = not settings.is_substitute and settings.runtime.precision == "float32"
+    if (row := settings.row) and is_published and result.corpus.digest == DATA_SHA256:
+        lines.append(f"Row {row}, published and here:")
+        for percent, (name, (k, n)) in zip(ROWS[row][1:4], counts.items(), strict=True):
+            count = published_count(percent, n)
+            count = "no count" if count is None else f"{count:,}"
+            lines.append(
+                f"  {name:10} {percent:6.2f}% ({count} of {n:,})   {k / n:7.2%} ({k:,} of {n:,})"
+            )
+    if settings.data.demo:
+        lines.append("This was the demo: these figures mean nothing about GPT-2.")
+    return "\n".join(lines)
+
+
+@contextmanager
+def log_to_tensorboard(settings: Settings, record: str | None) -> Iterator[Watch]:
+    """Yield a function that logs a training and a validation value, if `--tensorboard` asks for it.
+
+    What an earlier run with the same digest of its record logged is no longer shown.
+    """
+    folder = settings.output.tensorboard
+    if folder is None or not world.is_main:
+        yield no_op
+        return
+    from torch.utils.tensorboard import SummaryWriter  # of a package that is optional
+
+    name = f"{name_of_row(settings.row).replace(' ', '_')}_seed_{settings.seed}"
+    name += f"_{record[:12]}" if record else ""
+    with SummaryWriter(folder / name, purge_step=0) as writer:
+
+        def watch(what: str, step: int, training: float, validation: float) -> None:
+            writer.add_scalar(f"{what}/training", training, step)
+            writer.add_scalar(f"{what}/validation", validation, step)
+            writer.flush()
+
+        yield watch
+
+
+# --------------------------------------------------------------------------------------- the record
+
+
 class Recorder:
     """The record of one run, from its begin to its end."""
 
@@ -84,7 +215,7 @@ class Recorder:
 
     def write_failure(self, error: Exception) -> None:
         """Record that the run failed, unless a finished record of it exists."""
-        if world.is_main and not is_finished(self.path):
+        if world.is_main and not read_finished(self.path):
             with suppress(OSError):  # the first error is the one to report
                 failed = {"status": FAILED, "date": _now(), "error": str(error)}
                 write_record(self.path.parent, self.begun | failed)

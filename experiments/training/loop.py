@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import DataLoader
 
 from experiments.config.settings import TrainingConfig
@@ -26,7 +26,7 @@ from experiments.data.datasets import Splits
 from experiments.system.distributed import world
 from experiments.system.progress import counted, progress
 from experiments.training import optimization
-from experiments.training.optimization import Criterion, Recipe, Watch, mean_cross_entropy
+from experiments.training.optimization import Criterion, Watch, mean_cross_entropy
 from experiments.training.resume import Resume
 
 HINT = "try a smaller --learning_rate or --lora_alpha, another --seed or --precision float32"
@@ -175,21 +175,26 @@ def train(
     resume: Resume | None = None,
 ) -> History:
     """Train by the settings, with all training labels (N,); a loss not finite is a ValueError."""
-    decay, steps = training.weight_decay, training.max_steps
-    optimizer = optimization.create_optimizer(model, training.learning_rate, decay, fused)
-    schedule = {"schedule": training.schedule, "warmup_steps": training.warmup_steps}
-    schedule["total_steps"] = steps or training.count_steps(len(train_labels))
-    scheduler = LambdaLR(optimizer, partial(optimization.learning_rate_factor, **schedule))
-    options = {"ignore_index": training.ignore_index}
-    if training.class_weights:
-        options["class_weights"] = optimization.balanced_class_weights(train_labels).to(device)
-    recipe = Recipe(
-        partial(mean_cross_entropy, **options), training.accumulation_steps, steps,
-        scheduler, training.max_grad_norm, training.keep_best, watch, resume,
-    )  # fmt: skip
-    return train_classifier_simple(
-        model, *loaders[:2], optimizer, device, training.num_epochs, recipe=recipe
+    rate, decay = training.learning_rate, training.weight_decay
+    optimizer = optimization.create_optimizer(model, rate, decay, fused)
+    factor = partial(
+        optimization.learning_rate_factor,
+        schedule=training.schedule,
+        warmup_steps=training.warmup_steps,
+        total_steps=training.max_steps or training.count_steps(len(train_labels)),
     )
+    weights = None
+    if training.class_weights:
+        weights = optimization.balanced_class_weights(train_labels).to(device)
+    criterion = partial(
+        mean_cross_entropy, ignore_index=training.ignore_index, class_weights=weights
+    )
+    return train_classifier_simple(
+        model, *loaders[:2], optimizer, device, training.num_epochs, criterion=criterion,
+        accumulation_steps=training.accumulation_steps, max_steps=training.max_steps,
+        scheduler=LambdaLR(optimizer, factor), max_grad_norm=training.max_grad_norm,
+        keep_best=training.keep_best, watch=watch, resume=resume,
+    )  # fmt: skip
 
 
 def train_classifier_simple(
@@ -202,38 +207,47 @@ def train_classifier_simple(
     eval_freq: int = 50,
     eval_iter: int = 5,
     *,
-    recipe: Recipe = optimization.BOOK_RECIPE,
+    criterion: Criterion = mean_cross_entropy,
+    accumulation_steps: int = 1,  # batches in an optimiser step
+    max_steps: int | None = None,  # optimiser steps after which training stops early
+    scheduler: LRScheduler | None = None,  # stepped after each step of the optimizer
+    max_grad_norm: float | None = None,  # to which the norm of all gradients together is clipped
+    keep_best: bool = False,  # the epoch with the smallest validation loss, not the last one
+    watch: Watch = optimization.no_op,  # called with each loss by batch, each accuracy by epoch
+    resume: Resume | None = None,  # saves and restores the state of training
 ) -> History:
     """Train a model, print losses and accuracies, and return what was measured.
 
     Every `eval_freq` batches, `eval_iter` batches of each loader are evaluated. This is a new pass
     that draws random numbers: one more or less would change the order of all later batches. The
     last step of an epoch may have fewer batches than the others, but divides by the same number.
-    A loss that becomes infinite or NaN is a ValueError.
+    A loss that becomes infinite or NaN is a ValueError. What follows the * is not in the book.
     """
     history, loaders = History(), (train_loader, val_loader)
-    best = optimization.BestEpoch(model) if recipe.keep_best else None
-    resume = recipe.resume or Resume()
-    at = resume.start(model, optimizer, recipe.scheduler, history, best)
-    _watch_again(history, recipe.watch)
-    total = _count_batches(num_epochs, len(train_loader), recipe)
+    best = optimization.BestEpoch(model) if keep_best else None
+    resume = resume or Resume()
+    at = resume.start(model, optimizer, scheduler, history, best)
+    _watch_again(history, watch)
+    steps = math.ceil(len(train_loader) / accumulation_steps)  # of an epoch
+    epochs, rest = divmod(max_steps or num_epochs * steps, steps)
+    total = epochs * len(train_loader) + rest * accumulation_steps
     with progress("Training", total, "batches", at.batches) as bar, resume.saving(bar):
         while at.epoch <= num_epochs:
             model.train()
             for *inputs, labels in resume.batches(train_loader):
-                loss = calc_loss_batch(inputs, labels, model, device, recipe.criterion)
-                (loss / recipe.accumulation_steps).backward()
+                loss = calc_loss_batch(inputs, labels, model, device, criterion)
+                (loss / accumulation_steps).backward()
                 at.unread.append(loss.detach())
-                is_step = at.index % recipe.accumulation_steps == 0 or at.index == len(train_loader)
+                is_step = at.index % accumulation_steps == 0 or at.index == len(train_loader)
                 if is_step:
-                    optimization.make_step(optimizer, recipe)
+                    optimization.make_step(optimizer, scheduler, max_grad_norm)
                     at.steps += 1
                 if at.batches % eval_freq == 0:
                     bar.set_postfix(loss=f"{_read_losses(at.unread, at.batches, optimizer):.3f}")
-                    losses = evaluate_model(model, *loaders, device, eval_iter, recipe.criterion)
+                    losses = evaluate_model(model, *loaders, device, eval_iter, criterion)
                     _check_finite(sum(losses), at.batches, optimizer)
                     history.losses.append((at.batches, *losses))
-                    recipe.watch("loss", at.batches, *losses)
+                    watch("loss", at.batches, *losses)
                     bar.write(
                         f"Ep {at.epoch} (Step {at.batches:06d}): "
                         f"Train loss {losses[0]:.3f}, Val loss {losses[1]:.3f}"
@@ -241,20 +255,20 @@ def train_classifier_simple(
                 at.batches += 1
                 history.examples_seen += len(labels)
                 bar.update()
-                if at.steps == recipe.max_steps:
+                if at.steps == max_steps:
                     break
                 if is_step:
                     resume.after_step()
             _read_losses(at.unread, at.batches - 1, optimizer)
             accuracies = [calc_accuracy_loader(x, model, device, eval_iter) for x in loaders]
             history.accuracies.append((at.epoch, *accuracies))
-            recipe.watch("accuracy", at.epoch, *accuracies)
+            watch("accuracy", at.epoch, *accuracies)
             bar.write("Training accuracy: {:.2%} | Validation accuracy: {:.2%}".format(*accuracies))
             if best:
-                val_loss = calc_overall_loss(val_loader, model, device, recipe.criterion)
+                val_loss = calc_overall_loss(val_loader, model, device, criterion)
                 _check_finite(val_loss, at.batches - 1, optimizer)
                 best.update(at.epoch, val_loss)
-            if at.steps == recipe.max_steps:
+            if at.steps == max_steps:
                 break
             resume.after_epoch()
     if best:
@@ -267,12 +281,6 @@ def _watch_again(history: History, watch: Watch) -> None:
     for what, lines in (("loss", history.losses), ("accuracy", history.accuracies)):
         for line in lines:  # of before the run was interrupted
             watch(what, *line)
-
-
-def _count_batches(num_epochs: int, of_epoch: int, recipe: Recipe) -> int:
-    steps = math.ceil(of_epoch / recipe.accumulation_steps)  # of an epoch
-    epochs, rest = divmod(recipe.max_steps or num_epochs * steps, steps)
-    return epochs * of_epoch + rest * recipe.accumulation_steps
 
 
 def _read_losses(unread: list[Tensor], last: int, optimizer: torch.optim.Optimizer) -> float:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 
-from experiments.config.design import Design
 from experiments.config.settings import Settings
 from experiments.data.datasets import Splits
 from experiments.shortcuts.layers import MAX_PLAIN_ATTENTION
@@ -83,24 +82,11 @@ def count_examples(settings: Settings, datasets: Splits, num_classes: int) -> Ex
     return Examples(length, sum(map(len, distinct)), num_classes, num_bytes)
 
 
-def count_parameters(design: Design, num_classes: int) -> tuple[int, int]:
-    """Return how many parameters are trained, and how many there are."""
-    config, rank = design.config, design.lora_rank if design.is_lora else 0
-    C, n = config["emb_dim"], config["n_layers"]
-    embeddings = (config["vocab_size"] + config["context_length"]) * C
-    block = 12 * C * C + (13 if config["qkv_bias"] else 10) * C
-    lora = n * 18 * C * rank  # A and B of the six linear layers of each block
-    head = (C + 1) * num_classes + (C + num_classes) * rank
-    trained = lora if design.is_lora else block * design.num_trained_blocks
-    trained += embeddings * (design.trainable_layers == "all") + 2 * C * design.trains_final_norm
-    return trained + head, embeddings + n * block + lora + 2 * C + head
-
-
 def estimate_memory(settings: Settings, examples: Examples, hardware: Hardware) -> MemoryEstimate:
     """Return the memory that each process of a run needs."""
     design, training, runtime = settings.design, settings.training, settings.runtime
     C, n, vocab = (design.config[name] for name in ("emb_dim", "n_layers", "vocab_size"))
-    trained, total = count_parameters(design, examples.num_classes)
+    trained, total = design.count_parameters(examples.num_classes)
     is_optimised, is_half = not runtime.no_shortcuts, runtime.precision == "bfloat16"
     is_checkpointed, shards = runtime.activation_checkpointing, hardware.shards
     has_one_query = is_optimised and not design.average_embeddings

@@ -1,7 +1,7 @@
 """What the training loop does beyond the book's: loss, optimiser, schedule, best epoch.
 
     optimizer = create_optimizer(model, learning_rate=5e-5, weight_decay=0.1, fused=True)
-    history = train_classifier_simple(..., optimizer, ..., recipe=Recipe(max_grad_norm=1.0))
+    make_step(optimizer, max_grad_norm=1.0)  # after the backward pass
 
 Sources: Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization", for AdamW. The schedules
 are those of Hugging Face's transformers.
@@ -9,7 +9,6 @@ are those of Hugging Face's transformers.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from experiments.system.distributed import world
-from experiments.training.resume import Resume
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (B, K) and labels (B,) to a loss ()
 Watch = Callable[[str, int, float, float], None]  # what, batch or epoch, training, validation
@@ -70,33 +68,20 @@ def no_op(what: str, when: int, training: float, validation: float) -> None:
     """Do nothing with a value that was measured."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What the loop does beyond the book's; the defaults are the book's."""
-
-    criterion: Criterion = mean_cross_entropy
-    accumulation_steps: int = 1  # batches in an optimiser step
-    max_steps: int | None = None  # optimiser steps after which training stops early
-    scheduler: LRScheduler | None = None  # stepped after each step of the optimizer
-    max_grad_norm: float | None = None  # to which the norm of all gradients together is clipped
-    keep_best: bool = False  # the epoch with the smallest validation loss, not the last one
-    watch: Watch = no_op  # called with each loss by batch, each accuracy by epoch
-    resume: Resume | None = None  # saves and restores the state of training
-
-
-BOOK_RECIPE = Recipe()
-
-
-def make_step(optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
+def make_step(
+    optimizer: torch.optim.Optimizer,
+    scheduler: LRScheduler | None = None,
+    max_grad_norm: float | None = None,
+) -> None:
     """Make one optimiser step, and clear the gradients."""
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     world.sum_gradients(trained)
-    if recipe.max_grad_norm is not None:
-        nn.utils.clip_grad_norm_(trained, recipe.max_grad_norm)
+    if max_grad_norm is not None:
+        nn.utils.clip_grad_norm_(trained, max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
-    if recipe.scheduler is not None:
-        recipe.scheduler.step()
+    if scheduler is not None:
+        scheduler.step()
 
 
 class BestEpoch:

@@ -54,12 +54,8 @@ class Resume:
     ) -> Position:
         """Restore a saved state in place, if there is one, and return the position."""
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer, self.scheduler, self.history, self.best = (
-            optimizer,
-            scheduler,
-            history,
-            best,
-        )
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.history, self.best = history, best
         self.position, self.started = Position(), time.monotonic()
         self.save_seconds = 3 * sum(p.numel() * p.element_size() for p in self.parameters) / _SPEED
         self.signals.seconds_needed = self.save_seconds
@@ -86,7 +82,8 @@ class Resume:
         batches = iter(loader)
         for _ in range(at.index):
             next(batches)
-        torch.set_rng_state(state) if at.index else None
+        if at.index:
+            torch.set_rng_state(state)
         self.epoch_started = time.monotonic()
         for batch in batches:
             at.index += 1

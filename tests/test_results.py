@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from additional_experiments import run_experiment
 from experiments.config.parsing import parse_args
-from experiments.runs.printing import log_to_tensorboard
+from experiments.runs.results import log_to_tensorboard
 from experiments.training.optimization import no_op
 
 
