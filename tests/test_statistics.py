@@ -289,6 +289,18 @@ def test_equal_variances_are_pooled_and_unequal_ones_are_not():
     assert unequal.degrees < 1
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.8, 1.0])
+def test_designs_that_agree_on_the_seeds_are_worth_fewer_degrees(share):
+    common, own = made_up(400, 1, 1.0, 0.0, 0.0), range(1, 7)
+    designs = [
+        share**0.5 * common + (1 - share) ** 0.5 * made_up(400, 1, 1.0, 0.0, 0.0, seed=seed)
+        for seed in own
+    ]
+    squared = np.clip(share, 0.5, 1.0) ** 2
+    found = pool_seeds([np.repeat(units, 2, axis=1) for units in designs])
+    assert found.degrees / 399 == pytest.approx(6 / (1 + 5 * squared) - 1, abs=0.15)
+
+
 def test_variances_of_unequal_numbers_of_seeds_differ_by_the_logarithms_of_gamma_variables():
     sizes = (3, 10, 4, 8, 6, 9)
     designs = [made_up(S, 9, of_seeds=1.6**k, seed=k) for k, S in enumerate(sizes)]

@@ -145,8 +145,9 @@ def pool_seeds(units_by_design: Sequence[np.ndarray]) -> Prior:
     """Return the prior of the seeds' variance from the (S, C) units of K designs.
 
     The spread of the K logarithms says how much designs have in common (Smyth 2004). All designs
-    are compared with the same one, so that their differences share its seeds: if the variances are
-    equal, their mean has 4 K / (K + 3) times the degrees of freedom of one, and never more is used.
+    are compared with the same one, so that their differences have a correlation r, and their mean
+    variance has at most K / (1 + (K - 1) r²) times the degrees of freedom of one. r is 1 / 2 if all
+    designs depend alike on the seed, and larger if the first one depends on it more.
     """
     found = [units.mean(axis=1) for units in units_by_design if can_cross(units)]
     variances = np.array([of_seeds.var(ddof=1) for of_seeds in found])  # (K,)
@@ -159,7 +160,11 @@ def pool_seeds(units_by_design: Sequence[np.ndarray]) -> Prior:
     logs += np.log(degrees / 2)
     by_chance = float(special.polygamma(1, degrees / 2).mean())
     excess = float(logs.var(ddof=1)) - by_chance  # of the logarithms' variance
-    most = (4 * K / (K + 3) - 1) * float(degrees.mean())
+    correlation = 0.5
+    if len(set(degrees)) == 1:
+        of_mean = float(np.mean(found, axis=0).var(ddof=1))
+        correlation = max(correlation, (K * of_mean / mean - 1) / (K - 1))
+    most = (K / (1 + (K - 1) * min(1.0, correlation**2)) - 1) * float(degrees.mean())
     if special.polygamma(1, most / 2) >= excess:
         return Prior(mean, most, K)
     found = optimize.brentq(lambda d: special.polygamma(1, d / 2) - excess, 1e-6, most)
