@@ -1,5 +1,6 @@
 import json
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from experiments.runs.records import (
     read_run,
     read_runs,
     record_path,
+    rename_design,
     run_of,
     write_record,
 )
@@ -30,10 +32,20 @@ def test_a_run_is_what_was_written(tmp_path):
     record = make_record()
     path = write_record(tmp_path, record)
     assert path == record_path(tmp_path, record) == tmp_path / "row_01_seed_123_1-123-000000.json"
-    written = record | {"test_sha256": checksum_of(record["test"])}
+    of_test = sha256(json.dumps(record["test"], sort_keys=True).encode()).hexdigest()
+    written = record | {"test_sha256": of_test}
     assert json.loads(path.read_bytes()) == written
     assert read_run(path) == run_of(written)
     assert read_runs(tmp_path) == ([run_of(written)], [])
+
+
+def test_a_recorded_design_gets_another_name_and_keeps_its_result(tmp_path):
+    path = write_record(tmp_path, make_record())
+    before, time = read_run(path), path.stat().st_mtime_ns
+    rename_design(path, before.label)
+    assert path.stat().st_mtime_ns == time
+    rename_design(path, "best")
+    assert read_run(path) == replace(before, label="best")
 
 
 def test_a_run_has_arrays_of_its_test_examples():
