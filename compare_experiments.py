@@ -76,7 +76,7 @@ def build_parser() -> Parser:
     add("--sort", choices=SORTS, default="row", help="order of the table (default: row)")
     add("--wide", action="store_true", help="print all columns, and all notes")
     add("--metrics", action="store_true",
-        help="print a second table: F1, AUROC, log loss, each class")
+        help="print two more tables: means of F1, AUROC and losses; classes")
     add("--all_examples", action="store_true",
         help=f"of two designs, print all examples that differ, not the first {MOST_EXAMPLES}")
     add("--plot", type=path, metavar="DIR", help="draw PNG figures there")
@@ -167,8 +167,8 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
         unicode = "utf" in (sys.stdout.encoding or "").lower()
         print(overview.overview(found, reference, arguments.sort, color=color, unicode=unicode))
     if arguments.metrics:
-        of_all = tables.metric_rows(found), tables.class_rows(found)
-        print("", *map(tables.markdown, of_all), sep="\n\n")
+        print(f"\nMeans over seeds:\n\n{tables.markdown(tables.metric_rows(found))}")
+        print(f"\nClasses, with the first seed:\n\n{tables.markdown(tables.class_rows(found))}")
     if arguments.csv or arguments.json:
         tables.write_summaries(found, arguments.csv, arguments.json)
     factorial = [(grid, of_grid) for grid, of_grid in grids if effects.is_factorial(grid)]

@@ -274,8 +274,10 @@ def load_weights_into_gpt(gpt: GPTModel, params: dict[str, Any]) -> None:
 def _fill_block(block: TransformerBlock, arrays: dict[str, Any]) -> None:
     """Copy one block; queries, keys and values are in one (C, 3C) array."""
     attention, (widen, _, narrow) = block.att, block.ff.layers
-    c_attn = arrays["attn"]["c_attn"]
-    thirds = {name: np.array_split(array, 3, axis=-1) for name, array in c_attn.items()}
+    c_attn, width = arrays["attn"]["c_attn"], 3 * attention.out_proj.in_features
+    if wrong := [n for array in c_attn.values() if (n := array.shape[-1]) != width]:
+        raise ValueError(f"c_attn has width {wrong[0]}, expected {width}")
+    thirds = {name: np.split(array, 3, axis=-1) for name, array in c_attn.items()}
     for i, linear in enumerate((attention.W_query, attention.W_key, attention.W_value)):
         bias = thirds["b"][i] if "b" in thirds else None
         _fill(linear, weight=thirds["w"][i].T, bias=bias)

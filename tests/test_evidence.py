@@ -169,6 +169,8 @@ def test_balanced_accuracy_is_the_mean_of_the_recalls():
     perfect = test | {"predictions": labels, "probabilities": truth}
     evidence = compare_all([[(make_run(1, test=test), make_run(4, test=perfect))]], 0.02)[0]
     assert evidence.differences["balanced_accuracy"].mean == pytest.approx(1 - (8 / 9 + 1 / 3) / 2)
+    assert evidence.differences["accuracy"].mean == pytest.approx(3 / 12)
+    assert evidence.differences["brier"].mean == pytest.approx((0.01 - 0.81) * 3 / 12)
 
 
 def test_the_power_is_that_of_as_many_seeds_and_examples():

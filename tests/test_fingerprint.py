@@ -187,6 +187,16 @@ def test_the_source_digest_covers_every_module_that_a_run_imports():
     assert fingerprint.source_digest().count(" ") == len(covered) - 1
 
 
+def test_the_commit_of_a_branch_whose_name_is_not_utf_8_is_known(tmp_path, monkeypatch):
+    for command in (
+        ["init", "-q", b"--initial-branch=b\xe4d"],
+        ["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"],
+    ):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(fingerprint, "_FOLDER", tmp_path)
+    assert len(fingerprint.git_commit.__wrapped__()) == 40
+
+
 def test_the_commit_is_marked_if_a_tracked_file_is_edited(monkeypatch):
     unchanged = "# branch.oid abc\n# branch.head main\n"
     edited = unchanged + "1 .M N... 100644 100644 100644 5 5 script.py\n"

@@ -89,8 +89,8 @@ def test_the_notes_say_how_columns_are_made():
         "Without duplicates: without the 2 test examples whose text is also that of a training "
         "example. Training: with the activations computed before it, without the final accuracies. "
         "p: from 3 seeds on, over other seeds and other examples; for one seed, of McNemar's exact "
-        "test. Only one correct: at the first shared seed. Detectable and needed: with a power of "
-        "80 %.",
+        "test (a t test of other metrics). Only one correct: at the first shared seed. Detectable "
+        "and needed: with a power of 80 %.",
         "One of 12 test examples is 8.33 points; two single runs differ significantly if one of "
         "them alone classifies 6 or more correctly, 50.0 points.",
         "These records do not store which test examples have the same text, so that each counts as "

@@ -184,12 +184,15 @@ def file(tmp_path):
     return write_three_classes(tmp_path)["csv"]
 
 
-def run_on(file, *flags):
-    """A run on custom data that these flags name, and the texts of its test examples."""
+def run_on(file, *flags, words=None):
+    """A run on custom data that these flags name, and the texts of its test examples.
+
+    With `words`, its record has the words of its command line, as the first ones do.
+    """
     settings = parse_args(["--data", str(file), *flags])
     corpus = load_corpus(settings.data, settings.custom)
     seed, custom = settings.custom.split_seed, json.loads(json.dumps(settings.custom_values))
-    split = {"of": corpus.whole, "seed": seed, "custom": custom}
+    split = {"of": corpus.whole, "seed": seed} | ({"flags": words} if words else {"custom": custom})
     texts = corpus.splits["test"]["Text"].tolist()
     return make_run(1, data=corpus.digest, split=split, total=len(texts)), texts
 
@@ -197,7 +200,9 @@ def run_on(file, *flags):
 @pytest.mark.parametrize("flags", [[], FLAGS, ["--text_column", "question", "--split", "80/10/10"]])
 def test_custom_texts_are_read_again_with_the_split_of_the_record(file, flags, tmp_path):
     run, texts = run_on(file, *flags)
-    assert find_texts([run], tmp_path / "none.csv") == {run.data: texts}
+    first, _ = run_on(file, *flags, words=["--data", str(file), *flags])
+    for each in (run, first):
+        assert find_texts([each], tmp_path / "none.csv") == {run.data: texts}
 
 
 @pytest.mark.parametrize(
@@ -209,6 +214,9 @@ def test_custom_texts_are_read_again_with_the_split_of_the_record(file, flags, t
         ({"custom": {"data": "{file}"}}, "contains other examples than at the time of training"),
         ({"custom": {"data": "{file}", "other": 1}}, "other"),
         ({"custom": {"data": "{file}", "split": 5}}, "not iterable"),
+        ({"flags": ["--data", "{file}", "--split_seed", "x"]}, "'x'"),
+        ({"flags": ["--data", "{file}", "--split"]}, "invalid literal"),
+        ({"flags": ["--data", "-"]}, "standard input"),
     ],
 )
 def test_texts_that_are_not_available_are_reported(split, problem, file, tmp_path, capsys):

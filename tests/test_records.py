@@ -101,6 +101,7 @@ INVALID = {  # field, and what is wrong with some values of it
     ("environment", "the environment lacks the device_type"): [{"device": "cpu"}],
     ("split", "invalid split"): [
         {"of": "a"}, {"seed": 1}, {"of": "a", "seed": 1.5}, SPLIT | {"custom": []},
+        SPLIT | {"flags": [1]}, SPLIT | {"flags": "--data"},
         SPLIT | {"custom": {"data": 5}},
         SPLIT | {"custom": {"train_size": [2]}}, SPLIT | {"sizes": {"train": "9"}},
         SPLIT | {"test": [1]},

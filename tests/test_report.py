@@ -204,9 +204,16 @@ def test_consecutive_seeds_are_one_command():
     assert flags_of(*commands_of([baseline])) == ["--baseline", "majority"]
 
 
-def test_earlier_records_of_custom_data_do_not_name_the_file():
-    run = make_run(1, data="a" * 64, split={"of": "b" * 64, "seed": 5})
-    assert flags_of(*commands_of([run]))[2:] == ["--data", "FILE", "--split_seed", "5"]
+@pytest.mark.parametrize(
+    ("split", "flags"),
+    [
+        ({"flags": ["--data", "my file.csv", "--balance"]}, ["--data", "my file.csv", "--balance"]),
+        ({}, ["--data", "FILE", "--split_seed", "5"]),
+    ],
+)
+def test_the_first_records_of_custom_data_have_words_of_the_command_or_no_file(split, flags):
+    run = make_run(1, data="a" * 64, split={"of": "b" * 64, "seed": 5} | split)
+    assert flags_of(*commands_of([run]))[2:] == flags
 
 
 def test_environments_have_each_value_once():

@@ -121,8 +121,8 @@ def notes_on_columns(summaries: Sequence[Summary]) -> list[str]:
         f"Without duplicates: without the {' or '.join(map(str, duplicates))} test examples whose "
         "text is also that of a training example. Training: with the activations computed before "
         f"it, without the final accuracies. p: from {MIN_SEEDS} seeds on, over other seeds and "
-        "other examples; for one seed, of McNemar's exact test. Only one correct: at the first "
-        "shared seed. Detectable and needed: with a power of 80 %."
+        "other examples; for one seed, of McNemar's exact test (a t test of other metrics). Only "
+        "one correct: at the first shared seed. Detectable and needed: with a power of 80 %."
     )
     fewest = next(n for n in count(1) if mcnemar(n, 0) < LEVEL)
     notes += [

@@ -198,7 +198,7 @@ def find_texts(runs: Iterable[Run], test_csv: Path, *, custom: bool = True) -> T
     for run in {run.data: run for run in runs if custom or run.data == DATA_SHA256}.values():
         if in_csv is not None and in_csv["Label"].tolist() == run.test["labels"]:
             found[run.data] = in_csv["Text"].tolist()
-        elif "custom" in (run.split or {}):
+        elif run.split and run.split.keys() & {"custom", "flags"}:
             try:
                 found[run.data] = _read_again(run.split, run.data)
             except (OSError, ValueError, TypeError) as error:  # TypeError: not values of flags
@@ -207,10 +207,23 @@ def find_texts(runs: Iterable[Run], test_csv: Path, *, custom: bool = True) -> T
 
 
 def _read_again(split: dict[str, Any], digest: str) -> list[str]:
-    custom = read_custom_values(split["custom"])
+    values = split["custom"] if "custom" in split else _values_of_words(split["flags"])
+    custom = read_custom_values(values)
     if custom.data in (None, Path("-")):
         raise ValueError("the examples came from standard input, which cannot be read again")
     corpus = load_corpus(DataConfig(), custom)
     if corpus.digest != digest:
         raise ValueError(f"{custom.data} contains other examples than at the time of training")
     return corpus.splits["test"]["Text"].tolist()
+
+
+def _values_of_words(flags: list[str]) -> dict[str, Any]:
+    """Return the values in the words of a command line, which the first records have."""
+    words, values = iter(flags), {}
+    for word in words:
+        name = word.removeprefix("--")
+        values[name] = True if name == "balance" else next(words, "")
+    if "split" in values:
+        values["split"] = [int(share) for share in values["split"].split("/")]
+    whole = values.keys() & {"split_seed", "train_size"}
+    return values | {name: int(values[name]) for name in whole}

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.comparison.effects import Effects, describe_grid
+from experiments.comparison.evidence import Verdict
 from experiments.comparison.figures import NARROW, as_svg, draw_all, draw_differences
 from experiments.comparison.groups import common_deviations
 from experiments.comparison.notes import describe_failures, notes_on_columns, notes_on_verdicts
@@ -62,6 +63,7 @@ def write_report(
     contents = {
         "summaries": summaries,
         "metric": summaries[0].metric,
+        "verdicts": list(Verdict),
         "dates": sorted(run.date[:10] for run in runs),
         "verdict_notes": notes_on_verdicts(summaries, reference),
         "column_notes": notes_on_columns(summaries),
@@ -126,7 +128,7 @@ def commands_of(group: Sequence[Run]) -> list[str]:
     if run.data != DATA_SHA256:
         split = run.split or {}  # earlier records do not name the file
         unnamed = {"data": "FILE", "split_seed": split.get("seed", defaults["split_seed"])}
-        flags += _flags_of(split.get("custom", unnamed), defaults)
+        flags += split.get("flags") or _flags_of(split.get("custom", unnamed), defaults)
     seeds, commands = enumerate(sorted(run.seed for run in group)), []
     for _, consecutive in groupby(seeds, lambda pair: pair[1] - pair[0]):
         of_these = [seed for _, seed in consecutive]

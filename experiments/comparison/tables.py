@@ -93,8 +93,8 @@ def write_summaries(
         write_file(json_file, json.dumps(rows, indent=1) + "\n")
 
 
-OF_RUN = ("row", "model", "weights", "data", "precision")
-OF_SUMMARY = (
+_OF_RUN = ("row", "model", "weights", "data", "precision")
+_OF_SUMMARY = (
     "right", "total", "accuracy_without_duplicates", "seeds", "value", "largest_class", "mean",
     "deviation", "lowest", "highest",
 )  # fmt: skip
@@ -106,11 +106,11 @@ def _values_of(s: Summary) -> dict[str, Any]:
     power, parts = e and e.power, crossed and crossed.components
     values = {
         "name": s.name,
-        **{name: getattr(s.first, name) for name in OF_RUN},
+        **{name: getattr(s.first, name) for name in _OF_RUN},
         "substitute": conditions_of(s.first).substitute,
         "published_percent": s.published_percent,
         "seed": s.first.seed,
-        **{name: getattr(s, name) for name in OF_SUMMARY},
+        **{name: getattr(s, name) for name in _OF_SUMMARY},
         **s.means,
         **{name: getattr(s, name) for name in ("train_seconds", "device", "verdict", "sentence")},
         "low": s.interval.low,

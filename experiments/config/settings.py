@@ -195,7 +195,7 @@ class RuntimeConfig:
         None, "save the state of training, for resuming, after every N epochs, 0 for never "
         "(default: if an epoch takes over 30 s)", type=whole_number(0), metavar="N")
     no_resume: bool = option(False, "start anew, not from the saved state of an interrupted run")
-    verify: bool = option(False, "compute the SHA-256 of every file, even if it has not changed")
+    verify: bool = option(False, "compute the SHA-256 of the weights even if they have not changed")
 
 
 @dataclass(frozen=True)

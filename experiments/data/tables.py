@@ -109,8 +109,12 @@ class Table:
         where, cell = f"{self.source.name}, {self.unit} {number}: ", row.get(name)
         is_csv = self.source.format == formats.CSV
         if name not in row and name in (self.used if is_csv else self.text_columns):
-            hint = ": complete the line, or put a text of several lines in quotes"
-            raise ValueError(f"{where}no {name!r}{hint if is_csv else ''}")
+            if not is_csv:
+                raise ValueError(f"{where}no {name!r}")
+            raise ValueError(
+                f"{where}{len(row)} fields, the header has {len(self.names)}: complete the line, "
+                "or put a text of several lines in quotes"
+            )
         if isinstance(cell, list | dict | tuple | bytes):
             raise ValueError(f"{where}{name!r} {_describe_nested(cell)}")
         text = "" if cell is None or cell != cell else str(cell)  # NaN differs from itself

@@ -133,8 +133,8 @@ def git_commit() -> str | None:
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
     try:
         status = subprocess.check_output(
-            [*command, "--untracked-files=no"], cwd=_FOLDER, stderr=subprocess.DEVNULL, text=True,
-            timeout=10,
+            [*command, "--untracked-files=no"], cwd=_FOLDER, stderr=subprocess.DEVNULL,
+            encoding="utf-8", errors="replace", timeout=10,  # of a branch's name
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

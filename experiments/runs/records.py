@@ -207,7 +207,8 @@ def _is_split(split: dict[str, Any]) -> bool:
     texts = (split.get("of"), *(split.get(name, "") for name in ("test", "name")))
     plain = (custom.get("train_size"), custom.get("balance"))
     is_valid = all(map(_is_text, (*texts, custom.get("data", "")))) and all(map(_is_plain, plain))
-    return is_valid and all(map(_is_count, (split.get("seed"), *sizes.values())))
+    is_valid &= all(map(_is_count, (split.get("seed"), *sizes.values())))
+    return is_valid and _is_list(split.get("flags", []), _is_text)  # flags: of the first records
 
 
 def _check_test(test: dict[str, Any], num_classes: int) -> None:

@@ -70,6 +70,8 @@ class World:
         group = None if timeout is None else dist.new_group(timeout=timeout, backend="gloo")
         values = [None] * self.size
         dist.all_gather_object(values, value, group)
+        if group:
+            dist.destroy_process_group(group)
         return values
 
     def broadcast(self, value: Any) -> Any:
@@ -118,7 +120,7 @@ class World:
                 self.all_reduce_sum(parameter.grad)
             else:
                 small.append(parameter.grad)
-        if small:  # each message between processes has a fixed cost
+        if small:  # of one data type; each message between processes has a fixed cost
             vector_to_parameters(self.all_reduce_sum(parameters_to_vector(small)), small)
 
     def gather_rows(self, rows: "Tensor", total: int, device: "torch.device") -> "Tensor":
