@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import Answer
 from records import make_record
+from remote import sha256, zipped
 
 from experiments.data.demo import demo_messages
 from experiments.data.sms_spam import to_csv
@@ -48,6 +50,14 @@ def ended(process):
     """Exit status, output and errors of a process when it ends."""
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
+
+
+def wait_for(process, line):
+    """Reads a process's output up to a line that begins so."""
+    for read in process.stdout:
+        if read.startswith(line):
+            return
+    raise AssertionError(process.stderr.read())
 
 
 def wait_for_handlers(process):
@@ -158,6 +168,61 @@ def data(real_data, tmp_path, real_tokenizer_files):
     folder.mkdir()
     (folder / "SMSSpamCollection").symlink_to(real_data / "SMSSpamCollection")
     return folder
+
+
+@POSIX
+@pytest.mark.slow
+def test_after_any_signal_the_same_command_resumes(data, miniature, tmp_path):
+    command = [SCRIPT, "--weights", miniature, "--data_dir", data, "--num_epochs", 1]
+    command += ["--num_seeds", 3, "--cache_dir", tmp_path / "cache"]
+    for number, line in [
+        (signal.SIGKILL, "Model"),  # before the cached activations
+        (signal.SIGTERM, "Ep 1 "),
+        (signal.SIGKILL, "Recorded"),
+        (signal.SIGINT, "Recorded"),
+    ]:
+        process = start(*command, cwd=tmp_path)
+        wait_for(process, line)
+        process.send_signal(number)
+        assert ended(process)[0] == (-number if number == signal.SIGKILL else 128 + number)
+        runs, problems = read_runs(tmp_path / "results")
+        assert not problems
+        assert {run.status for run in runs} <= {"finished"}
+    assert ended(start(*command, cwd=tmp_path))[0] == 0
+    assert [run.seed for run in read_runs(tmp_path / "results")[0]] == [123, 124, 125]
+    status, out, _ = ended(start(*command, cwd=tmp_path))
+    assert (status, out.count("Recorded already")) == (0, 3)
+
+
+DRIVER = """
+import sys
+from dataclasses import replace
+import additional_experiments
+from experiments.data import sms_spam
+address, digest, *flags = sys.argv[1:]
+changes = {"addresses": (address,)}
+sms_spam.SMS_SPAM_COLLECTION = replace(sms_spam.SMS_SPAM_COLLECTION, **changes)
+additional_experiments.main(flags)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("real_tokenizer_files")
+def test_two_runs_at_once_in_an_empty_folder_download_once(real_data, miniature, tmp_path, server):
+    archive = zipped({"SMSSpamCollection": (real_data / "SMSSpamCollection").read_bytes()})
+    address = server.serve("zip", Answer(archive))
+    flags = ["--weights", miniature, "--max_steps", 2, "--cache_dir", "cache"]
+    two = [
+        start("-c", DRIVER, address, sha256(archive), *flags, "--seed", seed, cwd=tmp_path)
+        for seed in (1, 2)
+    ]
+    for process in two:
+        status, out, errors = ended(process)
+        assert (status, errors) == (0, "")
+        assert "Test accuracy: " in out
+    assert len(server.asked) == 1
+    runs, problems = read_runs(tmp_path / "results")
+    assert (len(runs), problems) == (2, [])
 
 
 # --------------------------------------------------------------------------- folders and disks
