@@ -71,8 +71,8 @@ def run_experiment(
     with devices.kernels_restored(), devices.explain_full_memory(device):
         peak_since = devices.start_peak(device)
         corpus, datasets = cache.corpus(settings), cache.datasets(settings)
-        print(results.describe_run(settings, datasets, corpus.num_classes, device))
-        print(check_memory(settings, datasets, corpus.num_classes, device))
+        plan = results.describe_run(settings, datasets, corpus.num_classes, device)
+        print(f"{plan}; {check_memory(settings, datasets, corpus.num_classes, device)}")
         if settings.output.dry_run:
             return None
         reference = model = build_classifier(settings, corpus.num_classes).to(device)

@@ -226,7 +226,7 @@ def test_labels_and_small_classes_can_be_left_out(read):
     lines = labelled("a", "a", "a", "b", "b", "b", "c", "nan", "d")
     splits, notes = read(lines, drop_label=("nan",), min_class_size=2)
     assert splits == {"train": list("aaabbb")}
-    assert notes[-1] == "examples left out: 3: 'c' (1), 'd' (1), 'nan' (1)"
+    assert notes[-1] == "3 examples left out: 'c' (1), 'd' (1), 'nan' (1)"
     with pytest.raises(ValueError, match=r"^--drop_label 'x': no example has that label$"):
         read(lines, drop_label=("x",))
     with pytest.raises(ValueError, match="no training examples are left"):

@@ -64,7 +64,7 @@ def test_a_run_on_three_classes_prints_and_records_them(run, questions):
     assert "published and here" not in printed
     plan = printed.partition("Cached activations: ")[0]
     assert re.findall(r"^([A-Z]\w+): ", plan, flags=re.MULTILINE) == [
-        "Data", "Classes", "Run", "Model", "Trained", "Examples", "Device", "Memory",
+        "Data", "Classes", "Run", "Model", "Trained", "Examples", "Device",
     ]  # fmt: skip
 
 

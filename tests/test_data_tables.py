@@ -360,7 +360,7 @@ ROW = b'{"text": "x", "label": 1}\n'
         ("csv", b"text,label\n" + b"x,y\n" * 1023 + b"x,y,z\n",  # where a chunk begins
          ", line 1025: 3 fields, the header has 2: put a text that contains ',' in quotes.*"),
         ("csv", b'text,label\n"x,y\n', ", line.* 2.*: a quote is not closed: .*--quoting none.*"),
-        ("csv", b"label,text\n1,x\n2\n", ", line 3: 1 fields, the header has 2: complete .*"),
+        ("csv", b"label,text\n1,x\n2\n", ", line 3: 1 field, the header has 2: complete .*"),
         ("jsonl", ROW + b'\n{"text": }',
          ", line 3, is not a JSON object: Expecting value at character 10"),
         ("jsonl", b"[1]", ", line 1: not a JSON object of columns"),

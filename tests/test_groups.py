@@ -177,6 +177,8 @@ def test_training_sets_can_differ_if_the_test_examples_are_the_same():
     whole, fewer = make_custom(), make_custom(data=B, train=200, train_size=200)
     groups = group_runs([whole, fewer])
     assert list(groups) == ["row 1", "row 1, train_size 200"]
+    common = common_deviations(group[0] for group in groups.values())
+    assert common == ["questions.csv, 200 to 412 for training"]
     assert find_references(groups)["row 1, train_size 200"] == [groups["row 1"]]
     other = make_custom(16, data=B, test="u" * 64)
     groups = group_runs([whole, other])
@@ -277,6 +279,13 @@ def test_the_reference_has_the_recipe_of_a_run_or_is_the_one_named(reference, na
     for design, name in zip(designs, names, strict=True):
         assert found[design] == ([] if design == name else [groups[name]]) or design == "row 16"
     assert found["row 1"] == ([groups[names[0]]] if reference else [])
+
+
+def test_a_reference_that_can_mean_several_designs_is_refused():
+    groups = group_runs([make_run(1), make_run(16), make_run(17)])
+    message = "--reference row can mean several designs: row 1; row 16; row 17"
+    with pytest.raises(UsageError, match=message):
+        find_references(groups, "row")
 
 
 @pytest.mark.parametrize(

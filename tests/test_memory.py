@@ -176,7 +176,7 @@ def check(monkeypatch):
 def test_a_run_that_fits_gets_one_line(check):
     line = check(5, *REFERENCE)
     assert re.fullmatch(
-        r"Memory: 4\.\d GiB needed \(weights 0\.5, gradients 0\.5, optimiser 0\.9, activations "
+        r"memory: 4\.\d GiB needed \(weights 0\.5, gradients 0\.5, optimiser 0\.9, activations "
         r"2\.\d, base 0\.4\), 5\.0 GiB available",
         line,
     )

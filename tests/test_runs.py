@@ -103,16 +103,15 @@ def test_a_run_prints_what_it_does(finished):
     record, printed = finished
     first, *header = printed.partition("Cached activations: ")[0].splitlines()
     assert first == "Run: row 1, num_epochs 2, keep_best, seed 123"
-    assert len([line for line in header if re.match("[A-Z][a-z]+: ", line)]) == 5
+    assert len([line for line in header if re.match("[A-Z][a-z]+: ", line)]) == 4
     assert not re.search(r"\b1 \w+s\b|\bnan\b| 0\.0[,)]", "\n".join(header))
     epoch, loss = record["best"]
     for line in (
-        r"Memory: .*",
         r"Model: checkpoint small\.safetensors; 3 blocks of width 64, 1 head; no config\.json .*",
         r"Trained: last block, final norm and head; [\d,]+ of [\d,]+ parameters; "
         r"62 steps of 1 x 8 examples, 2 epochs",
         r"Examples: 251 training, 36 validation, 73 test, padded to \d+ tokens",
-        r"Device: cpu, \d+ threads?; torch .*",
+        r"Device: cpu, \d+ threads?; torch .*; memory: .* GiB needed .* GiB available",
         r"Ep 1 \(Step 000000\): Train loss \d\.\d{3}, Val loss \d\.\d{3}",
         r"Training accuracy: \d+\.\d\d% \| Validation accuracy: \d+\.\d\d%",
         rf"Best epoch: {epoch}, with a validation loss of {loss:.3f}",
@@ -271,7 +270,7 @@ def test_a_dry_run_computes_and_records_nothing(flags, run, monkeypatch):
     monkeypatch.setattr(classifier, "build_classifier", lambda *_, **__: 1 / 0)
     records, printed = run("--dry_run", *flags)
     assert records == []
-    assert "Baseline: majority" in printed if flags else "Memory: " in printed
+    assert "Baseline: majority" in printed if flags else "; memory: " in printed
 
 
 # ------------------------------------------------------------------------------ saved classifiers

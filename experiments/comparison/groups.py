@@ -171,6 +171,8 @@ def find_references(groups: Groups, name: str | None = None) -> dict[str, list[l
         if not group[0].is_baseline:
             by_design[design_without_label(group[0])].append(group)
     named = [groups[found] for found in find_names(groups, name)] if name else []
+    if len(designs := dict.fromkeys(design_name(group[0]) for group in named)) > 1:
+        raise UsageError(f"--reference {name} can mean several designs: {'; '.join(designs)}")
     references = {}
     for own, (run, *_) in groups.items():
         candidates = [named] if name else [by_design[_same_recipe(run)], by_design[BASE]]

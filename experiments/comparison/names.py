@@ -9,7 +9,7 @@ the same. The published models of all sizes, and the random weights of row 10, c
 weights, because their differences are what the rows are about.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -92,16 +92,20 @@ def with_unique_names(runs: Sequence[Run]) -> list[Run]:
     their digest, or the flags of their design, in addition.
     """
     models = _unique({run.weights: _clean(run.model) for run in runs if _has_checkpoint(run)})
-    sizes: dict[str, int] = {}  # of the largest training set, by test set
+    sizes: dict[str, set[int]] = defaultdict(set)  # of training sets, by test set
     for run in runs:
         size = (run.split or {}).get("sizes", {}).get("train", run.correct["train"][1])
-        sizes[test_set_of(run)] = max(size, sizes.get(test_set_of(run), 0))
+        sizes[test_set_of(run)].add(size)
+    trained = {
+        key: " to ".join(f"{size:,}" for size in sorted({min(found), max(found)}))
+        for key, found in sizes.items()
+    }
     files = {
         test_set_of(run): "standard input" if file == "-" else _clean(Path(file).name)
         for run in runs
         if (file := _file_of(run))
     }
-    data = _unique({key: f"{name}, {sizes[key]:,} for training" for key, name in files.items()})
+    data = _unique({key: f"{name}, {trained[key]} for training" for key, name in files.items()})
     designs = {design_without_label(run): _clean(run.label) for run in runs if run.label}
     several = Counter(designs.values())
     several.update({design_name(run) for run in runs if design_without_label(run) not in designs})

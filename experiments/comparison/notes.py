@@ -117,13 +117,18 @@ def notes_on_columns(summaries: Sequence[Summary]) -> list[str]:
             "figures are not those of these models."
         )
     duplicates = sorted({int(run.in_training.sum()) for run in runs})
-    notes.append(
+    text = (
         f"Without duplicates: without the {' or '.join(map(str, duplicates))} test examples whose "
         "text is also that of a training example. Training: with the activations computed before "
-        f"it, without the final accuracies. p: from {MIN_SEEDS} seeds on, over other seeds and "
-        "other examples; for one seed, of McNemar's exact test (a t test of other metrics). Only "
-        "one correct: at the first shared seed. Detectable and needed: with a power of 80 %."
+        "it, without the final accuracies."
     )
+    if any(s.evidence for s in summaries):
+        text += (
+            f" p: from {MIN_SEEDS} seeds on, over other seeds and other examples; for one seed, of "
+            "McNemar's exact test (a t test of other metrics). Only one correct: at the first "
+            "shared seed. Detectable and needed: with a power of 80 %."
+        )
+    notes.append(text)
     fewest = next(n for n in count(1) if mcnemar(n, 0) < LEVEL)
     notes += [
         f"One of {size:,} test examples is {100 / size:.2f} points; two single runs differ "

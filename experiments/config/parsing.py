@@ -150,7 +150,7 @@ def _combine(
     values: dict[str, list[Any]] = {}
     problems = []
     for flag, *texts in varied:
-        name, found = flag.lstrip("-"), []
+        name, found, before = flag.lstrip("-"), [], len(problems)
         if name not in known:
             meant = hint([f"--{name}"], [f"--{f}" for f in known], OTHER_NAMES)
             problems.append(f"--vary {flag}: not a flag that defines a design; {meant}")
@@ -162,7 +162,7 @@ def _combine(
                 found.append(_value_of(known[name], text))
             except argparse.ArgumentTypeError as error:
                 problems.append(f"--vary {name}: {error}")
-        if len(texts) < 2 or len(set(found)) < len(found):
+        if len(problems) == before and len(set(found)) < max(2, len(found)):
             problems.append(f"--vary {name} needs two or more different values")
         values[name] = found
     if problems:

@@ -121,7 +121,7 @@ def read_custom(
         left_out |= {name for name in set(labels) if sizes.get(name, 0) < custom.min_class_size}
     if left_out:
         counts = labels[labels.isin(left_out)].value_counts().sort_index()
-        notes.append(f"examples left out: {counts.sum():,}: {', '.join(_with_counts(counts))}")
+        notes.append(f"{counts.sum():,} examples left out: {', '.join(_with_counts(counts))}")
         tables = {name: t[~t["Label"].isin(left_out)] for name, t in tables.items()}
         if tables["train"].empty:
             raise ValueError("no training examples are left: lower --min_class_size")

@@ -112,8 +112,8 @@ class Table:
             if not is_csv:
                 raise ValueError(f"{where}no {name!r}")
             raise ValueError(
-                f"{where}{len(row)} fields, the header has {len(self.names)}: complete the line, "
-                "or put a text of several lines in quotes"
+                f"{where}{len(row)} field{'s' * (len(row) > 1)}, the header has {len(self.names)}: "
+                "complete the line, or put a text of several lines in quotes"
             )
         if isinstance(cell, list | dict | tuple | bytes):
             raise ValueError(f"{where}{name!r} {_describe_nested(cell)}")

@@ -138,7 +138,8 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
     runs = order_runs(_without_repetitions(runs))
     if runs[0].output.dry_run and len(runs) > 1:  # seeds have the same plan
         plans = [settings for settings in runs if settings.seed == runs[0].seed]
-        print(f"{len(runs)} runs: {len(plans)} designs, each printed once")
+        designs = f"{len(plans)} designs, each" if len(plans) > 1 else "one design,"
+        print(f"{len(runs)} runs: {designs} printed once")
         runs = plans
     cache = RunCache(activations={} if len(runs) > 1 else None)
     world.check_equal(_shared_facts(runs), START_TIMEOUT)

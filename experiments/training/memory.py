@@ -157,7 +157,7 @@ def check_memory(
     line += f", {hardware.available / GIB:.1f} GiB available"
     line += f" to process {rank}" if world.size > 1 else ""
     if estimate.peak <= hardware.available or settings.runtime.ignore_memory:
-        return f"Memory: {line}"
+        return f"memory: {line}"
     found = suggestions(settings, examples, hardware)
     options = ", or ".join(f"{flags} ({size / GIB:.1f} GiB)" for flags, size in found)
     options = f"Options that fit: {options}" if found else "Use a smaller --model_size"
