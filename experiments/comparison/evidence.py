@@ -10,7 +10,7 @@ distinct texts. Two seeds have no test.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from itertools import chain
@@ -146,6 +146,7 @@ class Evidence:
     differences: dict[str, Difference]  # by metric
     compared: int = 1  # designs over which the p-value is corrected
     level: float | None = None  # of each test, so corrected; None if nothing is tested
+    corrected_p_value: float | None = field(init=False)
 
     names = property(lambda self: names_of_pair(*self.pairs[0]))
     seeds = property(lambda self: [(y if x.is_baseline else x).seed for x, y in self.pairs])

@@ -120,7 +120,7 @@ class Outlook(NamedTuple):
             return size - self._found_at(sign * size, self.seeds, self.examples)
 
         if self.accuracies is None:  # the same for all differences
-            return -excess(0.0)
+            return self._found_at(0.0, self.seeds, self.examples)
         most = 1 - self.accuracies[0] if sign > 0 else self.accuracies[0]
         return optimize.brentq(excess, 0.0, most, xtol=1e-6) if excess(most) >= 0 else None
 

@@ -82,7 +82,7 @@ class Table:
         return [*self.text_columns, *([] if self.label_column is None else [self.label_column])]
 
     def keep(self, names: Iterable[str], flag: str) -> None:
-        """Choose other columns that `Rows` have; ValueError, which names a flag, if one lacks."""
+        """Choose other columns that `Rows` have; an error names the flag."""
         self.others = [name for name in names if name not in self.text_columns]
         for name in self.others:
             _check_column(self.source.name, name, flag, self.names)
