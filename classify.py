@@ -23,15 +23,15 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from experiments.config.arguments import Parser, device, hint, path, probability, whole_number
 from experiments.config.settings import CustomData, flags_of
 from experiments.model import answers
-from experiments.system.arguments import Parser, device, hint, path, probability, whole_number
-from experiments.system.progress import progress
 from experiments.system.terminal import (
     INTERRUPTED,
     UsageError,
     one_line_errors,
     printable,
+    progress,
     reader_may_stop,
     setup_terminal,
 )
@@ -129,7 +129,7 @@ def find_conflict(arguments: argparse.Namespace) -> str | None:
 
 def load(arguments: argparse.Namespace, device: torch.device) -> Classifier:
     """Return the optimised classifier with its tokenizer, on a device."""
-    from experiments.data.demo import demo_tokenizer
+    from experiments.data.sms_spam import demo_tokenizer
     from experiments.model.prediction import Classifier
     from experiments.model.saved import load_classifier
     from experiments.shortcuts.model import OptimizedClassifier

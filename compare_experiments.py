@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.comparison.metrics import METRICS
+from experiments.config.arguments import Parser, path, positive_number
 from experiments.runs.records import read_runs
-from experiments.system.arguments import Parser, path, positive_number
 from experiments.system.terminal import (
     INTERRUPTED,
     in_notebook,

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.checkpoints.published import GPT2
+from experiments.checkpoints.files import GPT2
 from experiments.system import downloads
 from experiments.system.downloads import RemoteFile, fetch, hub_file, naming_missing
 

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.shortcuts import load_records, save_record
 from experiments.config.parsing import parse_args
 from experiments.config.rows import LONGEST_EXAMPLE
-from experiments.data.demo import demo_messages
+from experiments.data.sms_spam import demo_messages
 from experiments.training.memory import Examples, Hardware, MemoryEstimate, estimate_memory
 
 ROOT = Path(__file__).parents[1]

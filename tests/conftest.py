@@ -1,5 +1,8 @@
-import contextlib
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process and those it starts
+
+import contextlib
 import re
 import shutil
 import socket
@@ -62,15 +65,6 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture
-def one_thread():
-    """Small tensors lose more by threads than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

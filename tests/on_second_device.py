@@ -17,8 +17,6 @@ from experiments.shortcuts.prefix import cache_frozen_prefix
 from experiments.training.loop import train_classifier_simple
 from experiments.training.optimization import create_optimizer, mean_cross_entropy
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 DEVICE = set_up()
 PARAMETERS = 2 + 2 * 16  # of the embeddings and of two blocks
 RUNS = [[1], [3], [5], [11], [17, "--no_shortcuts"], [19, "--no_shortcuts"]]

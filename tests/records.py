@@ -1,6 +1,6 @@
 """Made-up records for tests."""
 
-from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.checkpoints.files import CHECKPOINT_SHA256
 from experiments.config.rows import DATA_SHA256
 from experiments.runs.records import FINISHED, VERSION, run_of
 

@@ -6,7 +6,7 @@ from checkpoints import write_checkpoint
 from experiments.config.rows import DATA_SHA256, SPAM_CLASSES
 from experiments.data import corpus, datasets
 from experiments.data.corpus import Corpus, digest_of
-from experiments.data.demo import demo_splits
+from experiments.data.sms_spam import demo_splits
 
 SMALL = {"n_vocab": 50257, "n_ctx": 128, "n_embd": 64, "n_head": 1, "n_layer": 3}
 

@@ -7,7 +7,7 @@ from helpers import randomise
 
 from experiments.config.parsing import resolve
 from experiments.config.settings import TRAINABLE, default_values
-from experiments.data.demo import demo_tokenizer
+from experiments.data.sms_spam import demo_tokenizer
 from experiments.model.classifier import build_classifier
 from experiments.model.prediction import Classifier
 from experiments.model.saved import save_classifier

@@ -27,7 +27,7 @@ from additional_experiments import (
     train_classifier_simple,
 )
 from experiments.checkpoints.weights import load_gpt2_checkpoint
-from experiments.data.demo import demo_splits, demo_tokenizer
+from experiments.data.sms_spam import demo_splits, demo_tokenizer
 from previous_chapters import (
     GPTModel,
     create_dataloader_v1,
@@ -36,8 +36,6 @@ from previous_chapters import (
     text_to_token_ids,
     token_ids_to_text,
 )
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 PAD = 50256
 SIZES = {"train": 64, "validation": 20, "test": 20}

@@ -22,13 +22,13 @@ from classify import main, parse_args, print_predictions
 from experiments.config import parsing
 from experiments.config.rows import ROWS
 from experiments.data.corpus import load_corpus
-from experiments.data.demo import demo_tokenizer
+from experiments.data.sms_spam import demo_tokenizer
 from experiments.data.tables import Rows
 from experiments.model import saved
 from experiments.model.answers import tab_separated
 from experiments.system.terminal import INTERRUPTED
 
-pytestmark = pytest.mark.usefixtures("one_thread", "shell_as_it_is")
+pytestmark = pytest.mark.usefixtures("shell_as_it_is")
 
 SCRIPT = Path(classify.__file__)
 NO_POSIX = sys.platform == "win32"
@@ -89,8 +89,10 @@ def test_the_predictions_are_those_of_the_run(demo, ask, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ROWS)
-@pytest.mark.parametrize("whole", [[], ["--save_whole"]], ids=["trained", "whole"])
+@pytest.mark.parametrize(
+    ("row", "whole"),
+    [*((row, []) for row in ROWS), *((row, ["--save_whole"]) for row in (1, 3, 5, 11))],
+)
 def test_the_predictions_of_every_row_are_those_of_its_run(row, whole, tmp_path):
     path = tmp_path / "row.safetensors"
     texts, probabilities = run_demo(path, "--row", str(row), "--max_steps", "3", *whole)

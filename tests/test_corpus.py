@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from three_classes import LABEL, TEXT, pairs_of, table, three_classes, write_three_classes
 
+from experiments.config.arguments import shares
 from experiments.config.settings import CustomData, DataConfig
-from experiments.config.values import shares
 from experiments.data.corpus import digest_of, load_corpus, read_custom, same_texts, split_custom
 
 THREE = table(*three_classes())

@@ -8,11 +8,10 @@ from runs import small  # noqa: F401 (a fixture)
 from three_classes import write_three_classes
 
 from additional_experiments import main, run_experiment
+from experiments.config.arguments import TINY
 from experiments.config.parsing import parse_args
-from experiments.config.values import TINY
 from experiments.data import datasets
-from experiments.data.demo import demo_tokenizer
-from experiments.data.sms_spam import prepare_splits
+from experiments.data.sms_spam import demo_tokenizer, prepare_splits
 from experiments.runs import results
 
 

@@ -18,8 +18,7 @@ from experiments.data.datasets import (
     encode,
     tokenize,
 )
-from experiments.data.demo import demo_tokenizer
-from experiments.data.sms_spam import to_csv
+from experiments.data.sms_spam import demo_tokenizer, to_csv
 
 PAD = 50256
 

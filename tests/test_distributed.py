@@ -92,8 +92,18 @@ def test_processes_on_two_machines_make_one_run():
     assert sorted(accuracies[1:]) == [[], accuracies[0]]
 
 
-def test_an_invalid_flag_is_reported_once():
-    status, _, errors = finish(torchrun(2, SCRIPT, "--rwo", 3), seconds=60)
+MAIN_IS_LATE = """
+import os, sys, time
+import additional_experiments
+time.sleep(2 * (os.environ["RANK"] == "0"))
+additional_experiments.setup_terminal()
+additional_experiments.main(sys.argv[1:])
+"""
+
+
+def test_an_invalid_flag_is_reported_once_even_if_the_main_process_is_late(tmp_path):
+    (tmp_path / "late.py").write_text(MAIN_IS_LATE)
+    status, _, errors = finish(torchrun(2, tmp_path / "late.py", "--rwo", 3), seconds=60)
     assert status == 1
     assert errors.count(f"{SCRIPT}: error: unknown: --rwo 3") == 1
 

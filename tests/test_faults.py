@@ -14,8 +14,7 @@ from conftest import Answer
 from records import make_record
 from remote import sha256, zipped
 
-from experiments.data.demo import demo_messages
-from experiments.data.sms_spam import to_csv
+from experiments.data.sms_spam import demo_messages, to_csv
 from experiments.runs.records import read_runs, write_record
 from experiments.system.terminal import INTERRUPTED, RESUMABLE
 
@@ -48,7 +47,11 @@ def start(*command, cwd, stdout=subprocess.PIPE, **environment):
 
 def ended(process):
     """Exit status, output and errors of a process when it ends."""
-    out, err = process.communicate(timeout=120)
+    with process:
+        try:
+            out, err = process.communicate(timeout=600)
+        finally:
+            process.kill()  # one that hangs must not outlive its test
     return process.returncode, out, err
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from additional_experiments import main
-from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.checkpoints.files import CHECKPOINT_SHA256
+from experiments.config.arguments import MODEL_SIZES
 from experiments.config.parsing import parse_args
 from experiments.config.rows import DATA_SHA256, SPAM_CLASSES
 from experiments.config.settings import GROUPS, flags_of
-from experiments.config.values import MODEL_SIZES
 from experiments.data.corpus import Corpus, digest_of
 from experiments.runs import fingerprint
 from experiments.runs.fingerprint import begin_record, list_versions, version_of

@@ -12,14 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from additional_experiments import main
+from experiments.config.arguments import MODEL_SIZES
 from experiments.config.design import Design
 from experiments.config.parsing import build_parser, parse_runs
 from experiments.config.rows import ROWS
 from experiments.config.settings import BASELINES, TRAINABLE
-from experiments.config.values import MODEL_SIZES
 from experiments.data.datasets import SpamDataset, Splits, create_loaders
-from experiments.data.demo import demo_tokenizer
-from experiments.data.sms_spam import to_csv
+from experiments.data.sms_spam import demo_tokenizer, to_csv
 from experiments.model.classifier import GPTClassifier, make_trainable
 from experiments.shortcuts.prefix import cache_frozen_prefix
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from additional_experiments import run_experiment
+from experiments.config.arguments import TINY
 from experiments.config.parsing import parse_args
 from experiments.config.rows import ROWS
-from experiments.config.values import TINY
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_trajectories.json").read_text())
 QUICK = ("1",)  # to the end

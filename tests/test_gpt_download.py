@@ -11,7 +11,7 @@ from conftest import Answer
 from remote import names_in, place, sha256
 from safetensors.torch import save
 
-from experiments.checkpoints.published import GPT2, Published
+from experiments.checkpoints.files import GPT2, Published
 from experiments.system.downloads import hub_file
 from gpt_download import (
     TOKENIZER_FILES,

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from records import make_baseline, make_run, make_substitute, some_runs
 
-from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.checkpoints.files import CHECKPOINT_SHA256
 from experiments.comparison.groups import (
     common_deviations,
     describe_excluded,

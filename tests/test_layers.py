@@ -16,8 +16,6 @@ from experiments.shortcuts.layers import MAX_PLAIN_ATTENTION, OptimizedBlock, ap
 from experiments.shortcuts.model import OptimizedClassifier
 from experiments.shortcuts.prefix import cache_frozen_prefix
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 BF16 = torch.bfloat16
 PRODUCTS = ("mm", "addmm", "addmm_", "bmm", "baddbmm")
 

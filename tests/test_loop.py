@@ -222,9 +222,7 @@ def flags(tmp_path, real_data):
 
 
 def start(real_data, *flags):
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1", "TIKTOKEN_CACHE_DIR": str(real_data / "tiktoken"),
-    }  # fmt: skip
+    environment = os.environ | {"TIKTOKEN_CACHE_DIR": str(real_data / "tiktoken")}
     return subprocess.Popen(
         [sys.executable, "additional_experiments.py", *flags],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

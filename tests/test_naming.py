@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.config.arguments import LENGTHS, MODEL_SIZES
 from experiments.config.naming import DEFAULTS, design_of, is_substitute, name_design, nearest_row
 from experiments.config.parsing import parse_args
 from experiments.config.rows import ROWS
 from experiments.config.settings import GROUPS
-from experiments.config.values import LENGTHS, MODEL_SIZES
 
 FIELDS = {f.name: f for group in GROUPS.values() for f in fields(group)}
 PUBLISHED_SIZES = tuple(MODEL_SIZES)[1:]

@@ -53,7 +53,6 @@ def notebook(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
             patch.setenv(name, str(folder / name))  # not in the home folder
-        patch.setenv("OMP_NUM_THREADS", "1")  # so little work is slower on more
         write_record(folder / "results", make_record(1))
         cells = [SETTING + HANDLERS, demo, f"{demo} --lr 1", demo, INTERRUPT, demo, HANDLERS]
         figures = f"%run {COMPARISON} --plot figures"

@@ -7,8 +7,8 @@ from records import make_baseline, make_run, make_seeds, make_substitute
 
 from experiments.comparison.groups import group_runs
 from experiments.comparison.metrics import METRICS
-from experiments.comparison.overview import WIDTH, _columns, overview
 from experiments.comparison.summaries import summarise
+from experiments.comparison.tables import WIDTH, _columns, overview
 
 
 def lines_of(*runs, metric="accuracy", reference=None, **more):

@@ -23,9 +23,7 @@ from experiments.training.parallel import (
 )
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}tests",
-}  # fmt: skip
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}tests"}
 
 
 def torchrun(count, script, *arguments, more=()):

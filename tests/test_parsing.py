@@ -9,13 +9,13 @@ import pytest
 import torch
 from checkpoints import write_checkpoint
 
-from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.checkpoints.files import CHECKPOINT_SHA256
 from experiments.config import checks
+from experiments.config.arguments import MODEL_SIZES, TINY
 from experiments.config.naming import name_of
 from experiments.config.parsing import parse_args, parse_runs, read_custom_values
 from experiments.config.rows import ROWS
 from experiments.config.settings import default_values
-from experiments.config.values import MODEL_SIZES, TINY
 from experiments.system.files import sha256_of
 
 SHORT = {"n_vocab": 50257, "n_ctx": 32, "n_embd": 192, "n_head": 3, "n_layer": 2}

@@ -5,11 +5,9 @@ import torch
 from helpers import assert_equal
 from saved import CHOICES, TEXTS, classifier_of, predict, predict_one_by_one, save, settings_of
 
-from experiments.data.demo import demo_tokenizer
+from experiments.data.sms_spam import demo_tokenizer
 from experiments.model.prediction import Classifier
 from experiments.model.saved import read_saved
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

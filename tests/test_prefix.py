@@ -11,8 +11,6 @@ from helpers import assert_equal
 from experiments.shortcuts import prefix
 from experiments.shortcuts.prefix import cache_frozen_prefix, distinct_examples, needed_lengths
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 BF16 = torch.bfloat16
 
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.system import progress as module
-from experiments.system.progress import counted, progress
+from experiments.system import terminal as module
+from experiments.system.terminal import counted, progress
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from experiments.comparison import groups, summaries, tables
 from experiments.comparison.pairs import QUESTIONS
 from experiments.config import parsing
 from experiments.config.rows import DATA_SHA256, LONGEST_EXAMPLE, ROWS
-from experiments.data.demo import demo_tokenizer
+from experiments.data.sms_spam import demo_tokenizer
 from experiments.runs.records import read_run, read_runs
 from experiments.runs.results import describe_result
 from experiments.training import memory

@@ -18,7 +18,7 @@ from runs import small, use_demo_data  # noqa: F401 (a fixture)
 from safetensors.torch import load_file
 
 from additional_experiments import main
-from experiments.data.demo import demo_splits
+from experiments.data.sms_spam import demo_splits
 from experiments.runs import fingerprint
 from experiments.system import devices
 from experiments.training import optimization, resume
@@ -240,7 +240,7 @@ def test_killed_processes_resume_with_the_bits_of_an_uninterrupted_run(
     write_data(tmp_path / "data.csv")
     command = [sys.executable, *launch, ROOT / "additional_experiments.py", "--data", "data.csv"]
     command += ["--weights", small, "--save_every", "1", "--num_epochs", "3", *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
     def start(folder):
         return subprocess.Popen(

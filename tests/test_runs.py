@@ -23,11 +23,11 @@ from safetensors import safe_open
 import additional_experiments
 from additional_experiments import main, run_experiment
 from experiments.config import parsing
+from experiments.config.arguments import TINY
 from experiments.config.parsing import parse_args
 from experiments.config.rows import LONGEST_EXAMPLE, NUM_DEMO_SPAM, NUM_SPAM, split_sizes
-from experiments.config.values import TINY
 from experiments.data import datasets
-from experiments.data.demo import demo_splits
+from experiments.data.sms_spam import demo_splits
 from experiments.model import saved as saved_module
 from experiments.model.saved import load_classifier
 from experiments.runs.loop import RunCache
@@ -611,6 +611,7 @@ def test_runs_that_are_killed_and_started_again_lose_and_repeat_nothing(
         """Run the rows until they end or are killed; return how many runs were recorded."""
         flags = ["--row", rows, "--weights", str(miniature), "--num_seeds", str(seeds)]
         flags += ["--data_dir", str(real_data_dir), "--output_dir", str(folder)]
+        flags += ["--num_epochs", "2"]
         recorded, command = 0, [sys.executable, "-u", str(SCRIPT), *flags]
         with subprocess.Popen(
             [*command, "--cache_dir", f"{folder}_cache"],

@@ -31,7 +31,6 @@ from experiments.model.description import parse_description
 from experiments.model.saved import is_saved, load_classifier, read_saved, save_classifier
 from previous_chapters import GPTModel
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 KEY = "finetuned_classifier"
 
 

@@ -1,6 +1,5 @@
 """Starts the tests of `on_second_device.py` in a separate process, which keeps the device."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.slow
 def test_results_on_a_second_device_are_those_of_the_cpu():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    where = {"cwd": ROOT, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
     command += ["tests/on_second_device.py"]
-    done = subprocess.run(command, **where, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -25,8 +25,6 @@ from experiments.data.datasets import create_loaders
 from experiments.shortcuts.model import OptimizedClassifier
 from experiments.shortcuts.prefix import cache_frozen_prefix
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 DESIGNS = list(covering(CHOICES | OPTIONS))
 
 

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from experiments.checkpoints.config import count_heads, read_config
 from experiments.checkpoints.files import (
     adapter_error,
     check_tokenizer,
     checkpoint_files,
+    count_heads,
     format_error,
+    read_config,
 )
 from experiments.system.files import sha256_of
 

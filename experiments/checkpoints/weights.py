@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 from experiments.checkpoints.header import LINEAR, Stored, book_names, read_checkpoint
-from experiments.system.progress import progress
+from experiments.system.terminal import progress
 
 
 def load_gpt2_checkpoint(path: str | Path) -> tuple[dict[str, int], dict[str, Any]]:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.checkpoints.published import CHECKPOINT_SHA256
+from experiments.checkpoints.files import CHECKPOINT_SHA256
 from experiments.config.naming import design_of, is_substitute, name_design
 from experiments.config.rows import DATA_SHA256, ROWS
 from experiments.runs.records import Run

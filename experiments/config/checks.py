@@ -9,8 +9,8 @@ from typing import Any
 
 from experiments.checkpoints.files import checkpoint_files
 from experiments.config import rows
+from experiments.config.arguments import LENGTHS, TINY
 from experiments.config.settings import CustomData, ModelConfig, Settings, TrainingConfig, flags_of
-from experiments.config.values import LENGTHS, TINY
 from experiments.system.distributed import world
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from experiments.config.arguments import TINY
 from experiments.config.rows import ROWS
 from experiments.config.settings import GROUPS, Settings, TrainingConfig, default_values, flags_of
-from experiments.config.values import TINY
 
 CONDITIONS = ("precision", "demo")  # flags that define a run, but no design
 OF_TRAINING_SET = ("train_size", "balance")  # flags of custom data that define a design

@@ -15,8 +15,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from experiments.checkpoints.published import CHECKPOINT_SHA256
-from experiments.config import values as value_types
+from experiments.checkpoints.files import CHECKPOINT_SHA256
+from experiments.config.arguments import (
+    MODEL_SIZES,
+    OTHER_NAMES,
+    TINY,
+    Parser,
+    expected,
+    hint,
+    row_numbers,
+)
 from experiments.config.checks import find_conflict, flags_without_effect
 from experiments.config.design import Design
 from experiments.config.naming import DEFAULTS, design_of, format_flag, is_substitute, nearest_row
@@ -30,8 +38,6 @@ from experiments.config.settings import (
     default_values,
     flags_of,
 )
-from experiments.config.values import MODEL_SIZES, TINY
-from experiments.system.arguments import OTHER_NAMES, Parser, expected, hint
 
 DEMO = {"model_size": TINY, "weights": "random"}
 GPT2 = {"vocab_size": 50257, "context_length": 1024, "drop_rate": 0.0, "qkv_bias": True}
@@ -61,7 +67,7 @@ def build_parser() -> Parser:
     titles = ("published flags", "runs", *GROUPS)
     sections = {title: parser.add_argument_group(title) for title in titles}
     sections["runs"].add_argument(
-        "--row", type=value_types.row_numbers, metavar="N",
+        "--row", type=row_numbers, metavar="N",
         help="the flags of a row of the table, or of several, such as 1-5,10,16 or all; other "
         "flags override them",
     )  # fmt: skip

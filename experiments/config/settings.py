@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from experiments.config import values
+from experiments.config import arguments as types
 from experiments.config.design import Design
-from experiments.system.arguments import device, number_from_0, path, positive_number, whole_number
 
 TRAINABLE = {  # --trainable_layers, and how a run describes it
     "all": "all layers",
@@ -27,7 +26,7 @@ TRAINABLE = {  # --trainable_layers, and how a run describes it
 }
 BASELINES = ("majority", "bag_of_words")
 SCHEDULES = ("constant", "linear", "cosine")
-POSITIVE = whole_number(1)
+POSITIVE = types.whole_number(1)
 
 
 def flag(
@@ -55,12 +54,12 @@ class ModelConfig:
     """The network, and which of its layers are trained."""
 
     model_size: str = flag(
-        "gpt2-small (124M)", f"one of {', '.join(values.MODEL_SIZES)}, or a part such as 124M",
+        "gpt2-small (124M)", f"one of {', '.join(types.MODEL_SIZES)}, or a part such as 124M",
         published=True,
-        type=values.model_size, metavar="NAME")
+        type=types.model_size, metavar="NAME")
     weights: str = flag(
         "pretrained", "pretrained, random, or the path of a GPT-2 checkpoint: a .safetensors file, "
-        "its folder, or its .index.json", published=True, type=values.weights, metavar="WORD")
+        "its folder, or its .index.json", published=True, type=types.weights, metavar="WORD")
     trainable_layers: str = flag(
         "last_block", "layers to train in addition to the new head", published=True,
         choices=tuple(TRAINABLE))
@@ -70,7 +69,8 @@ class ModelConfig:
     average_embeddings: bool = flag(False, "average over all tokens instead", published=True)
     disable_causal_mask: bool = flag(False, "let every token attend to every other", published=True)
     lora_rank: int = flag(8, "LoRA rank", published=True, type=POSITIVE, metavar="N")
-    lora_alpha: float = flag(8.0, "LoRA alpha", published=True, type=positive_number, metavar="X")
+    lora_alpha: float = flag(
+        8.0, "LoRA alpha", published=True, type=types.positive_number, metavar="X")
     lora_scaling: str = flag(
         "alpha", "factor of LoRA's update: alpha, alpha / rank, or alpha / sqrt(rank)",
         choices=("alpha", "alpha_over_rank", "rslora"))
@@ -87,15 +87,15 @@ class DataConfig:
     """Which examples are read, and how they are cut and padded."""
 
     context_length: str | int = flag(
-        values.LENGTHS[0], f"{', '.join(values.LENGTHS)}, or a number of tokens", published=True,
-        type=values.context_length, metavar="LENGTH")
+        types.LENGTHS[0], f"{', '.join(types.LENGTHS)}, or a number of tokens", published=True,
+        type=types.context_length, metavar="LENGTH")
     no_padding: bool = flag(False, "do not pad texts", published=True)
     demo: bool = flag(
         False, "a tiny random model on generated messages: a test of the installation that "
         "downloads nothing")
     data_dir: Path = option(
-        Path("sms_spam_collection"), "folder of the SMS Spam Collection and its split", type=path,
-        metavar="DIR")
+        Path("sms_spam_collection"), "folder of the SMS Spam Collection and its split",
+        type=types.path, metavar="DIR")
 
 
 @dataclass(frozen=True)
@@ -104,21 +104,21 @@ class CustomData:
 
     data: Path | None = option(
         None, "file of examples (CSV, TSV, JSON lines, JSON, Parquet, also in gzip), or - for "
-        "standard input", type=path, metavar="FILE")
+        "standard input", type=types.path, metavar="FILE")
     text_column: tuple[str, ...] = option(
         (), "name of the text column, or of several, which are joined by line breaks (default: "
         "detected)", nargs="+", action="extend", metavar="NAME")
     label_column: str | None = option(
         None, "name of the label column (default: detected)", metavar="NAME")
     encoding: str | None = option(
-        None, "encoding of the files, such as cp1252 (default: detected)", type=values.encoding,
+        None, "encoding of the files, such as cp1252 (default: detected)", type=types.encoding,
         metavar="NAME")
     separator: str | None = option(
         None, "one character, or tab, between the fields of a CSV file (default: detected)",
-        type=values.separator, metavar="C")
+        type=types.separator, metavar="C")
     quoting: str | None = option(
         None, 'quotes within a quoted field are doubled or follow a backslash; none: quotes are '
-        "parts of texts (default: detected)", choices=values.QUOTING)
+        "parts of texts (default: detected)", choices=types.QUOTING)
     no_header: bool = option(False, "the first line is an example: columns are named 1, 2, …")
     split_column: str | None = option(
         None, "name of a column that says train, validation or test", metavar="NAME")
@@ -127,15 +127,15 @@ class CustomData:
     min_class_size: int = option(
         1, "leave out classes with fewer different texts", type=POSITIVE, metavar="N")
     validation_data: Path | None = option(
-        None, "validation split, if it exists already", type=path, metavar="FILE")
+        None, "validation split, if it exists already", type=types.path, metavar="FILE")
     test_data: Path | None = option(
-        None, "test split, if it exists already", type=path, metavar="FILE")
+        None, "test split, if it exists already", type=types.path, metavar="FILE")
     split: tuple[int, ...] = option(
         (70, 10, 20), "percent of the examples for training, validation and test",
-        type=values.shares, metavar="70/10/20")
+        type=types.shares, metavar="70/10/20")
     split_seed: int = option(
         123, "seed of the split, and of what --balance and --train_size select",
-        type=whole_number(0, 2**32 - 1), metavar="N")
+        type=types.whole_number(0, 2**32 - 1), metavar="N")
     balance: bool = option(False, "reduce all classes to the smallest")
     train_size: int | None = option(None, "train on N examples only", type=POSITIVE, metavar="N")
 
@@ -150,17 +150,18 @@ class TrainingConfig:
     accumulation_steps: int = flag(
         1, "batches per optimiser step", published=True, type=POSITIVE, metavar="N")
     ignore_index: int = flag(
-        -100, "label that the loss ignores", published=True, type=whole_number(-(2**63)),
+        -100, "label that the loss ignores", published=True, type=types.whole_number(-(2**63)),
         metavar="LABEL")
-    learning_rate: float = flag(5e-5, "learning rate of AdamW", type=positive_number, metavar="X")
-    weight_decay: float = flag(0.1, "weight decay of AdamW", type=number_from_0, metavar="X")
+    learning_rate: float = flag(
+        5e-5, "learning rate of AdamW", type=types.positive_number, metavar="X")
+    weight_decay: float = flag(0.1, "weight decay of AdamW", type=types.number_from_0, metavar="X")
     warmup_steps: int = flag(
-        0, "optimiser steps of linear warmup", type=whole_number(0), metavar="N")
+        0, "optimiser steps of linear warmup", type=types.whole_number(0), metavar="N")
     schedule: str = flag(
         "constant", "learning rate after the warmup: constant, or down to 0 at the end",
         choices=SCHEDULES)
     max_grad_norm: float | None = flag(
-        None, "clip the gradient norm", type=positive_number, metavar="X")
+        None, "clip the gradient norm", type=types.positive_number, metavar="X")
     class_weights: bool = flag(False, "weight the loss by inverse class frequency")
     keep_best: bool = flag(False, "use the epoch with the smallest validation loss")
     max_steps: int | None = flag(None, "stop after N optimiser steps", type=POSITIVE, metavar="N")
@@ -177,14 +178,15 @@ class RuntimeConfig:
 
     device: str = option(
         "auto", "auto, cpu, cuda, cuda:1 (or another number), mps; auto is cuda if available, "
-        "else cpu", type=device, metavar="NAME")
+        "else cpu", type=types.device, metavar="NAME")
     precision: str = flag(
         "float32", "precision of matrix products; sums and parameters are float32",
         choices=("float32", "bfloat16"))
     no_shortcuts: bool = option(
         False, "use the reference implementation, without cached activations")
     cache_dir: Path | None = option(
-        None, "save activations of frozen layers there for later runs", type=path, metavar="DIR")
+        None, "save activations of frozen layers there for later runs", type=types.path,
+        metavar="DIR")
     parallel: str = option(
         "replicate", "with torchrun: replicate the model in each process, or shard it (FSDP)",
         choices=("replicate", "shard"))
@@ -193,7 +195,7 @@ class RuntimeConfig:
     ignore_memory: bool = option(False, "run even if the memory seems insufficient")
     save_every: int | None = option(
         None, "save the state of training, for resuming, after every N epochs, 0 for never "
-        "(default: if an epoch takes over 30 s)", type=whole_number(0), metavar="N")
+        "(default: if an epoch takes over 30 s)", type=types.whole_number(0), metavar="N")
     no_resume: bool = option(False, "start anew, not from the saved state of an interrupted run")
     verify: bool = option(False, "compute the SHA-256 of the weights even if they have not changed")
 
@@ -202,16 +204,17 @@ class RuntimeConfig:
 class OutputConfig:
     """What a run writes."""
 
-    output_dir: Path = option(Path("results"), "folder of the records", type=path, metavar="DIR")
+    output_dir: Path = option(
+        Path("results"), "folder of the records", type=types.path, metavar="DIR")
     name: str | None = option(
         None, "name of the design in comparisons (default: the nearest row and what differs)",
-        type=values.name, metavar="TEXT")
+        type=types.name, metavar="TEXT")
     save_model: Path | None = option(
         None, "save the classifier as a .safetensors file for classify.py; {seed}, {row} and "
-        "{design} in the name are replaced", type=path, metavar="FILE")
+        "{design} in the name are replaced", type=types.path, metavar="FILE")
     save_whole: bool = option(False, "save all weights, so that no base checkpoint is needed")
     tensorboard: Path | None = option(
-        None, "write losses and accuracies there for TensorBoard", type=path, metavar="DIR")
+        None, "write losses and accuracies there for TensorBoard", type=types.path, metavar="DIR")
     overwrite: bool = option(False, "repeat runs that are recorded already")
     dry_run: bool = option(False, "print the plan and the memory estimate without training")
     debug: bool = option(False, "show the traceback of an error")
@@ -257,8 +260,8 @@ class Settings:
 
     # fmt: off
     seed: int = option(
-        123, "seed of initialisation and shuffling; the split stays the same", type=whole_number(0),
-        metavar="N")
+        123, "seed of initialisation and shuffling; the split stays the same",
+        type=types.whole_number(0), metavar="N")
     num_seeds: int = option(
         1, "repeat with K seeds, counted up from --seed", type=POSITIVE, metavar="K")
     baseline: str | None = flag(None, "run a non-neural baseline", choices=BASELINES)

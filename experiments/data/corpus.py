@@ -20,9 +20,8 @@ import pandas as pd
 
 from experiments.config.rows import DATA_SHA256, SPAM_CLASSES
 from experiments.config.settings import CustomData, DataConfig
-from experiments.data.demo import demo_splits
 from experiments.data.separated import list_some
-from experiments.data.sms_spam import prepare_splits, read_messages
+from experiments.data.sms_spam import demo_splits, prepare_splits, read_messages
 from experiments.data.splitting import balance_classes, group_by_text, split_by_text, subsample
 from experiments.data.tables import Table, read_table
 

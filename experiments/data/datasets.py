@@ -17,8 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from experiments.config.rows import PAD_TOKEN_ID
 from experiments.config.settings import DataConfig
 from experiments.data.corpus import Corpus
-from experiments.data.demo import demo_tokenizer
-from experiments.data.sms_spam import read_messages
+from experiments.data.sms_spam import demo_tokenizer, read_messages
 from experiments.system.distributed import world
 from gpt_download import load_gpt2_tokenizer
 

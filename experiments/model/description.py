@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar, get_type_hints
 
-from experiments.checkpoints.config import as_json
+from experiments.checkpoints.files import as_json
 from experiments.config.design import Design
 from experiments.config.rows import PAD_TOKEN_ID
 from experiments.config.settings import TRAINABLE

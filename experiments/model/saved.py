@@ -19,9 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from experiments.checkpoints.files import format_error
+from experiments.checkpoints.files import CHECKPOINT_SHA256, format_error
 from experiments.checkpoints.header import checkpoint_sha256
-from experiments.checkpoints.published import CHECKPOINT_SHA256
 from experiments.checkpoints.weights import load_gpt2_checkpoint
 from experiments.config.settings import Settings
 from experiments.model.classifier import GPTClassifier, count_parameters, create_classifier

@@ -21,11 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.config.arguments import LENGTHS
 from experiments.config.checks import find_training_conflict
 from experiments.config.naming import name_of
 from experiments.config.rows import LONGEST_EXAMPLE
 from experiments.config.settings import Settings
-from experiments.config.values import LENGTHS
 from experiments.runs.fingerprint import begin_record
 from experiments.runs.records import read_finished, record_path, rename_design
 from experiments.system.distributed import START_TIMEOUT, world

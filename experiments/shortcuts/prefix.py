@@ -25,7 +25,7 @@ from experiments.shortcuts.model import OptimizedClassifier
 from experiments.shortcuts.storage import load_or_compute, prefix_key, temporary_values
 from experiments.system.devices import memory_of, total_memory
 from experiments.system.distributed import world
-from experiments.system.progress import progress
+from experiments.system.terminal import progress
 
 PREFIX_TOKENS = 2048  # in one batch of the frozen prefix
 POOL = 64  # examples of which the head's input is computed at once

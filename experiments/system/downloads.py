@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote
 
 from experiments.system.files import check_digest, locked, naming, sha256_of
-from experiments.system.progress import progress
+from experiments.system.terminal import progress
 
 if TYPE_CHECKING:
     import httpx2

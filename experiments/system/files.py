@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from experiments.system.progress import progress
+from experiments.system.terminal import progress
 
 LARGE = 100_000_000  # bytes; the digest of a larger file takes seconds
 TICK = 100_000_000  # nanoseconds; the second of two changes within one may not change the times

@@ -1,8 +1,9 @@
-"""How a script behaves in a terminal: signals, encoding of the output, errors as one message.
+"""How a script behaves in a terminal: signals, encoding of the output, errors, progress.
 
     setup_terminal()                       # before slow imports
     with one_line_errors("script.py"):     # around the work
-        ...
+        with progress("Checking model.safetensors", total=548_105_171, unit="B") as bar:
+            bar.update(65_536)
 
 In a notebook, signals and streams belong to the notebook and are not changed.
 """
@@ -16,14 +17,20 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from experiments.system.distributed import world
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # without ipywidgets tqdm warns, and draws text
+    from tqdm.auto import tqdm
+
+Item = TypeVar("Item")
 RESUMABLE = (
     '\nInterrupted. Finished runs are saved, an unfinished one up to its last line "State saved". '
     "Run the same command to resume.\n"
@@ -187,3 +194,38 @@ def _exit_in_order(message: str, number: int, frame: Any) -> NoReturn:
     sys.unraisablehook = exit_if_dropped
     atexit.register(print_interrupted, message)  # after progress bars are closed
     sys.exit(128 + number)
+
+
+# ------------------------------------------------------------------------------------- progress
+
+
+@contextmanager
+def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator[tqdm]:
+    """Show the progress of work within a `with`; an error's message comes after the bar.
+
+    `total` and `done`, which was done before, count units, in the plural; None is unknown. Bytes,
+    "B", are shortened to MB and GB.
+    """
+    what = printable(what)
+    is_interactive, is_bytes = _is_interactive(), unit == "B"
+    if not is_interactive:
+        amount = (
+            f"{tqdm.format_sizeof(total or 0)}B"
+            if is_bytes
+            else f"{total or 0:,} {unit[:-1] if total == 1 else unit}"
+        )
+        print(what if total is None else f"{what}: {amount}")
+    options = {"unit": "B", "unit_scale": True} if is_bytes else {"unit": f" {unit}"}
+    with tqdm(desc=what, total=total, initial=done, disable=not is_interactive, **options) as bar:
+        yield bar
+
+
+def counted(items: Iterable[Item], bar: tqdm) -> Iterator[Item]:
+    """Yield items, and advance a bar by one after each."""
+    for item in items:
+        yield item
+        bar.update()
+
+
+def _is_interactive() -> bool:
+    return sys.stderr.isatty() or in_notebook()

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from experiments.config.settings import TrainingConfig
 from experiments.data.datasets import Splits
 from experiments.system.distributed import world
-from experiments.system.progress import counted, progress
+from experiments.system.terminal import counted, progress
 from experiments.training import optimization
 from experiments.training.optimization import Criterion, Watch, mean_cross_entropy
 from experiments.training.resume import Resume
