@@ -29,6 +29,7 @@ from experiments.model import answers
 from experiments.system.terminal import (
     INTERRUPTED,
     UsageError,
+    describe_error,
     one_line_errors,
     printable,
     progress,
@@ -61,7 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     try:
         problem = find_conflict(arguments)
     except OSError as error:  # a name that is too long, a folder without permission
-        problem = str(error)
+        problem = describe_error(error)
     if problem:
         parser.error(problem)
     return arguments
@@ -183,6 +184,7 @@ def print_answers(arguments: argparse.Namespace, classifier: Classifier) -> None
     from experiments.data.tables import Rows, open_table
 
     class_names, file = classifier.description.class_names, arguments.file
+    name = "standard input" if file == "-" else file
     if arguments.threshold is not None and len(class_names) != 2:
         raise UsageError(f"--threshold requires 2 classes, the classifier has {len(class_names)}")
     how = CustomData(
@@ -197,14 +199,14 @@ def print_answers(arguments: argparse.Namespace, classifier: Classifier) -> None
             chunks = stack.enter_context(opened)
             others, notes = chunks.others, chunks.source.notes
             if chunks.source.is_guessed:
-                print_note(f"{file}: {chunks}")
+                print_note(f"{name}: {chunks}")
         num_notes = len(notes)
         for note in notes:
-            print_note(f"{file}: {note}")
+            print_note(f"{name}: {note}")
         form = choose_form(arguments.json, class_names, others)
         counts = print_predictions(classifier, chunks, form, arguments.threshold)
     for note in notes[num_notes:]:
-        print_note(f"{file}: {note}")
+        print_note(f"{name}: {note}")
     if classifier.num_cut:
         length = f"{classifier.description.max_length} tokens, the length in training"
         print_note(f"Texts cut to {length}: {classifier.num_cut:,}")

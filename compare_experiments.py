@@ -147,7 +147,7 @@ def print_pair(arguments: argparse.Namespace) -> None:
 
 def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     """Print the table of all designs with its notes, and write the files that are asked for."""
-    from experiments.comparison import effects, notes, overview, tables
+    from experiments.comparison import effects, notes, tables
     from experiments.comparison.groups import common_deviations
     from experiments.comparison.summaries import summarise
 
@@ -165,7 +165,7 @@ def print_table(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     else:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         unicode = "utf" in (sys.stdout.encoding or "").lower()
-        print(overview.overview(found, reference, arguments.sort, color=color, unicode=unicode))
+        print(tables.overview(found, reference, arguments.sort, color=color, unicode=unicode))
     if arguments.metrics:
         print(f"\nMeans over seeds:\n\n{tables.markdown(tables.metric_rows(found))}")
         print(f"\nClasses, with the first seed:\n\n{tables.markdown(tables.class_rows(found))}")

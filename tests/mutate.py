@@ -47,8 +47,7 @@ TESTS = {  # of each module: the tests that detect its faults, the most likely f
     "shortcuts/model.py": "layers shortcuts prefix",
     "shortcuts/prefix.py": "prefix shortcuts layers runs",
     "shortcuts/storage.py": "storage prefix runs",
-    "checkpoints/config.py": "checkpoints_config checkpoints_header",
-    "checkpoints/files.py": "checkpoints_files checkpoints_header",
+    "checkpoints/files.py": "checkpoints_files checkpoints_config checkpoints_header",
     "checkpoints/header.py": "checkpoints_header checkpoints_files checkpoints_weights",
     "checkpoints/weights.py": "checkpoints_weights checkpoints_header",
 }

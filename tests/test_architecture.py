@@ -69,7 +69,7 @@ def test_all_modules_are_in_nine_folders_and_their_number_and_length_is_limited(
     assert [path.name for path in PACKAGE.glob("*.py")] == ["__init__.py"]
     sources = [*ROOT.glob("*.py"), *PACKAGE.rglob("*.py")]
     assert len(PATHS) <= 65
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in sources) <= 12_600
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in sources) <= 12_620
     assert len(LAYERS) <= 12
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.config import arguments
 from experiments.config.arguments import OTHER_NAMES, Parser, hint
 from experiments.config.parsing import build_parser
-from experiments.system import arguments
 
 FLAGS = [name for action in build_parser()._actions for name in action.option_strings]
 

@@ -53,7 +53,7 @@ def refused(run, capsys):
 
 def test_a_run_on_three_classes_prints_and_records_them(run, questions):
     (record,), printed = run("--data", questions["csv"])
-    assert "Classes: 0 order (151), 1 other (49), 2 return (100)" in printed
+    assert "Classes: 0 = order (151), 1 = other (49), 2 = return (100)" in printed
     assert "; 99 % of the texts have up to " in printed
     assert "'question'" in printed
     assert "'category'" in printed

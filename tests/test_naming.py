@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config.arguments import LENGTHS, MODEL_SIZES
-from experiments.config.naming import DEFAULTS, design_of, is_substitute, name_design, nearest_row
+from experiments.config.naming import (
+    DEFAULTS,
+    design_of,
+    is_substitute,
+    name_design,
+    name_of,
+    nearest_row,
+)
 from experiments.config.parsing import parse_args
 from experiments.config.rows import ROWS
 from experiments.config.settings import GROUPS
@@ -53,6 +60,11 @@ def test_a_design_is_named_by_the_nearest_row_and_what_differs(flags, name):
     import shlex
 
     assert name_design(design_of(parse_args(shlex.split(flags)).identity)) == name
+
+
+def test_runs_of_two_precisions_and_splits_have_two_names():
+    flags = ["--data", "x.csv", "--split_seed", "7", "--precision", "bfloat16"]
+    assert name_of(parse_args(flags)) == "row 1, precision bfloat16, split_seed 7"
 
 
 @given(DESIGNS, DESIGNS)

@@ -78,6 +78,7 @@ REFUSED = {  # flags, and what the sentence says
     "--warmup_steps 651": "--warmup_steps 651 exceeds the 650 steps",
     "--batch_size 1046": "--batch_size 1046 exceeds the 1,045 training examples",
     "--save_model .": r"--save_model \. must end in \.safetensors",
+    "--save_model m_{row}.safetensors": r"--save_model has no value for \{row\}: use \{seed\}",
     "--save_whole": "--save_whole requires --save_model",
     "--save_model m.safetensors --num_seeds 2": "needs {seed} in the file's name with --num_seeds",
     "--save_model m.safetensors --row 1,2": "needs {row} in the file's name with several rows",

@@ -138,8 +138,9 @@ def test_of_several_runs_there_is_a_summary_and_the_next_step(run, tmp_path):
     assert re.search(r"\d minutes, with \d+\.\d s in which an earlier run cached", printed)
 
 
-def test_a_limit_of_steps_limits_the_announced_batches(run):
-    _, printed = run("--max_steps", "3", "--accumulation_steps", "2")
+def test_a_limit_of_steps_limits_the_announced_batches_and_epochs(run):
+    _, printed = run("--max_steps", "3", "--accumulation_steps", "2", "--num_epochs", "5")
+    assert "; 3 steps of 2 x 8 examples, 1 epoch\n" in printed
     assert "Training: 6 batches" in printed
 
 

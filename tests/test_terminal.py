@@ -76,8 +76,7 @@ def test_pip_refuses_an_older_python_before_it_downloads_anything():
 def test_an_error_is_one_message_with_a_hint_where_one_is_known():
     full = OSError(errno.ENOSPC, "No space left on device", "x")
     assert error_of(full) == (
-        "script.py: error: [Errno 28] No space left on device: 'x': free some space and run it "
-        "again"
+        "script.py: error: No space left on device: 'x': free some space and run it again"
     )
     assert error_of(ValueError("no such row")) == "script.py: error: no such row"
 

@@ -99,7 +99,7 @@ def _files_of_folder(folder: Path) -> list[Path]:
 
 
 def _files_of_index(index: Path) -> list[Path]:
-    shards = read_json_object(index).get("weight_map")
+    shards = _read_json_object(index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         found = as_json(shards)
         raise ValueError(f"{index}: weight_map is {found}, expected the file of each tensor")
@@ -117,7 +117,7 @@ def _files_of_index(index: Path) -> list[Path]:
 def check_tokenizer(folder: Path) -> None:
     """Raise ValueError if the tokenizer next to a checkpoint is not GPT-2's."""
     for path in filter(Path.is_file, (folder / "vocab.json", folder / "tokenizer.json")):
-        vocabulary = read_json_object(path)
+        vocabulary = _read_json_object(path)
         if path.name == "tokenizer.json":
             model = vocabulary.get("model")
             vocabulary = model.get("vocab") if isinstance(model, dict) else None
@@ -211,7 +211,7 @@ _OTHER_NAMES = {  # of transformers, and of the book's dictionary
 }  # fmt: skip
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def _read_json_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; ValueError if it contains something else."""
     try:
         content = json.loads(path.read_bytes())
@@ -229,7 +229,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ValueError: when a setting has two values, or one that the book's GPT does not support.
     """
     config: dict[str, Any] = {}
-    for given, value in read_json_object(path).items():
+    for given, value in _read_json_object(path).items():
         name = _OTHER_NAMES.get(given, given)
         if name in config and config[name] != value:
             values = f"{as_json(config[name])} and {as_json(value)}"

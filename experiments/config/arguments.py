@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from experiments.config.rows import ROWS
 from experiments.system.distributed import EXIT_TIMEOUT, world
-from experiments.system.terminal import printable
+from experiments.system.terminal import describe_error, printable
 
 _TORCHRUN = "torchrun --nproc_per_node=N additional_experiments.py starts N processes"
 SIMILAR = 0.8  # difflib's ratio, 1 for the same word
@@ -218,7 +218,7 @@ def weights(text: str) -> str:
     try:
         exists = found.is_file() or found.is_dir()
     except OSError as error:  # a name too long, a folder without permission
-        raise argparse.ArgumentTypeError(str(error)) from error
+        raise argparse.ArgumentTypeError(describe_error(error)) from error
     if not exists:
         checkpoint = "a checkpoint: a .safetensors file, its folder, or its .index.json"
         raise expected(f"pretrained, random, or the path of {checkpoint}", text)

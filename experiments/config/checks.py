@@ -1,6 +1,7 @@
 """Flags that do not fit together, or do not fit a model or its data; each message has a hint."""
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ def find_conflict(
 
     `several` has the placeholders that names of files need, and which flag makes several runs.
     """
-    for problems_in in (_in_model, _in_data, _in_runtime, _in_output):
+    for problems_in in (_in_model, _in_data, _in_runtime, _in_output, _in_file_of_model):
         if problem := next(problems_in(settings, given), None):
             return problem
     for placeholder, flag in several.items():
@@ -145,7 +146,7 @@ def _in_runtime(settings: Settings, given: Collection[str]) -> Iterator[str]:
 
 
 def _in_output(settings: Settings, given: Collection[str]) -> Iterator[str]:
-    output, file = settings.output, settings.output.save_model
+    output = settings.output
     folders = {
         "data_dir": settings.data.data_dir,
         "output_dir": output.output_dir,
@@ -155,7 +156,15 @@ def _in_output(settings: Settings, given: Collection[str]) -> Iterator[str]:
     for name, folder in folders.items():
         if folder and folder.exists() and not folder.is_dir():
             yield f"--{name} {folder} is a file: name a folder"
-    if output.save_whole and not file:
+    if output.tensorboard and settings.baseline:
+        yield "--baseline has no losses to log: remove --tensorboard"
+    if output.tensorboard and not find_spec("tensorboard"):
+        yield "--tensorboard requires a package that is not installed: pip install tensorboard"
+
+
+def _in_file_of_model(settings: Settings, given: Collection[str]) -> Iterator[str]:
+    file = settings.output.save_model
+    if settings.output.save_whole and not file:
         yield "--save_whole requires --save_model FILE"
     if file and settings.baseline:
         yield "--baseline has no model: remove --save_model"
@@ -165,10 +174,11 @@ def _in_output(settings: Settings, given: Collection[str]) -> Iterator[str]:
         yield f"--save_model {path} is an input of the run: name another file"
     if file and settings.num_seeds > 1 and "{seed}" not in file.name:
         yield "--save_model needs {seed} in the file's name with --num_seeds"
-    if output.tensorboard and settings.baseline:
-        yield "--baseline has no losses to log: remove --tensorboard"
-    if output.tensorboard and not find_spec("tensorboard"):
-        yield "--tensorboard requires a package that is not installed: pip install tensorboard"
+    if file and (unknown := re.findall(r"\{(?!seed\})[^}]*\}", file.name)):
+        yield (
+            f"--save_model has no value for {unknown[0]}: use {{seed}}, {{row}} with --row, or "
+            "{design} with --vary"
+        )
 
 
 def _input_of_that_name(settings: Settings) -> Path | None:

@@ -74,10 +74,13 @@ def format_value(value: Any) -> str:
 
 
 def name_of(settings: Settings) -> str:
-    """Return the name of a run's design."""
+    """Return the name of a run's design, and conditions that can vary with it."""
     if settings.baseline:
         return f"baseline {settings.baseline}"
     if settings.data.demo:
         return "demo"
     flags = settings.identity | settings.custom_values
-    return settings.output.name or name_design(design_of(flags))
+    names = [settings.output.name or name_design(design_of(flags))]
+    varied = {name: flags[name] for name in ("precision", "split_seed") if name in flags}
+    names += [format_flag(k, v) for k, v in varied.items() if v != default_values()[k]]
+    return ", ".join(names)

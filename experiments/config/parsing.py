@@ -38,6 +38,7 @@ from experiments.config.settings import (
     default_values,
     flags_of,
 )
+from experiments.system.terminal import describe_error
 
 DEMO = {"model_size": TINY, "weights": "random"}
 GPT2 = {"vocab_size": 50257, "context_length": 1024, "drop_rate": 0.0, "qkv_bias": True}
@@ -117,7 +118,7 @@ def parse_runs(argv: Sequence[str] | None = None) -> list[Settings]:
             settings = resolve(flags)
             problem = find_conflict(settings, changes, several)
         except OSError as error:  # a name too long, a folder without permission
-            problem = str(error)
+            problem = describe_error(error)
         except ValueError as error:  # of the checkpoint; its notes are lines that convert it
             parser.error(f"--weights: {error}", *getattr(error, "__notes__", ()))
         if problem:

@@ -67,7 +67,7 @@ def missing_files(data_dir: Path) -> list[str]:
 
 def _make_splits(source: Path) -> dict[str, str]:
     messages = pd.read_csv(source, sep="\t", header=None, names=["Label", "Text"])
-    splits = split_messages(balance_messages(messages))
+    splits = _split_messages(_balance_messages(messages))
     contents = {name: to_csv(split) for name, split in splits.items()}
     for name, content in contents.items():
         if (actual := hashlib.sha256(content.encode()).hexdigest()) != SPLIT_SHA256[name]:
@@ -79,7 +79,7 @@ def _make_splits(source: Path) -> dict[str, str]:
     return contents
 
 
-def balance_messages(messages: pd.DataFrame) -> pd.DataFrame:
+def _balance_messages(messages: pd.DataFrame) -> pd.DataFrame:
     """Return all spam and as many ham in random order, ham labelled 0 and spam 1."""
     spam = messages[messages["Label"] == "spam"]
     ham = messages[messages["Label"] == "ham"].sample(len(spam), random_state=_SEED)
@@ -87,7 +87,7 @@ def balance_messages(messages: pd.DataFrame) -> pd.DataFrame:
     return balanced.assign(Label=balanced["Label"].map({"ham": 0, "spam": 1}))
 
 
-def split_messages(messages: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _split_messages(messages: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the messages, shuffled again: 70 % for training, 10 % for validation, the rest."""
     shuffled = messages.sample(frac=1, random_state=_SEED)
     sizes = split_sizes(len(shuffled))
@@ -163,7 +163,7 @@ def demo_messages(ham: int = 300, spam: int = NUM_DEMO_SPAM, seed: int = 123) ->
 
 def demo_splits() -> dict[str, io.StringIO]:
     """Return the CSV files of the three splits of generated messages, in memory."""
-    splits = split_messages(balance_messages(demo_messages()))
+    splits = _split_messages(_balance_messages(demo_messages()))
     return {name: io.StringIO(to_csv(split)) for name, split in splits.items()}
 
 

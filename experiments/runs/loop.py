@@ -31,7 +31,7 @@ from experiments.runs.records import read_finished, record_path, rename_design
 from experiments.system.distributed import START_TIMEOUT, world
 from experiments.system.downloads import naming_missing
 from experiments.system.files import check_writable, locked, naming
-from experiments.system.terminal import UsageError, printable
+from experiments.system.terminal import UsageError, describe_error, printable
 
 if TYPE_CHECKING:
     from experiments.data.corpus import Corpus
@@ -152,19 +152,18 @@ def run_all(runs: Sequence[Settings], run_experiment: RunExperiment) -> None:
                 cache.activations.clear()  # before the next model is built
             prefix = shared_prefix(settings)
         name, left = printable(_name_of(settings)), _time_left(seconds, pending[number - 1 :])
-        print(
-            f"\nRun {number} of {len(pending)}: {name}{left}" if len(runs) > 1 else f"Run: {name}"
-        )
+        several = f"\nRun {number} of {len(pending)}: {name}{left}"
+        print(several if len(runs) > 1 else f"Run: {name}")
         started = time.monotonic()
         try:
             outcome = _run_and_record(settings, cache, run_experiment, wait)
         except (OSError, ValueError, MemoryError, UsageError) as error:
             if len(runs) == 1 or world.size > 1:
                 raise
-            print(printable(f"Failed: {name}: {error}"), file=sys.stderr)
+            print(printable(f"Failed: {name}: {describe_error(error)}"), file=sys.stderr)
             failed.append(name)
             continue
-        if outcome == Outcome.DONE:
+        if outcome == Outcome.DONE and not settings.output.dry_run:
             seconds.append((_cost(settings), time.monotonic() - started))
         elif outcome == Outcome.LOCKED and len(runs) > 1 and not wait:
             pending.append((settings, True))

@@ -36,7 +36,7 @@ def describe_corpus(corpus: Corpus) -> str:
     """Return the classes of custom data, and what a user should know about the data."""
     labels = pd.concat(corpus.splits.values())["Label"]
     names = enumerate(corpus.class_names)
-    classes = ", ".join(f"{number} {name} ({(labels == number).sum():,})" for number, name in names)
+    classes = ", ".join(f"{i} = {name} ({(labels == i).sum():,})" for i, name in names)
     notes = "\n  ".join(corpus.notes)
     return printable(f"Data: {notes}\nClasses: {classes}")
 
@@ -48,7 +48,9 @@ def describe_run(
     config, training = settings.design.config, settings.training
     trained, total = settings.design.count_parameters(num_classes)
     train, validation, test = map(len, datasets)
-    steps = training.max_steps or training.count_steps(train)
+    all_steps = training.count_steps(train)
+    steps = training.max_steps or all_steps
+    epochs = math.ceil(training.num_epochs * steps / all_steps)
     padding = "not padded, at most" if settings.data.no_padding else "padded to"
     num_cut = sum(dataset.num_cut for dataset in datasets)
     cpu = f", {_count(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
@@ -67,7 +69,7 @@ def describe_run(
             TRAINABLE[settings.model.trainable_layers],
             f"{trained:,} of {total:,} parameters",
             f"{_count(steps, 'step')} of {training.accumulation_steps} x {training.batch_size} "
-            f"examples, {_count(training.num_epochs, 'epoch')}",
+            f"examples, {_count(epochs, 'epoch')}",
         ],
         "Examples": [
             "generated messages" * settings.data.demo,

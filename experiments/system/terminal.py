@@ -65,6 +65,11 @@ def printable(text: str) -> str:
     return re.sub(control, lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
+def describe_error(error: Exception) -> str:
+    """Return the message of an error without the system's number of it."""
+    return re.sub(r"^\[(Errno|WinError) \d+\] ", "", str(error))
+
+
 def setup_terminal(message: str = RESUMABLE) -> None:
     """Exit cleanly on SIGINT and SIGTERM, and print each line at once in any encoding.
 
@@ -106,7 +111,7 @@ def one_line_errors(program: str, debug: bool = False, message: str = RESUMABLE)
         except OSError:  # cannot be printed any more, which would raise a second error at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         hint = _HINTS.get(getattr(error, "errno", None))
-        text = f"{program}: error: {error}{f': {hint}' if hint else ''}"
+        text = f"{program}: error: {describe_error(error)}{f': {hint}' if hint else ''}"
         text = printable("\n".join([text, *getattr(error, "__notes__", ())]))
         if isinstance(error, UsageError):
             print(text, file=sys.stderr)
