@@ -151,9 +151,10 @@ def _describe(
     unused = [repr(name) for name in table.names if name not in table.used]
     not_used = f", not used {list_some(unused)}" if unused else ""
     lines = f" in {source.line:,} lines" if table.unit == "line" else ""
+    count = f"{len(labels):,} example{'s' * (len(labels) != 1)}"
     duplicates = int(examples["Text"].duplicated().sum())
     repeated = f", {duplicates:,} with the text of an earlier one" if duplicates else ""
-    yield f"{source.name}: {source}; {len(labels):,} examples{lines}{repeated}"
+    yield f"{source.name}: {source}; {count}{lines}{repeated}"
     yield f"{source.name}: {table.columns}{not_used}"
     yield from (f"{source.name}: {note}" for note in source.notes)
     words = labels.str.strip().str.casefold()

@@ -324,8 +324,9 @@ def _choose(
     if len(others) == 1 and (not texts) != (label is None and has_labels):
         texts, label = (others, label) if not texts else (texts, others[0])
     if not texts or (label is None and has_labels):
-        flag = "--label_column" if texts else "--text_column"
-        raise ValueError(f"{file} has {_show(names)}: specify one with {flag}")
+        missing = "label" if texts else "text"
+        hint = f"specify one with --{missing}_column" if others else f"none has {missing}s"
+        raise ValueError(f"{file} has {_show(names)}{f': {hint}' if names else ''}")
     return texts, label if has_labels else None
 
 

@@ -244,8 +244,11 @@ def _print_summary(runs: Sequence[Settings], results: dict[str, str]) -> None:
         output = runs[0].output
         folder = "" if output.output_dir == Path("results") else f" --results {output.output_dir}"
         path = runs[0].model_path
-        other = f'python classify.py {path} "A text"' if path else "--save_model saves a classifier"
-        print(printable(f"Next: python compare_experiments.py{folder}; {other}"))
+        other = (
+            f'; python classify.py {path} "A text"' if path else "; --save_model saves a classifier"
+        )
+        other = "" if runs[0].baseline else other
+        print(printable(f"Next: python compare_experiments.py{folder}{other}"))
 
 
 def _run_baseline(
@@ -333,7 +336,8 @@ def _check_custom_data(runs: Sequence[Settings], cache: RunCache) -> None:
     world.check_equal({"data of SHA-256": corpus.digest})
     print(describe_corpus(corpus))
     for settings in runs:
-        if problem := find_training_conflict(settings.training, len(corpus.splits["train"])):
+        problem = find_training_conflict(settings.training, len(corpus.splits["train"]))
+        if problem and not settings.baseline:
             raise UsageError(problem)
 
 

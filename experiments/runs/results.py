@@ -17,6 +17,7 @@ from experiments.config.rows import DATA_SHA256, ROWS, name_of_row, published_co
 from experiments.config.settings import TRAINABLE, RuntimeConfig, Settings
 from experiments.data.corpus import Corpus, same_texts
 from experiments.data.datasets import Splits
+from experiments.data.separated import list_some
 from experiments.runs.records import FAILED, FINISHED, read_finished, record_path, write_record
 from experiments.system.devices import device_is_available, lacks_bfloat16
 from experiments.system.distributed import world
@@ -36,7 +37,7 @@ def describe_corpus(corpus: Corpus) -> str:
     """Return the classes of custom data, and what a user should know about the data."""
     labels = pd.concat(corpus.splits.values())["Label"]
     names = enumerate(corpus.class_names)
-    classes = ", ".join(f"{i} = {name} ({(labels == i).sum():,})" for i, name in names)
+    classes = list_some((f"{i} = {name} ({(labels == i).sum():,})" for i, name in names), most=20)
     notes = "\n  ".join(corpus.notes)
     return printable(f"Data: {notes}\nClasses: {classes}")
 
