@@ -244,10 +244,8 @@ def _print_summary(runs: Sequence[Settings], results: dict[str, str]) -> None:
         output = runs[0].output
         folder = "" if output.output_dir == Path("results") else f" --results {output.output_dir}"
         path = runs[0].model_path
-        other = (
-            f'; python classify.py {path} "A text"' if path else "; --save_model saves a classifier"
-        )
-        other = "" if runs[0].baseline else other
+        other = f'python classify.py {path} "A text"' if path else "--save_model saves a classifier"
+        other = "" if runs[0].baseline else f"; {other}"
         print(printable(f"Next: python compare_experiments.py{folder}{other}"))
 
 
