@@ -42,8 +42,8 @@ def digest(*flags, corpus=None):
     [
         ("--row 16 --seed 7", "row 16", f"{SMALL}, pretrained weights", CHECKPOINT_SHA256["124M"],
          "float32"),
-        ("--row 10 --precision bfloat16 --no_shortcuts", "row 10", f"{SMALL}, random weights",
-         "random", "bfloat16"),
+        ("--row 10 --model_size 7M --precision bfloat16 --no_shortcuts", "row 10",
+         "gpt2-tiny (7M), random weights", "random", "bfloat16"),
         ("--baseline majority", "baseline majority", "majority", None, "float32"),
     ],
 )  # fmt: skip
@@ -51,7 +51,7 @@ def test_what_is_known_of_a_run_is_in_its_record(flags, name, model, weights, pr
     record, row = begin(*flags.split()), name.partition("row ")[2]
     found = (record["name"], record["model"], record["weights"], record["precision"])
     assert found == (name, model, weights, precision)
-    assert (record["row"], record["stands_in"]) == (int(row) if row else None, False)
+    assert (record["row"], record["stands_in"]) == (int(row) if row else None, "7M" in flags)
     assert record["seed"] == (7 if "--seed" in flags else 123)
     assert (record["data"], record["classes"]) == (DATA_SHA256, list(SPAM_CLASSES))
     assert (record["prefix_reused"], record["split"]) == (False, None)

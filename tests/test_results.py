@@ -1,14 +1,36 @@
-"""What a run logs for TensorBoard; what it prints is tested with whole runs."""
+"""What a run logs for TensorBoard, and when it prints published accuracies."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from additional_experiments import run_experiment
 from experiments.config.parsing import parse_args
-from experiments.runs.results import log_to_tensorboard
+from experiments.config.rows import DATA_SHA256
+from experiments.runs.results import describe_result, log_to_tensorboard
 from experiments.training.optimization import no_op
+
+
+@pytest.mark.parametrize(
+    ("flags", "digest", "is_shown"),
+    [
+        ("--row 10", DATA_SHA256, True),
+        ("--row 10 --model_size 7M", DATA_SHA256, False),
+        ("--row 10 --precision bfloat16", DATA_SHA256, False),
+        ("--row 10 --num_epochs 4", DATA_SHA256, False),
+        ("--row 10", "other", False),
+    ],
+)
+def test_published_accuracies_are_printed_next_to_those_of_the_published_run(
+    flags, digest, is_shown
+):
+    corpus = SimpleNamespace(digest=digest)
+    correct = {"training": (9, 10), "validation": (4, 5), "test": (3, 4)}
+    result = SimpleNamespace(correct=correct, corpus=corpus, peak_memory_mib=1.0)
+    printed = describe_result(result, parse_args(flags.split()))
+    assert ("\nRow 10, published and here:\n" in printed) == is_shown
 
 
 def logged(folder):
