@@ -271,9 +271,8 @@ def test_a_run_needs_its_own_folders_only_and_names_one_without_permission(
     status, _, errors = ended(start(SCRIPT, *flags, cwd="/sys"))
     assert status == 1
     assert re.fullmatch(r".*: error: .*'results': (check its|name a folder) .*\n", errors)
-    flags += ["--output_dir", tmp_path / "results"]
-    for each in (flags, ["--demo", "--max_steps", 1]):
-        status, out, errors = ended(start(SCRIPT, *each, cwd="/sys"))
+    for each in ([*flags, "--output_dir", tmp_path], ["--demo", "--max_steps", 1]):
+        status, out, errors = ended(start("-W", "error", SCRIPT, *each, cwd="/sys"))
         assert (status, errors) == (0, "")
         assert "Test accuracy: " in out
 

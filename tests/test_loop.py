@@ -46,16 +46,17 @@ def run_rows(*flags):
 
 
 @pytest.mark.parametrize(
-    ("flags", "order"),
+    ("flags", "prefixes", "order"),
     [
-        ("--row all", [1, 3, 18, 19, 2, 4, 5, 11, 10, 13, 14, 15, 16, 17, 6, 7, 8, 9, 12]),
-        ("--row 1,3,16 --num_seeds 2", [1, 3, 2, 4, 5, 6]),
+        ("--row all", 12, [1, 3, 18, 19, 2, 4, 5, 11, 10, 13, 14, 15, 16, 17, 6, 7, 8, 9, 12]),
+        ("--row 1,3,16 --num_seeds 2", 2, [1, 3, 2, 4, 5, 6]),
         # Without the mask the first token needs all, and shares with the last.
-        ("--row 1,2,16 --disable_causal_mask --num_seeds 2", [1, 3, 5, 2, 4, 6]),
+        ("--row 1,2,16 --disable_causal_mask --num_seeds 2", 1, [1, 3, 5, 2, 4, 6]),
     ],
 )
-def test_runs_that_share_cached_activations_follow_each_other_seed_by_seed(flags, order):
+def test_runs_that_share_cached_activations_follow_each_other_seed_by_seed(flags, prefixes, order):
     runs = parse_runs(flags.split())
+    assert len(set(map(loop.shared_prefix, runs))) == prefixes
     assert [runs.index(settings) + 1 for settings in order_runs(runs)] == order
 
 

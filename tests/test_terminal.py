@@ -129,14 +129,6 @@ def test_an_older_python_can_read_the_script_and_ends_with_one_sentence(script, 
 
 
 @pytest.mark.process
-def test_the_demo_runs_without_a_network_and_leaves_nothing_behind(tmp_path):
-    result = run(SCRIPT, "--demo", cwd=tmp_path, HTTPS_PROXY="http://127.0.0.1:9")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert len(re.findall(r"^Ep \d \(Step \d{6}\)", result.stdout, flags=re.MULTILINE)) == 4
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.process
 @pytest.mark.parametrize("backend", ["module://no_such_package.backend_inline", "unknown"])
 def test_figures_are_drawn_to_files_with_any_backend_in_the_environment(backend, tmp_path):
     write_record(tmp_path / "results", make_record(1))
