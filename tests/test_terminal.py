@@ -102,7 +102,7 @@ def test_debug_shows_the_traceback_and_other_errors_are_never_hidden():
 
 
 def test_control_characters_are_printed_as_escapes():
-    assert printable("\x1b[31m\a\x9b1m\r\x7f\0") == r"\x1b[31m\x07\x9b1m\x0d\x7f\x00"
+    assert printable("\x1b[31m\a\x9f1m\r\x7f\0") == r"\x1b[31m\x07\x9f1m\x0d\x7f\x00"
     assert printable("é 空\n\t£\xa0") == "é 空\n\t£\xa0"
 
 
