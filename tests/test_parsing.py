@@ -87,7 +87,7 @@ REFUSED = {  # flags, and what the sentence says
        for word in ("0", "20", "1-20", "5-3", "''", "1,", "one", "1--3", "-1")},
     "--vary output_dir a b": "--vary output_dir: not a flag that defines a design",
     "--vary keep_best true": "--vary keep_best needs two or more different values",
-    "--vary learning_rate 1e-3 0.001": "needs two or more different values",
+    "--vary learning_rate 1e-3 0.001 1e-4": "needs two or more different values",
     "--vary trainable_layers lora none": "--vary trainable_layers: must be all or last_block",
     "--vary lora_rank 4 8": "--vary lora_rank has no effect without LoRA .--trainable_layers lora.",
     "--vary lora_rank 4 8 --lora_rank 4": "--vary lora_rank: the flag is given twice",
@@ -241,7 +241,7 @@ def test_saved_models_of_several_designs_have_names_of_their_own(flags, names):
 # ---------------------------------------------------------------------------------------- weights
 
 
-def test_a_checkpoint_determines_its_size(tmp_path, capsys):
+def test_a_checkpoint_determines_its_size(tmp_path, capsys, monkeypatch):
     path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
     short = ["--weights", str(path), "--context_length", "32"]
     settings = parse_args(short)
@@ -256,7 +256,8 @@ def test_a_checkpoint_determines_its_size(tmp_path, capsys):
     assert "add --context_length 32" in refused(capsys, f"--weights {path}")[0]
     (tmp_path / "config.json").write_text('{"n_head": 6}')
     path.rename(tmp_path / "model.safetensors")
-    settings = parse_args(["--weights", str(tmp_path), *short[2:]])
+    monkeypatch.chdir(tmp_path)
+    settings = parse_args(["--weights", ".", *short[2:]])
     assert settings.design.config == config | {"n_heads": 6}
     assert settings.weights.description == f"checkpoint {tmp_path.name}"
     path = write_checkpoint(tmp_path / "some.safetensors", SHORT | {"n_vocab": 60})
