@@ -335,7 +335,7 @@ def test_custom_data_is_stored_as_plain_values_and_read_back():
     stored = json.loads(json.dumps(settings.custom_values))
     assert read_custom_values(stored) == settings.custom
     assert parse_args([]).custom_values == {}
-    assert read_custom_values({"data": "x.csv", "text_column": "a"}).text_column == ("a",)
+    assert read_custom_values({"data": "x.csv", "text_column": "body"}).text_column == ("body",)
 
 
 @pytest.mark.parametrize("text", ["\t", "tab", "\\t"])
