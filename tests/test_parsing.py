@@ -91,6 +91,7 @@ REFUSED = {  # flags, and what the sentence says
     "--vary trainable_layers lora none": "--vary trainable_layers: must be all or last_block",
     "--vary lora_rank 4 8": "--vary lora_rank has no effect without LoRA .--trainable_layers lora.",
     "--vary lora_rank 4 8 --lora_rank 4": "--vary lora_rank: the flag is given twice",
+    "--vary keep_best false true --vary keep_best true false": "keep_best: the flag is given twice",
     "--vary keep_best false true --name x": "--name names one design",
     **{f"--name '{name}'": "--name: must be 1 to 60 printable .* neither a number nor a row"
        for name in ("12", "row 16", "Row 3, mine", "baseline x")},
