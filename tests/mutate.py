@@ -12,7 +12,6 @@ import argparse
 import ast
 import gc
 import importlib
-import multiprocessing
 import os
 import random
 import shutil
@@ -74,8 +73,7 @@ class Mutant(NamedTuple):
 
     module: str
     source: str
-    line: int = 0
-    change: str = ""  # within which function, before and after
+    change: str = ""  # line, function, before and after
 
 
 class Place(NamedTuple):
@@ -101,27 +99,18 @@ def mutants_of(module: str) -> Iterator[Mutant]:
     for place in places_in(tree):
         node = place.holder[place.key]
         line = getattr(node, "lineno", getattr(place.parent, "lineno", 0))
-        where = f"{module} {place.function.name if place.function else ''}"
+        where = f"{module}:{line} {place.function.name if place.function else ''}"
         for other in (*others_of(node, place), *variants_of(node, place)):
-            before = first_line(node if isinstance(node, ast.stmt) else place.parent)
+            before = first_line(node, place)
             place.holder[place.key] = other
-            after = first_line(other if isinstance(node, ast.stmt) else place.parent)
-            change = f"{where}: {difference(before, after)}"
-            yield Mutant(module, ast.unparse(tree), line, change)
+            change = f"{where}\n    {before}\n    {first_line(other, place)}"
+            yield Mutant(module, ast.unparse(tree), change)
             place.holder[place.key] = node
 
 
-def first_line(node: ast.AST) -> str:
-    return ast.unparse(ast.fix_missing_locations(node)).partition("\n")[0]
-
-
-def difference(before: str, after: str) -> str:
-    """Returns two texts from shortly before to shortly after where they differ."""
-    alike = os.path.commonprefix
-    start = len(alike([before, after]))
-    end = len(alike([before[start:][::-1], after[start:][::-1]]))
-    start, end = max(start - 20, 0), max(end - 20, 0)
-    return f"{before[start : len(before) - end]} -> {after[start : len(after) - end]}"
+def first_line(node: ast.AST, place: Place) -> str:
+    shown = node if isinstance(node, ast.stmt) else place.parent
+    return ast.unparse(ast.fix_missing_locations(shown)).partition("\n")[0]
 
 
 def places_in(node: ast.AST, function: ast.FunctionDef | None = None) -> Iterator[Place]:
@@ -153,7 +142,7 @@ def others_of(node: ast.AST, place: Place) -> Iterator[ast.AST]:
         case ast.Return(value=ast.AST()) if ast.unparse(node.value) != "None":
             returns = place.function.returns
             is_bool = returns and ast.unparse(returns) == "bool"
-            yield ast.Return(negated(node.value) if is_bool else ast.Constant(None))
+            yield ast.Return(ast.UnaryOp(ast.Not(), node.value) if is_bool else ast.Constant(None))
         case ast.Expr(value=ast.Constant()):  # a docstring
             pass
         case _ if type(node) in SWAPPED:
@@ -165,7 +154,7 @@ def others_of(node: ast.AST, place: Place) -> Iterator[ast.AST]:
 def variants_of(node: ast.AST, place: Place) -> Iterator[ast.AST]:
     """Yields a node with its condition negated, or without one of its parts."""
     if isinstance(node, ast.If | ast.IfExp) and isinstance(node.test, ast.Name | ast.Call):
-        yield changed(node, test=negated(node.test))
+        yield changed(node, test=ast.UnaryOp(ast.Not(), node.test))
     if isinstance(node, ast.Call) and len(node.args) > 1:
         yield changed(node, args=node.args[:-1])  # another lacks one that has no default
     if isinstance(node, ast.Dict):
@@ -185,10 +174,6 @@ def without(items: list[Any], i: int) -> list[Any]:
     return items[:i] + items[i + 1 :]
 
 
-def negated(node: ast.expr) -> ast.expr:
-    return ast.UnaryOp(ast.Not(), node)
-
-
 def changed(node: ast.AST, **fields: Any) -> ast.AST:
     return type(node)(**(dict(ast.iter_fields(node)) | fields))
 
@@ -196,31 +181,22 @@ def changed(node: ast.AST, **fields: Any) -> ast.AST:
 # ----------------------------------------------------------------------------------- what survives
 
 
-def judge(task: tuple[Mutant, Path, float]) -> tuple[bool, float]:
-    """Returns whether a mutant survives its tests, and the seconds that they took.
-
-    Args:
-        task: the mutant, a folder for copies of the working tree, and the seconds it may take.
-    """
-    mutant, folder, limit = task
-    tree = folder / str(os.getpid())  # one for each process
-    if not tree.exists():
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", "__pycache__", "*cache"))
+def survives(mutant: Mutant, tree: Path, limit: float) -> bool:
+    """Returns whether the tests of a module pass on a mutant in a copy of the working tree."""
     path = tree / "experiments" / mutant.module
     original = path.read_text(encoding="utf-8")
     path.write_text(mutant.source, encoding="utf-8")
-    started = time.perf_counter()
     if (child := os.fork()) == 0:
         run_tests(tree, mutant.module, limit)
     _, status = os.waitpid(child, 0)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what the tests have started
     path.write_text(original, encoding="utf-8")
-    return status == 0, time.perf_counter() - started
+    return status == 0
 
 
 def run_tests(tree: Path, module: str, limit: float) -> NoReturn:
-    """Ends this process with the status of pytest, or by a signal when the time is over."""
+    """Ends this process with the status of pytest, or by a signal after so many seconds."""
     status = 1
     try:
         os.setsid()
@@ -236,7 +212,7 @@ def run_tests(tree: Path, module: str, limit: float) -> NoReturn:
         os._exit(int(status))
 
 
-def survivors_among(mutants: list[Mutant], processes: int) -> Iterator[Mutant]:
+def survivors_among(mutants: list[Mutant]) -> Iterator[Mutant]:
     """Yields each mutant that its tests do not detect, as soon as that is known.
 
     Raises:
@@ -245,21 +221,15 @@ def survivors_among(mutants: list[Mutant], processes: int) -> Iterator[Mutant]:
     for package in SLOW:
         importlib.import_module(package)
     gc.freeze()  # what is imported here is no garbage of any test
-    with (
-        tempfile.TemporaryDirectory() as name,
-        multiprocessing.get_context("fork").Pool(processes) as pool,
-    ):
-        folder, limits = Path(name), {}
+    with tempfile.TemporaryDirectory() as name:
+        tree, limits = Path(name, "tree"), {}
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", "__pycache__", "*cache"))
         for module in dict.fromkeys(mutant.module for mutant in mutants):
-            whole = Mutant(module, ast.unparse(tree_of(module)))
-            survives, seconds = pool.apply(judge, [(whole, folder, 600)])
-            if not survives:
+            started = time.perf_counter()
+            if not survives(Mutant(module, ast.unparse(tree_of(module))), tree, 600):
                 sys.exit(f"the tests of {module} fail without a fault")
-            limits[module] = 10 + 3 * seconds
-        tasks = [(mutant, folder, limits[mutant.module]) for mutant in mutants]
-        for mutant, (survives, _) in zip(mutants, pool.imap(judge, tasks), strict=True):
-            if survives:
-                yield mutant
+            limits[module] = 10 + 3 * (time.perf_counter() - started)
+        yield from (m for m in mutants if survives(m, tree, limits[m.module]))
 
 
 def main() -> None:
@@ -268,7 +238,6 @@ def main() -> None:
     parser.add_argument("modules", nargs="*", help="within experiments/, all by default")
     parser.add_argument("--sample", type=int, help="so many mutants, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--processes", type=int, default=1)
     args = parser.parse_args()
     if unknown := sorted(set(args.modules) - TESTS.keys()):
         parser.error(f"{', '.join(unknown)}: expected some of {', '.join(TESTS)}")
@@ -276,9 +245,9 @@ def main() -> None:
     if args.sample:
         mutants = random.Random(args.seed).sample(mutants, min(args.sample, len(mutants)))
     started, survived = time.perf_counter(), 0
-    for mutant in survivors_among(mutants, args.processes):
+    for mutant in survivors_among(mutants):
         survived += 1
-        print(f"line {mutant.line}: {mutant.change}", flush=True)
+        print(mutant.change, flush=True)
     print(f"{len(mutants)} mutants, {survived} survived; {time.perf_counter() - started:.0f} s")
     sys.exit(bool(survived))
 

@@ -4,7 +4,7 @@ torchrun --nproc_per_node=2 tests/shared_runs.py FILE replicate shard
 """
 
 import sys
-from itertools import chain
+from itertools import chain, product
 
 import torch
 from designs import CPU, classifier, datasets_of
@@ -26,7 +26,6 @@ RUNS = {  # what is trained, token position, and how
     "recomputed blocks": ("all", "last", "--batch_size 3 --activation_checkpointing"),
     "class weights": ("last_two_blocks", "flexible", "--batch_size 4 --class_weights"),
 }
-NAMES = [(run, path) for run in RUNS for path in ("reference", "optimised")]
 
 
 def one_run(layers, position, flags, parallel, path):
@@ -55,7 +54,8 @@ def all_runs(parallel):
     """Each run by the reference implementation and by the optimised one, in float64."""
     torch.set_default_dtype(torch.float64)
     try:
-        return {(run, path): one_run(*RUNS[run], parallel, path) for run, path in NAMES}
+        names = product(RUNS, ("reference", "optimised"))
+        return {(run, path): one_run(*RUNS[run], parallel, path) for run, path in names}
     finally:
         torch.set_default_dtype(torch.float32)
 

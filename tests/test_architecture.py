@@ -1,4 +1,4 @@
-"""The layout of the code: imports go one way, few names are public, light modules stay light."""
+"""The layout of the code: imports go one way, few names are public, help and errors are quick."""
 
 import ast
 import re
@@ -21,11 +21,6 @@ HEAVY = {
     "torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn", "requests", "tiktoken",
     "huggingface_hub", "jinja2", "pooch", "tensorboard", "transformers",
 }  # fmt: skip
-LIGHT = [  # what help, a wrong flag or a recorded run imports
-    "config.checks", "config.design", "config.parsing", "config.rows", "config.settings",
-    "config.arguments", "checkpoints.files", "checkpoints.header", "system.terminal",
-    "system.files", "system.distributed", "runs.loop", "runs.records", "runs.fingerprint", *SCRIPTS,
-]  # fmt: skip
 PATHS = {  # by name: "config.rows", "classify"
     ".".join(path.relative_to(folder).with_suffix("").parts): path
     for folder, pattern in ((PACKAGE, "**/*.py"), (ROOT, "*.py"))
@@ -39,22 +34,16 @@ def tree_of(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports_of(module, at_import_time=False):
-    """The modules that one imports, with the names that it takes from them; also in functions."""
-    found, pending = [], [tree_of(PATHS[module])]
-    while pending:
-        node = pending.pop()
+def imports_of(module):
+    """The modules that one imports, also in its functions."""
+    found = set()
+    for node in ast.walk(tree_of(PATHS[module])):
         if isinstance(node, ast.Import):
-            found += [(alias.name.removeprefix("experiments."), None) for alias in node.names]
+            found |= {alias.name.removeprefix("experiments.") for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             source = re.sub(r"^experiments(\.|$)", "", node.module)
-            for alias in node.names:
-                inside = f"{source}.{alias.name}".lstrip(".")
-                found.append((inside, None) if inside in PATHS else (source, alias.name))
-        is_late = isinstance(node, ast.FunctionDef)
-        is_late |= isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        if not (at_import_time and is_late):
-            pending += ast.iter_child_nodes(node)
+            inside = {f"{source}.{alias.name}".lstrip(".") for alias in node.names}
+            found |= inside & PATHS.keys() or {source}
     return found
 
 
@@ -78,7 +67,7 @@ def test_a_module_imports_from_lower_layers_and_its_own_folder_only(module):
     own = next(i for i, layer in enumerate(LAYERS) if unit_of(module) in layer)
     allowed = BOOK.get(module) or {unit for layer in LAYERS[own + 1 :] for unit in layer}
     allowed |= {unit_of(module)} if "." in module else set()
-    assert not {unit_of(source) for source, _ in imports_of(module) if source in PATHS} - allowed
+    assert not {unit_of(source) for source in imports_of(module) & PATHS.keys()} - allowed
 
 
 @cache
@@ -95,16 +84,6 @@ def test_a_function_that_no_other_file_uses_starts_with_an_underscore(module):
     names = {n.name for n in tree_of(PATHS[module]).body if isinstance(n, ast.FunctionDef)}
     exceptions = {"flag", "option"}  # declarations
     assert not {name for name in names if not name.startswith("_")} - used - exceptions
-
-
-@pytest.mark.parametrize("module", LIGHT)
-def test_a_light_module_imports_no_heavy_package(module):
-    seen, pending = {module}, [module]
-    while pending:
-        new = {source for source, _ in imports_of(pending.pop(), at_import_time=True)} - seen
-        seen |= new
-        pending += new & PATHS.keys()
-    assert not {unit_of(name) for name in seen - PATHS.keys()} & HEAVY
 
 
 @pytest.mark.process

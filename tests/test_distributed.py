@@ -30,6 +30,13 @@ additional_experiments.main(["--demo"])
 """
 
 
+def run_script(folder, code, *arguments):
+    """Status, output and errors of two processes that run this code."""
+    script = folder / "script.py"
+    script.write_text(code)
+    return finish(torchrun(2, script, *arguments), seconds=60)
+
+
 def wait_for_training(started):
     """Wait until processes train, and return their numbers, the main process first."""
     for line in started.stdout:
@@ -46,10 +53,8 @@ def last_error(errors):
 
 
 def test_the_main_process_reports_how_another_failed(tmp_path):
-    script = tmp_path / "failing.py"
-    script.write_text(FAILING)
     started = time.monotonic()
-    status, _, errors = finish(torchrun(2, script), seconds=60)
+    status, _, errors = run_script(tmp_path, FAILING)
     assert status == 1
     assert last_error(errors) == f"{SCRIPT}: error: process 1: the disk is gone", errors
     assert time.monotonic() - started < 45
@@ -102,17 +107,18 @@ additional_experiments.main(sys.argv[1:])
 
 
 def test_an_invalid_flag_is_reported_once_even_if_the_main_process_is_late(tmp_path):
-    (tmp_path / "late.py").write_text(MAIN_IS_LATE)
-    status, _, errors = finish(torchrun(2, tmp_path / "late.py", "--rwo", 3), seconds=60)
-    assert status == 1
-    assert errors.count(f"{SCRIPT}: error: unknown: --rwo 3") == 1
+    status, _, errors = run_script(tmp_path, MAIN_IS_LATE, "--rwo", 3)
+    assert (status, errors.count(f"{SCRIPT}: error: unknown: --rwo 3")) == (1, 1)
 
 
 DIFFERENT = """
 import os, sys
 import additional_experiments
-flags = sys.argv[1:] if os.environ["RANK"] == "1" else []
-additional_experiments.main(["--demo", *flags])
+folder, *flags = sys.argv[1:]
+os.chdir(folder + os.environ["RANK"])  # with other data
+data = "--weights random --dry_run --data data.csv".split()
+flags = ["--demo", *flags] if os.environ["RANK"] == "1" else ["--demo"]
+additional_experiments.main(flags if sys.argv[2:] else data)
 """
 
 
@@ -120,31 +126,19 @@ additional_experiments.main(["--demo", *flags])
     ("flag", "name"),
     [("--learning_rate 0.1", "learning_rate (run 1) 0.1"),
      ("--batch_size 2", "batch_size (run 1) 2"),
-     ("--seed 5", "seed (run 1) 5"), ("--num_seeds 2", "number of runs 2")],
+     ("--seed 5", "seed (run 1) 5"), ("--num_seeds 2", "number of runs 2"),
+     ("", "data of SHA-256")],
 )  # fmt: skip
-def test_processes_with_other_flags_are_refused_before_the_first_step(flag, name, tmp_path):
-    (tmp_path / "different.py").write_text(DIFFERENT)
-    status, output, errors = finish(torchrun(2, tmp_path / "different.py", *flag.split()), 60)
+def test_processes_with_other_flags_or_data_are_refused_before_the_first_step(flag, name, tmp_path):
+    lines = [f"text {i} of class {i % 2},{i % 2}" for i in range(100)]
+    for rank, first in enumerate([lines[0], lines[0][:-1] + "1"]):  # has another label
+        folder = tmp_path / f"rank_{rank}"
+        folder.mkdir()
+        (folder / "data.csv").write_text("\n".join(["Text,Label", first, *lines[1:]]))
+    status, output, errors = run_script(tmp_path, DIFFERENT, tmp_path / "rank_", *flag.split())
     assert status == 1
     assert f"all processes need the same flags and data: process 1 has {name}" in errors
     assert "Ep 1" not in output
-
-
-def test_processes_with_other_data_are_refused_before_the_first_step(tmp_path):
-    lines = [f"text {i} of class {i % 2},{i % 2}" for i in range(100)]
-    for rank in (0, 1):  # two labels are swapped on one node
-        (tmp_path / str(rank)).mkdir()
-        rows = ["Text,Label", *(lines if rank == 0 else [lines[0][:-1] + "1", *lines[1:]])]
-        (tmp_path / str(rank) / "data.csv").write_text("\n".join(rows))
-    script = DIFFERENT.replace(
-        '["--demo", *flags]', "[*sys.argv[1:], f\"{os.environ['RANK']}/data.csv\"]"
-    )
-    script = script.replace("import os, sys", f"import os, sys\nos.chdir({str(tmp_path)!r})")
-    (tmp_path / "different.py").write_text(script)
-    arguments = ["--weights", "random", "--dry_run", "--data"]
-    status, _, errors = finish(torchrun(2, tmp_path / "different.py", *arguments), 60)
-    assert status == 1
-    assert "process 1 has data of SHA-256" in errors
 
 
 @NEEDS_PROC

@@ -1,6 +1,7 @@
 """Faults from outside, caused in a process of its own: signals, full disks, closed output."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -14,7 +15,6 @@ from conftest import Answer
 from records import make_record
 from remote import sha256, zipped
 
-from experiments.data.sms_spam import demo_messages, to_csv
 from experiments.runs.records import read_runs, write_record
 from experiments.system.terminal import INTERRUPTED, RESUMABLE
 
@@ -22,7 +22,6 @@ FOLDER = Path(__file__).parents[1]
 SCRIPT, COMPARISON = FOLDER / "additional_experiments.py", FOLDER / "compare_experiments.py"
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="has no POSIX signals")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="has no /sys and no /dev/full")
-ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 ENDLESS = (SCRIPT, "--demo", "--num_epochs", "1000")
 
 
@@ -104,8 +103,8 @@ with one_line_errors("script"):
 
 @POSIX
 def test_a_signal_in_a_callback_whose_exceptions_python_drops_ends_the_run(tmp_path):
-    status, _, errors = ended(start("-c", CALLBACK, cwd=tmp_path))
-    assert (status, errors) == (128 + signal.SIGINT, RESUMABLE)
+    process = start("-c", CALLBACK, cwd=tmp_path)
+    assert ended(process) == (128 + signal.SIGINT, "", RESUMABLE)
 
 
 @LINUX
@@ -173,28 +172,53 @@ def data(real_data, tmp_path, real_tokenizer_files):
     return folder
 
 
+def results_in(folder):
+    """The results of the runs of a folder by the names of their records."""
+    assert read_runs(folder)[1] == []
+    records = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    assert {record["status"] for record in records.values()} <= {"finished"}
+    return {
+        name: {key: record[key] for key in ("losses", "accuracies", "correct", "test")}
+        for name, record in records.items()
+    }
+
+
 @POSIX
-@pytest.mark.slow
-def test_after_any_signal_the_same_command_resumes(data, miniature, tmp_path):
-    command = [SCRIPT, "--weights", miniature, "--data_dir", data, "--num_epochs", 1]
-    command += ["--num_seeds", 3, "--cache_dir", tmp_path / "cache"]
+@pytest.mark.parametrize(
+    ("rows", "epochs"),
+    [
+        pytest.param("1,3", 1, marks=pytest.mark.slow),
+        pytest.param("1-5,11,13-19", 2, marks=pytest.mark.by_hand),
+    ],
+)
+def test_after_any_signal_the_same_command_resumes_and_has_the_bits_of_undisturbed_runs(
+    rows, epochs, data, miniature, tmp_path
+):
+    command = [SCRIPT, "--row", rows, "--num_seeds", 2, "--num_epochs", epochs]
+    command += ["--weights", miniature, "--data_dir", data]
+
+    def started(folder):
+        folders = ["--output_dir", folder, "--cache_dir", f"{folder}_cache"]
+        return start(*command, *folders, cwd=tmp_path)
+
     for number, line in [
         (signal.SIGKILL, "Model"),  # before the cached activations
         (signal.SIGTERM, "Ep 1 "),
         (signal.SIGKILL, "Recorded"),
         (signal.SIGINT, "Recorded"),
     ]:
-        process = start(*command, cwd=tmp_path)
+        process = started("stopped")
         wait_for(process, line)
         process.send_signal(number)
         assert ended(process)[0] == (-number if number == signal.SIGKILL else 128 + number)
-        runs, problems = read_runs(tmp_path / "results")
-        assert not problems
-        assert {run.status for run in runs} <= {"finished"}
-    assert ended(start(*command, cwd=tmp_path))[0] == 0
-    assert [run.seed for run in read_runs(tmp_path / "results")[0]] == [123, 124, 125]
-    status, out, _ = ended(start(*command, cwd=tmp_path))
-    assert (status, out.count("Recorded already")) == (0, 3)
+        before = results_in(tmp_path / "stopped")
+    printed = {name: ended(started(name))[1] for name in ("undisturbed", "stopped")}
+    expected = results_in(tmp_path / "undisturbed")
+    assert results_in(tmp_path / "stopped") == expected
+    assert 0 < len(before) < len(expected)
+    assert printed["stopped"].count("\nRecorded: ") == len(expected) - len(before)
+    status, out, _ = ended(started("stopped"))
+    assert (status, out.count("Recorded already")) == (0, len(expected))
 
 
 DRIVER = """
@@ -211,21 +235,27 @@ additional_experiments.main(flags)
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("real_tokenizer_files")
-def test_two_runs_at_once_in_an_empty_folder_download_once(real_data, miniature, tmp_path, server):
+def test_two_runs_at_once_in_an_empty_folder_download_once_and_share_one_prefix(
+    real_data, miniature, tmp_path, server
+):
     archive = zipped({"SMSSpamCollection": (real_data / "SMSSpamCollection").read_bytes()})
     address = server.serve("zip", Answer(archive))
-    flags = ["--weights", miniature, "--max_steps", 2, "--cache_dir", "cache"]
-    two = [
-        start("-c", DRIVER, address, sha256(archive), *flags, "--seed", seed, cwd=tmp_path)
-        for seed in (1, 2)
-    ]
-    for process in two:
+    command = ["-c", DRIVER, address, sha256(archive), "--weights", miniature, "--max_steps", 2]
+
+    def started(folder, *more):
+        return start(*command, "--output_dir", folder, *more, cwd=tmp_path)
+
+    both = [started(folder, "--cache_dir", "cache") for folder in ("one", "two")]
+    for process in (*both, started("alone")):
         status, out, errors = ended(process)
         assert (status, errors) == (0, "")
         assert "Test accuracy: " in out
     assert len(server.asked) == 1
-    runs, problems = read_runs(tmp_path / "results")
-    assert (len(runs), problems) == (2, [])
+    assert not list((tmp_path / "cache").glob("*.part*"))
+    (one,), (two,) = (read_runs(tmp_path / name)[0] for name in ("one", "two"))
+    assert {one.prefix_reused, two.prefix_reused} == {False, True}
+    found = [results_in(tmp_path / name) for name in ("one", "two", "alone")]
+    assert found[0] == found[1] == found[2]
 
 
 # --------------------------------------------------------------------------- folders and disks
@@ -241,9 +271,8 @@ def test_a_run_needs_its_own_folders_only_and_names_one_without_permission(
     status, _, errors = ended(start(SCRIPT, *flags, cwd="/sys"))
     assert status == 1
     assert re.fullmatch(r".*: error: .*'results': (check its|name a folder) .*\n", errors)
-    flags += ["--output_dir", tmp_path / "results"]
-    for each in (flags, ["--demo", "--max_steps", 1]):
-        status, out, errors = ended(start(SCRIPT, *each, cwd="/sys"))
+    for each in ([*flags, "--output_dir", tmp_path], ["--demo", "--max_steps", 1]):
+        status, out, errors = ended(start("-W", "error", SCRIPT, *each, cwd="/sys"))
         assert (status, errors) == (0, "")
         assert "Test accuracy: " in out
 
@@ -267,22 +296,17 @@ def test_an_error_of_a_full_disk_names_the_file(size, data, miniature, tmp_path)
     assert re.fullmatch(r".*: error: .*File too large: '.*': raise the limit.*\n", errors)
     assert not list(tmp_path.rglob("*.npy"))
     runs, problems = read_runs(tmp_path / "results")
-    assert all(run.status == "failed" for run in runs)
-    assert not problems
+    assert ({run.status for run in runs} <= {"failed"}, problems) == (True, [])
 
 
 @LINUX
 @pytest.mark.process
 def test_output_to_a_full_disk_is_an_error(tmp_path):
     with Path("/dev/full").open("w") as full:
-        status, _, errors = ended(
-            start(SCRIPT, "--demo", "--max_steps", 1, cwd=tmp_path, stdout=full)
-        )
-    assert status == 1
-    assert errors == (
-        "additional_experiments.py: error: No space left on device: free some space "
-        "and run it again\n"
-    )
+        process = start(SCRIPT, "--demo", "--max_steps", 1, cwd=tmp_path, stdout=full)
+        status, _, errors = ended(process)
+    message = "No space left on device: free some space and run it again"
+    assert (status, errors) == (1, f"additional_experiments.py: error: {message}\n")
 
 
 @POSIX
@@ -290,26 +314,26 @@ def test_output_to_a_full_disk_is_an_error(tmp_path):
 def test_a_figure_or_table_without_room_leaves_the_earlier_one(tmp_path):
     write_record(tmp_path / "results", make_record(4))
     code = FULL.format(module="compare_experiments")
-    for flag, name in (("--csv", "t.csv"), ("--json", "t.json"), ("--plot", "test_accuracy.png")):
+    for flags, name in (
+        ("--csv t.csv", "t.csv"), ("--json t.json", "t.json"), ("--plot .", "test_accuracy.png")
+    ):  # fmt: skip
         (tmp_path / name).write_text("earlier")
-        target = "." if flag == "--plot" else name
-        status, _, errors = ended(start("-c", code, 50, flag, target, cwd=tmp_path))
+        status, _, errors = ended(start("-c", code, 50, *flags.split(), cwd=tmp_path))
         assert (status, "File too large" in errors, name in errors) == (1, True, True)
         assert (tmp_path / name).read_text() == "earlier"
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("environment", [{}, ASCII], ids=["UTF-8", "ASCII"])
-def test_names_that_are_not_ascii_work_in_any_locale(environment, data, miniature, tmp_path):
+def test_names_that_are_not_ascii_work_in_any_locale(data, miniature, tmp_path):
     folder = data.rename(tmp_path / "Größe und 空白")
     (folder / "gewichte ß.safetensors").symlink_to(miniature)
     flags = ["--data_dir", folder, "--weights", folder / "gewichte ß.safetensors"]
     flags += ["--cache_dir", folder / "zwei tausend", "--max_steps", 1]
-    status, out, errors = ended(start(SCRIPT, *flags, cwd=folder, **environment))
+    ascii = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    status, out, errors = ended(start(SCRIPT, *flags, cwd=folder, **ascii))
     assert (status, errors) == (0, "")
     assert "Test accuracy: " in out
-    runs, problems = read_runs(folder / "results")
-    assert (len(runs), problems) == (1, [])
+    assert len(results_in(folder / "results")) == 1
 
 
 # -------------------------------------------------------------------------------------- output
@@ -319,17 +343,10 @@ def test_names_that_are_not_ascii_work_in_any_locale(environment, data, miniatur
 def test_characters_that_an_encoding_lacks_are_printed_as_escapes(tmp_path):
     for seed in (123, 124):
         write_record(tmp_path / "results", make_record(1, seed=seed))
-        write_record(tmp_path / "results", make_record(4, seed=seed, wrong=[1]))
-    texts = demo_messages(6, 6).assign(Text="£ 空", Label=[i % 2 for i in range(12)])
-    (tmp_path / "test.csv").write_text(to_csv(texts), encoding="utf-8")
-    for flags, words in (
-        (["--wide"], "mean \\xb1 sd"),
-        (["1", "4", "--test_csv", "test.csv"], "\\u7a7a"),
-    ):
-        process = start(COMPARISON, *flags, cwd=tmp_path, PYTHONIOENCODING="ascii")
-        status, out, errors = ended(process)
-        assert (status, errors) == (0, "")
-        assert words in out
+    process = start(COMPARISON, "--wide", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    status, out, errors = ended(process)
+    assert (status, errors) == (0, "")
+    assert "mean \\xb1 sd" in out
 
 
 @POSIX

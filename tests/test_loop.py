@@ -2,20 +2,21 @@
 
 import errno
 import fcntl
+import itertools
 import json
 import os
 import platform
 import re
-import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from experiments.config.parsing import parse_runs
 from experiments.runs import loop
-from experiments.runs.loop import LOCKS, Outcome, _lock, order_runs, run_all, shared_prefix
+from experiments.runs.loop import LOCKS, Outcome, _lock, order_runs, run_all
 from experiments.system.distributed import world
 from experiments.system.terminal import one_line_errors
 
@@ -44,22 +45,19 @@ def run_rows(*flags):
 # ------------------------------------------------------------------------------------------ order
 
 
-def test_rows_that_share_cached_activations_follow_each_other():
-    assert [settings.row for settings in order_runs(parse_runs(["--row", "all"]))] == [
-        1, 3, 18, 19, 2, 4, 5, 11, 10, 13, 14, 15, 16, 17, 6, 7, 8, 9, 12,
-    ]  # fmt: skip
-
-
-def test_without_the_mask_the_first_token_needs_all_and_shares_with_the_last():
-    runs = parse_runs(["--row", "1,2,16", "--disable_causal_mask"])
-    assert len({shared_prefix(settings) for settings in runs}) == 1
-
-
-def test_the_seeds_of_runs_with_the_same_prefix_follow_each_other():
-    runs = order_runs(parse_runs(["--row", "1,3,16", "--num_seeds", "2"]))
-    assert [(settings.row, settings.seed) for settings in runs] == [
-        (1, 123), (3, 123), (1, 124), (3, 124), (16, 123), (16, 124),
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("flags", "prefixes", "order"),
+    [
+        ("--row all", 12, [1, 3, 18, 19, 2, 4, 5, 11, 10, 13, 14, 15, 16, 17, 6, 7, 8, 9, 12]),
+        ("--row 1,3,16 --num_seeds 2", 2, [1, 3, 2, 4, 5, 6]),
+        # Without the mask the first token needs all, and shares with the last.
+        ("--row 1,2,16 --disable_causal_mask --num_seeds 2", 1, [1, 3, 5, 2, 4, 6]),
+    ],
+)
+def test_runs_that_share_cached_activations_follow_each_other_seed_by_seed(flags, prefixes, order):
+    runs = parse_runs(flags.split())
+    assert len(set(map(loop.shared_prefix, runs))) == prefixes
+    assert [runs.index(settings) + 1 for settings in order_runs(runs)] == order
 
 
 # --------------------------------------------------------------------------------- several runs
@@ -73,12 +71,10 @@ def test_a_failed_run_is_reported_and_does_not_end_the_others(made, capsys):
     assert "Failed: row 4, seed 123: no weights" in capsys.readouterr().err
 
 
-def test_a_single_run_that_fails_is_the_error(made):
+def test_a_failure_ends_a_single_run_and_processes_that_share_a_run(made, monkeypatch):
     with pytest.raises(OSError, match="no weights"):
         run_rows("4")
-
-
-def test_a_failure_ends_processes_that_share_a_run(made, monkeypatch):
+    made.clear()
     for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "2"), ("RANK", "0")):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(type(world), "check_equal", lambda *_: None)
@@ -105,8 +101,8 @@ def test_activations_are_freed_before_another_model_is_loaded(monkeypatch):
     assert seen == [0, 1, 0, 0]
 
 
-def test_each_run_is_announced_with_the_time_left(made, capsys, monkeypatch):
-    clock = iter(range(0, 1000, 100))
+def test_each_run_is_announced_with_the_time_left_by_the_cost_of_designs(made, capsys, monkeypatch):
+    clock = itertools.count(0, 100)
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
     run_rows("1,3,16")
     assert [line for line in capsys.readouterr().out.splitlines() if line] == [
@@ -114,14 +110,12 @@ def test_each_run_is_announced_with_the_time_left(made, capsys, monkeypatch):
         "Run 2 of 3: row 3, seed 123 (about 73 s left)",
         "Run 3 of 3: row 16, seed 123 (about 27 s left)",
     ]
-
-
-def test_the_time_left_follows_the_cost_of_the_designs(made, capsys, monkeypatch):
-    clock = iter(range(0, 1000, 100))
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
     run_rows("2,9")
     minutes = re.search(r"row 9, seed 123 \(about (\d+) minutes left", capsys.readouterr().out)[1]
     assert int(minutes) > 1000
+    monkeypatch.setattr(loop, "_run_and_record", lambda *_: Outcome.RECORDED)
+    run_rows("1,3")
+    assert capsys.readouterr().out.endswith("Run 2 of 2: row 3, seed 123\n")
 
 
 def test_a_row_that_becomes_another_is_said_and_counted_once(made, capsys, miniature):
@@ -131,12 +125,6 @@ def test_a_row_that_becomes_another_is_said_and_counted_once(made, capsys, minia
     assert "Note: no effect without LoRA (--trainable_layers lora): --lora_rank\n" in printed
     assert printed.count("Note: ") == 2
     assert printed.count(" of 4: ") == 4
-
-
-def test_recorded_runs_do_not_count_in_the_time_left(monkeypatch, capsys):
-    monkeypatch.setattr(loop, "_run_and_record", lambda *_: Outcome.RECORDED)
-    run_rows("1,3")
-    assert capsys.readouterr().out.endswith("Run 2 of 2: row 3, seed 123\n")
 
 
 def test_a_dry_run_of_a_grid_counts_runs_and_prints_each_design_once(monkeypatch, capsys):
@@ -167,15 +155,7 @@ def record(tmp_path):
     return tmp_path / "results" / "row_01_seed_123_0123456789ab.json"
 
 
-def test_an_error_releases_a_lock(record):
-    with pytest.raises(OSError, match="full"), _lock(record, wait=False):
-        raise OSError("full")
-    with _lock(record, wait=False) as is_locked:
-        assert is_locked
-        assert [path.name for path in record.parent.iterdir()] == [LOCKS]
-
-
-def test_a_run_is_locked_by_one_process_until_it_ends(record, capsys):
+def test_a_run_is_locked_by_one_process_until_it_ends_or_fails(record, capsys):
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(record)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -188,8 +168,13 @@ def test_a_run_is_locked_by_one_process_until_it_ends(record, capsys):
         with _lock(record.with_name("another.json"), wait=False) as is_locked:
             assert is_locked
         holder.kill()
-        with _lock(record, wait=True) as is_locked:
+        with suppress(OSError), _lock(record, wait=True) as is_locked:
             assert is_locked
+            raise OSError("full")
+    with _lock(record, wait=False) as is_locked:
+        assert is_locked
+    assert [path.name for path in record.parent.iterdir()] == [LOCKS]
+    assert not list(record.parent.rglob("*.holder"))
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
@@ -206,39 +191,22 @@ def test_without_locks_a_run_is_made_with_a_note(number, record, monkeypatch, ca
     )
 
 
-# ------------------------------------------------------------------------------ whole processes
-
-
-@pytest.fixture
-def flags(tmp_path, real_data):
-    """Runs that take seconds, on texts that a test generates."""
-    texts = [f"{i % 7},{'win a prize' if i % 2 else 'see you'} {i},{i % 2}" for i in range(40)]
-    data = tmp_path / "data.csv"
-    data.write_text("n,text,label\n" + "\n".join(texts) + "\n")
-    return [
-        "--data", str(data), "--weights", "random", "--model_size", "gpt2-tiny (7M)",
-        "--num_epochs", "1", "--output_dir", str(tmp_path / "results"),
-    ]  # fmt: skip
-
-
-def start(real_data, *flags):
-    environment = os.environ | {"TIKTOKEN_CACHE_DIR": str(real_data / "tiktoken")}
-    return subprocess.Popen(
-        [sys.executable, "additional_experiments.py", *flags],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 @pytest.mark.process
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_tokenizer_files")
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
-def test_the_run_of_a_killed_process_is_made_by_another(flags, real_data, tmp_path):
-    rows = ["--row", "2,4,5,10,16", "--num_epochs", "20"]
-    workers = [start(real_data, *flags, *rows) for _ in range(2)]
-    for line in workers[0].stdout:
-        if line.startswith("Training: "):
-            break
-    workers[0].send_signal(signal.SIGKILL)
+def test_the_run_of_a_killed_process_is_made_by_another(tmp_path):
+    texts = [f"{i % 7},{'win a prize' if i % 2 else 'see you'} {i},{i % 2}" for i in range(40)]
+    (tmp_path / "data.csv").write_text("\n".join(["n,text,label", *texts]))
+    flags = "--data data.csv --weights random --row 2,4,5,10,16 --num_epochs 20 --model_size"
+    command = [sys.executable, ROOT / "additional_experiments.py", *flags.split(), "gpt2-tiny (7M)"]
+    pipe = subprocess.PIPE
+    workers = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
+        for _ in range(2)
+    ]
+    assert any(line.startswith("Training: ") for line in workers[0].stdout)
+    workers[0].kill()
     workers[0].communicate()
     output, errors = workers[1].communicate(timeout=300)
     assert workers[1].returncode == 0, errors

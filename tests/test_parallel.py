@@ -10,7 +10,7 @@ import torch
 from designs import CONFIG, classifier
 from helpers import assert_equal
 from safetensors.torch import load_file
-from shared_runs import NAMES, all_runs
+from shared_runs import all_runs
 
 from experiments.data.datasets import DistributedBatches
 from experiments.system.distributed import world
@@ -44,17 +44,16 @@ def finish(started, seconds=600):
 # ---------------------------------------------------------------------------- in this process
 
 
-def test_for_one_process_the_world_returns_what_it_is_given():
-    x, parameter = torch.ones(3), torch.nn.Parameter(torch.ones(2))
+def test_one_process_uses_the_model_and_the_values_themselves():
+    x, parameter, model = torch.ones(3), torch.nn.Parameter(torch.ones(2)), classifier()
     assert (world.rank, world.size, world.is_main, world.is_launched) == (0, 1, True, False)
-    assert world.broadcast("value") == "value"
-    assert world.all_reduce_sum(x) is x
-    assert world.gather_rows(x, 3, torch.device("cpu")) is x
-    assert world.gather("value") == ["value"]
+    assert (world.broadcast("value"), world.gather("value")) == ("value", ["value"])
+    assert world.all_reduce_sum(x) is world.gather_rows(x, 3, x.device) is x
     world.sum_gradients([parameter])
     assert parameter.grad is None
     with world.main_first():
         world.broadcast_(x)
+    assert wrap_distributed(model, 2, "replicate") is gather_parameters(model, 2) is model
 
 
 class Numbers:
@@ -97,12 +96,6 @@ def test_a_process_without_an_example_adds_nothing(in_step):
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
 
-def test_one_process_uses_the_model_itself():
-    model = classifier()
-    assert wrap_distributed(model, 2, "replicate") is model
-    assert gather_parameters(model, 2) is model
-
-
 def test_autocast_multiplies_in_bfloat16_and_returns_float32():
     model, tokens = classifier("all"), torch.randint(CONFIG["vocab_size"], (2, 8))
     lengths = torch.tensor([8, 8])
@@ -124,12 +117,11 @@ def test_several_processes_make_the_run_of_one(count, tmp_path):
     alone = all_runs("replicate")
     status, _, errors = finish(started)
     assert status == 0, errors
-    results = torch.load(file)
-    for parallel in ("replicate", "shard"):
-        for name in NAMES:
-            for actual, expected in zip(results[parallel][name], alone[name], strict=True):
-                difference = (actual.double() - expected.double()).abs().max()
-                assert difference < 1e-9, (parallel, *name)
+    for parallel, results in torch.load(file).items():
+        assert results.keys() == alone.keys()
+        for name, expected in alone.items():
+            for i, (x, y) in enumerate(zip(results[name], expected, strict=True)):
+                assert (x.double() - y.double()).abs().max() < 1e-9, (parallel, *name, i)
 
 
 @pytest.mark.slow
@@ -137,20 +129,20 @@ def test_several_processes_make_the_run_of_one(count, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "tolerance"),
     [
-        (["--trainable_layers", "all"], 1e-5),
-        (["--trainable_layers", "lora", "--precision", "bfloat16"], 1e-2),
-        (["--no_shortcuts", "--precision", "bfloat16"], 1e-2),
-        (["--precision", "bfloat16"], 1e-2),  # the processes divide the frozen prefix
+        ("--trainable_layers all", 1e-5),
+        ("--trainable_layers lora --precision bfloat16", 1e-2),
+        ("--no_shortcuts --precision bfloat16", 1e-2),
+        ("--precision bfloat16", 1e-2),  # the processes divide the frozen prefix
     ],
 )
 def test_shards_are_saved_as_one_whole_file(flags, tolerance, tmp_path):
     files = [tmp_path / "alone.safetensors", tmp_path / "shards.safetensors"]
-    flags = ["--demo", "--max_steps", "3", *flags, "--save_model"]
-    alone = [sys.executable, "additional_experiments.py", *flags, str(files[0])]
-    subprocess.run(alone, cwd=ROOT, check=True, capture_output=True)
-    sharded = torchrun(2, "additional_experiments.py", "--parallel", "shard", *flags, files[1])
-    status, _, errors = finish(sharded)
-    assert status == 0, errors
+    flags = ["--demo", "--max_steps", "3", *flags.split(), "--save_model"]
+    for count, file in enumerate(files, start=1):
+        parallel = ["--parallel", "shard"] if count == 2 else []
+        started = torchrun(count, "additional_experiments.py", *parallel, *flags, file)
+        status, _, errors = finish(started)
+        assert status == 0, errors
     tensors = [load_file(file) for file in files]
     assert tensors[0].keys() == tensors[1].keys()
     for name, tensor in tensors[0].items():

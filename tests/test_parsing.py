@@ -3,17 +3,17 @@
 import json
 import re
 import shlex
-from dataclasses import fields
 
 import pytest
 import torch
 from checkpoints import write_checkpoint
 
+from experiments.checkpoints import header
 from experiments.checkpoints.files import CHECKPOINT_SHA256
 from experiments.config import checks
 from experiments.config.arguments import MODEL_SIZES, TINY
 from experiments.config.naming import name_of
-from experiments.config.parsing import parse_args, parse_runs, read_custom_values
+from experiments.config.parsing import GPT2, parse_args, parse_runs, read_custom_values
 from experiments.config.rows import ROWS
 from experiments.config.settings import default_values
 from experiments.system.files import sha256_of
@@ -34,7 +34,6 @@ def refused(capsys, flags):
 
 
 def test_the_defaults_are_the_published_ones():
-    flags = default_values()
     expected = {
         "model_size": SMALL, "weights": "pretrained", "trainable_layers": "last_block",
         "trainable_token_pos": "last", "context_length": "longest_training_example",
@@ -42,7 +41,7 @@ def test_the_defaults_are_the_published_ones():
         "ignore_index": -100, "average_embeddings": False, "no_padding": False,
         "disable_causal_mask": False, "seed": 123, "learning_rate": 5e-5, "weight_decay": 0.1,
     }  # fmt: skip
-    assert expected.items() <= flags.items()
+    assert expected.items() <= default_values().items()
     assert parse_args(["--trainable_layers", "lora"]).design.lora_scaling == 8
 
 
@@ -72,11 +71,10 @@ REFUSED = {  # flags, and what the sentence says
     "--no_shortcuts --cache_dir x": "--no_shortcuts .* remove --cache_dir",
     f"--cache_dir {__file__}": "--cache_dir .* is a file",
     f"--data_dir {'a' * 300}": "too long",
-    "--average embeddings": r"did you mean --average_embeddings\?",
-    "--trainable_layer=all": r"did you mean --trainable_layers\?",
     "lora": "unknown: lora; --help",
     "--warmup_steps 651": "--warmup_steps 651 exceeds the 650 steps",
     "--batch_size 1046": "--batch_size 1046 exceeds the 1,045 training examples",
+    "--save_model gpt2/124M/model.safetensors": "is an input of the run: name another file",
     "--save_model .": r"--save_model \. must end in \.safetensors",
     "--save_model m_{row}.safetensors": r"--save_model has no value for \{row\}: use \{seed\}",
     "--save_whole": "--save_whole requires --save_model",
@@ -87,18 +85,14 @@ REFUSED = {  # flags, and what the sentence says
     "--device tpu": "--device: must be auto, cpu, cuda",
     **{f"--row={word}": "must be a row from 1 to 19, several such as 1-5,10,16, or all"
        for word in ("0", "20", "1-20", "5-3", "''", "1,", "one", "1--3", "-1")},
-    "--vary lr 1 2": r"--vary lr: not a flag that defines a design; did you mean --learning_rate\?",
     "--vary output_dir a b": "--vary output_dir: not a flag that defines a design",
-    "--vary seed 1 2": "--vary seed: not a flag that defines a design",
     "--vary keep_best true": "--vary keep_best needs two or more different values",
-    "--vary learning_rate 1e-3 0.001": "needs two or more different values",
-    "--vary keep_best yes true": "--vary keep_best: must be false or true, got 'yes'",
+    "--vary learning_rate 1e-3 0.001 1e-4": "needs two or more different values",
     "--vary trainable_layers lora none": "--vary trainable_layers: must be all or last_block",
-    "--vary lora_rank 4 x": "--vary lora_rank: must be a whole number",
     "--vary lora_rank 4 8": "--vary lora_rank has no effect without LoRA .--trainable_layers lora.",
     "--vary lora_rank 4 8 --lora_rank 4": "--vary lora_rank: the flag is given twice",
+    "--vary keep_best false true --vary keep_best true false": "keep_best: the flag is given twice",
     "--vary keep_best false true --name x": "--name names one design",
-    "--row 1,2 --name x": "--name names one design",
     **{f"--name '{name}'": "--name: must be 1 to 60 printable .* neither a number nor a row"
        for name in ("12", "row 16", "Row 3, mine", "baseline x")},
     "--text_column a --balance": "--text_column and --balance requires --data",
@@ -128,6 +122,16 @@ def test_a_size_can_be_named_by_a_part(text):
 def test_tensorboard_must_be_installed(monkeypatch, capsys):
     monkeypatch.setattr(checks, "find_spec", lambda _: None)
     assert "pip install tensorboard" in refused(capsys, "--tensorboard logs")[0]
+
+
+def test_a_classifier_is_never_saved_over_the_checkpoint(miniature, tmp_path, capsys):
+    base, link = tmp_path / "base124.safetensors", tmp_path / "link.safetensors"
+    base.symlink_to(miniature)
+    link.symlink_to(base)
+    seeds = tmp_path / "base{seed}.safetensors --num_seeds 2"
+    for target in (base, link, seeds, tmp_path / "x" / ".." / f"{base.name} --overwrite"):
+        message = refused(capsys, f"--weights {base} --save_model {target}")[0]
+        assert "is an input of the run: name another file" in message
 
 
 def test_processes_are_started_by_torchrun_and_cannot_share_standard_input(monkeypatch, capsys):
@@ -167,7 +171,7 @@ def test_a_row_is_recognised_by_its_flags(number):
         assert (settings.row, settings.is_substitute) == (number, False)
     elsewhere = ["--seed", "7", "--device", "cpu", "--data_dir", "x", "--precision", "bfloat16"]
     assert parse_args([*row, *elsewhere]).row == number
-    for other in (["--max_steps", "3"], ["--num_epochs", "4"]):
+    for other in (["--max_steps", "3"], ["--num_epochs", "4"], ["--demo"]):
         assert parse_args([*row, *other]).row is None
 
 
@@ -179,37 +183,31 @@ def test_flags_override_those_of_the_row():
 
 @pytest.mark.parametrize(
     ("words", "rows"),
-    [("7", [7]), ("1-5,10,16", [1, 2, 3, 4, 5, 10, 16]), ("16,1,1", [1, 16]),
-     ("all", list(range(1, 20)))],
-)  # fmt: skip
+    [("1-5,10,16", [1, 2, 3, 4, 5, 10, 16]), ("16,1,1", [1, 16]), ("all", [*ROWS])],
+)
 def test_rows_are_named_by_number_by_range_or_all(words, rows):
     assert [settings.row for settings in parse_runs(["--row", words])] == rows
 
 
-def test_there_is_one_run_for_each_row_and_seed():
-    runs = parse_runs(["--row", "3,11", "--seed", "7", "--num_seeds", "2"])
-    assert [(s.row, s.seed) for s in runs] == [(3, 7), (3, 8), (11, 7), (11, 8)]
-    assert [s.seed for s in parse_runs([])] == [123]
-
-
 def test_vary_makes_a_run_for_each_combination_row_and_seed():
-    flags = "--row 1,16 --num_seeds 2 --vary learning_rate 5e-5 1e-4 --vary keep_best false true"
-    runs = parse_runs(flags.split())
+    flags = "--row 1,16 --seed 7 --num_seeds 2 --vary learning_rate 5e-5 1e-4 "
+    runs = parse_runs(f"{flags} --vary keep_best false true".split())
     found = [(r.row, r.training.learning_rate, r.training.keep_best, r.seed) for r in runs]
     assert found[:5] == [
-        (1, 5e-5, False, 123), (1, 5e-5, False, 124), (None, 5e-5, True, 123),
-        (None, 5e-5, True, 124), (None, 1e-4, False, 123),
+        (1, 5e-5, False, 7), (1, 5e-5, False, 8), (None, 5e-5, True, 7), (None, 5e-5, True, 8),
+        (None, 1e-4, False, 7),
     ]  # fmt: skip
-    assert len(found) == 16
-    assert [name_of(r) for r in runs[8::2]] == [
-        "row 16",
-        "row 16, keep_best",
-        "row 16, learning_rate 0.0001",
-        "row 16, learning_rate 0.0001, keep_best",
+    row, rate = "row 16", "row 16, learning_rate 0.0001"
+    assert [name_of(r) for r in runs[8:16:2]] == [
+        row,
+        f"{row}, keep_best",
+        rate,
+        f"{rate}, keep_best",
     ]
+    assert len(runs) == 16
 
 
-def test_the_invalid_values_of_all_varied_flags_are_named(capsys):
+def test_all_invalid_values_and_combinations_of_a_grid_are_named(capsys):
     assert refused(capsys, "--vary lora_rank 4 x --vary keep_best yes no --vary lr 1 2") == [
         "additional_experiments.py: error: --vary lora_rank: must be a whole number from 1 to "
         "9223372036854775807, got 'x'",
@@ -217,9 +215,6 @@ def test_the_invalid_values_of_all_varied_flags_are_named(capsys):
         "--vary keep_best: must be false or true, got 'no'",
         "--vary lr: not a flag that defines a design; did you mean --learning_rate?",
     ]
-
-
-def test_all_invalid_combinations_of_a_grid_are_named(capsys):
     grid = "--row 1,16 --vary no_padding true false --vary batch_size 1 2 9999"
     assert refused(capsys, grid) == [
         "additional_experiments.py: error: row 1, no_padding, batch_size 2; row 1, no_padding, "
@@ -244,31 +239,28 @@ def test_saved_models_of_several_designs_have_names_of_their_own(flags, names):
     assert [settings.output.save_model.stem for settings in runs] == names
 
 
-def test_the_demo_is_no_row():
-    assert parse_args(["--demo"]).row is None
-
-
 # ---------------------------------------------------------------------------------------- weights
 
 
-def test_a_checkpoint_determines_its_size(tmp_path, capsys):
+def test_a_checkpoint_determines_its_size(tmp_path, capsys, monkeypatch):
     path = write_checkpoint(tmp_path / "some.safetensors", SHORT)
     short = ["--weights", str(path), "--context_length", "32"]
     settings = parse_args(short)
-    assert settings.design.config == {
-        "vocab_size": 50257, "context_length": 32, "emb_dim": 192, "n_layers": 2, "n_heads": 3,
-        "drop_rate": 0.0, "qkv_bias": True,
-    }  # fmt: skip
-    assert (settings.weights.kind, settings.weights.path) == ("checkpoint", path)
-    assert settings.weights.sha256 == sha256_of(path)
-    assert settings.weights.description == "checkpoint some.safetensors"
-    assert parse_args([*short, "--row", "6"]).design.config == settings.design.config
-    for more in (["--model_size", SMALL], ["--context_length", "33"]):
-        assert more[0] in refused(capsys, shlex.join(["--weights", str(path), *more]))[0]
+    config = GPT2 | {"context_length": 32, "emb_dim": 192, "n_layers": 2, "n_heads": 3}
+    assert settings.design.config == config
+    weights = settings.weights
+    assert (weights.kind, weights.path, weights.sha256) == ("checkpoint", path, sha256_of(path))
+    assert weights.description == "checkpoint some.safetensors"
+    assert parse_args([*short, "--row", "6"]).design.config == config
+    for more in ("--model_size '124M'", "--context_length 33"):
+        assert more.split()[0] in refused(capsys, f"--weights {path} {more}")[0]
     assert "add --context_length 32" in refused(capsys, f"--weights {path}")[0]
-
-
-def test_a_checkpoint_without_the_padding_token_is_refused(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"n_head": 6}')
+    path.rename(tmp_path / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    settings = parse_args(["--weights", ".", *short[2:]])
+    assert settings.design.config == config | {"n_heads": 6}
+    assert settings.weights.description == f"checkpoint {tmp_path.name}"
     path = write_checkpoint(tmp_path / "some.safetensors", SHORT | {"n_vocab": 60})
     assert "has 60 tokens" in refused(capsys, f"--weights {path}")[0]
 
@@ -282,40 +274,27 @@ def test_a_checkpoint_is_a_substitute_for_the_published_one(miniature):
         settings = parse_args(flags)
         assert (settings.row, settings.is_substitute) == (row, True)
     assert parse_args([*weights, "--num_epochs", "9"]).row is None
-    assert not parse_args(["--num_epochs", "4"]).is_substitute
 
 
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-    """A local file of another name that is the published small model for one test."""
-    sizes = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 64, "n_head": 1, "n_layer": 1}
-    path = write_checkpoint(tmp_path / "my own.safetensors", sizes)
-    monkeypatch.setitem(CHECKPOINT_SHA256, "124M", sha256_of(path))
-    monkeypatch.setitem(MODEL_SIZES, SMALL, {"emb_dim": 64, "n_layers": 1, "n_heads": 1})
-    return path
-
-
-def test_a_local_file_with_a_published_digest_is_the_published_model(published):
-    local = parse_args(["--row", "2", "--weights", str(published)])
+def test_a_local_file_with_a_published_digest_and_heads_is_the_published_model(
+    miniature, monkeypatch
+):
+    sizes = {"emb_dim": 128, "n_layers": 3, "n_heads": 2}
+    monkeypatch.setitem(CHECKPOINT_SHA256, "124M", sha256_of(miniature))
+    monkeypatch.setitem(MODEL_SIZES, SMALL, sizes)
+    local = parse_args(["--row", "2", "--weights", str(miniature)])
     assert (local.row, local.is_substitute) == (2, False)
     assert local.weights.description == "gpt2-small (124M), pretrained weights"
-    assert local.weights.path == published  # which is read, and not downloaded again
+    assert local.weights.path == miniature  # which is read, and not downloaded again
     assert local.identity == parse_args(["--row", "2"]).identity
-
-
-def test_a_published_file_with_other_heads_is_another_model(published, monkeypatch):
-    monkeypatch.setitem(MODEL_SIZES, SMALL, {"emb_dim": 64, "n_layers": 1, "n_heads": 2})
-    assert parse_args(["--row", "2", "--weights", str(published)]).is_substitute
+    monkeypatch.setitem(MODEL_SIZES, SMALL, sizes | {"n_heads": 1})
+    assert parse_args(["--row", "2", "--weights", str(miniature)]).is_substitute
 
 
 @pytest.mark.parametrize("flags", [[], ["--verify"]])
 def test_verify_reaches_a_local_checkpoint(flags, miniature, monkeypatch):
-    from experiments.checkpoints import header
-
     asked = []
-    monkeypatch.setattr(
-        header, "checkpoint_sha256", lambda path, verify: asked.append((path, verify)) or "0" * 64
-    )
+    monkeypatch.setattr(header, "checkpoint_sha256", lambda *given: asked.append(given) or "0" * 64)
     parse_args(["--weights", str(miniature), *flags])
     assert asked == [(miniature, bool(flags))]
 
@@ -349,21 +328,15 @@ def test_flags_without_effect_are_noted_and_make_no_other_run(flags, same_as, no
 
 
 def test_custom_data_is_stored_as_plain_values_and_read_back():
-    flags = ["--data", "x.csv", "--split", "80/10/10", "--balance", "--text_column", "body"]
-    settings = parse_args(flags)
-    stored = settings.custom_values
-    assert stored == {
-        "data": "x.csv", "text_column": ("body",), "split": (80, 10, 10), "balance": True,
+    flags = "--data x.csv --split 80/10/10 --balance --text_column a b --text_column c"
+    settings = parse_args(flags.split())
+    assert settings.custom_values == {
+        "data": "x.csv", "text_column": ("a", "b", "c"), "split": (80, 10, 10), "balance": True,
     }  # fmt: skip
-    assert read_custom_values(stored | {"split": [80, 10, 10]}) == settings.custom
+    stored = json.loads(json.dumps(settings.custom_values))
+    assert read_custom_values(stored) == settings.custom
     assert parse_args([]).custom_values == {}
-    assert {f.name for f in fields(type(settings.custom))} >= set(stored)
-    assert read_custom_values({"data": "x.csv", "text_column": "a"}).text_column == ("a",)
-    flags = ["--data", "x.csv", "--text_column", "a", "b", "--text_column", "c"]
-    custom = parse_args(flags).custom
-    assert custom.text_column == ("a", "b", "c")
-    stored = json.loads(json.dumps(parse_args(flags).custom_values))
-    assert read_custom_values(stored) == custom
+    assert read_custom_values({"data": "x.csv", "text_column": "body"}).text_column == ("body",)
 
 
 @pytest.mark.parametrize("text", ["\t", "tab", "\\t"])

@@ -25,7 +25,7 @@ from experiments.runs.records import (
 from experiments.training.metrics import brier_scores, log_losses, measure
 
 DOCS = Path(__file__).parents[1] / "docs"
-NAN, INFINITY = float("nan"), float("inf")
+NAN, INFINITY, HUGE = float("nan"), float("inf"), 10**400
 
 
 def test_a_run_is_what_was_written(tmp_path):
@@ -49,16 +49,13 @@ def test_a_recorded_design_gets_another_name_and_keeps_its_result(tmp_path):
 
 
 def test_a_run_has_arrays_of_its_test_examples():
-    run = make_run(wrong=[1, 4], test={"in_training": [i > 9 for i in range(12)]})
-    record = make_record(wrong=[1, 4])
-    assert run.labels.tolist() == record["test"]["labels"]
-    assert run.predictions.tolist() == record["test"]["predictions"]
-    assert run.probabilities.tolist() == record["test"]["probabilities"]
-    assert run.in_training.sum() == 2
+    run, test = make_run(wrong=[1, 4]), make_record(wrong=[1, 4])["test"]
+    assert {name: getattr(run, name).tolist() for name in TEST} == test
     assert np.flatnonzero(~run.is_correct).tolist() == [1, 4]
-    assert run.log_losses.tolist() == log_losses(run.probabilities, run.labels).tolist()
-    assert run.brier_scores.tolist() == brier_scores(run.probabilities, run.labels).tolist()
-    assert run.metrics == measure(run.probabilities, run.labels)
+    of_test = run.probabilities, run.labels
+    assert run.log_losses.tolist() == log_losses(*of_test).tolist()
+    assert run.brier_scores.tolist() == brier_scores(*of_test).tolist()
+    assert run.metrics == measure(*of_test)
     assert run.metrics is run.metrics
 
 
@@ -68,6 +65,9 @@ def test_the_training_time_includes_what_the_cached_activations_cost():
 
 
 def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_record(tmp_path, make_record(extra=NAN))
+    assert not list(tmp_path.iterdir())
     path = write_record(tmp_path, make_record())
     before = path.read_bytes()
 
@@ -81,8 +81,8 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-SPLIT, HUGE = {"of": "a", "seed": 1}, 10**400
-INVALID = {  # field, and what is wrong with some values of it
+SPLIT, HALF = {"of": "a", "seed": 1}, [[0.5, 0.5]]
+INVALID = {  # field, or list of the test part, and what is wrong with some values of it
     ("version", "version 1, expected 2"): [1],
     ("version", "version is float"): [2.0],
     ("status", "status is 'done'"): ["done"],
@@ -100,11 +100,11 @@ INVALID = {  # field, and what is wrong with some values of it
     ("environment", "the environment lacks the device"): [{}, {"device": 1, "device_type": "cpu"}],
     ("environment", "the environment lacks the device_type"): [{"device": "cpu"}],
     ("split", "invalid split"): [
-        {"of": "a"}, {"seed": 1}, {"of": "a", "seed": 1.5}, SPLIT | {"custom": []},
-        SPLIT | {"flags": [1]}, SPLIT | {"flags": "--data"},
-        SPLIT | {"custom": {"data": 5}},
-        SPLIT | {"custom": {"train_size": [2]}}, SPLIT | {"sizes": {"train": "9"}},
-        SPLIT | {"test": [1]},
+        {"of": "a"}, {"seed": 1}, {"of": "a", "seed": 1.5},
+        *(SPLIT | wrong for wrong in (
+            {"custom": []}, {"flags": [1]}, {"flags": "--data"}, {"custom": {"data": 5}},
+            {"custom": {"train_size": [2]}}, {"sizes": {"train": "9"}}, {"test": [1]},
+        )),
     ],
     ("settings", "settings lack the batch_size"): [{}, {"batch_size": 0}],
     ("settings", "setting batch_size is"): [{"batch_size": "8"}],
@@ -130,30 +130,13 @@ INVALID = {  # field, and what is wrong with some values of it
         {"train": [1, 1], "validation": [1, 1]}
     ],
     ("correct", "invalid counts of correct train examples"): [
-        {"train": [2, 1]}, {"train": [0, 0]}, {"train": [0, 1, 2]}, {"train": [9.5, 10]}
+        {"train": counts} for counts in ([2, 1], [0, 0], [0, 1, 2], [9.5, 10])
     ],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("field", "problem"), INVALID)
-def test_an_invalid_record_is_left_out_by_name(field, problem, tmp_path):
-    good = write_record(tmp_path, make_record())
-    for value in INVALID[field, problem]:
-        bad = make_record() | {field: value}
-        (tmp_path / "bad.json").write_text(json.dumps(bad))
-        runs, (found,) = read_runs(tmp_path)
-        assert runs == [read_run(good)]
-        assert found.startswith(f"{tmp_path / 'bad.json'} is not a record: {problem}")
-        with pytest.raises(ValueError, match="not a record|" + problem[:5]):
-            write_record(tmp_path, bad)
-
-
-HALF = [[0.5, 0.5]]
-INVALID_TEST = {  # list of the test part, and what is wrong with some values of it
     ("labels", "no test examples"): [[], 1],
     ("labels", "invalid labels"): [[0] * 11 + [value] for value in ("1", 2, -1, True, 1.0)],
     ("predictions", "invalid predictions"): [[0] * 11, [0] * 11 + [2]],
     ("predictions", "predictions contradict the probabilities"): [[1, 0] * 6, [0] * 12],
+    ("probabilities", "predictions contradict the probabilities"): [[[0.50001, 0.49999]] * 12],
     ("probabilities", "invalid probabilities"): [
         [[0.5, 0.25, 0.25]] * 12, [0.5] * 12,
         *(HALF * 11 + [row] for row in ([1.5, -0.5], [0.5, NAN], [0.4, 0.5], [0.5, 0.501])),
@@ -165,68 +148,18 @@ INVALID_TEST = {  # list of the test part, and what is wrong with some values of
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "problem"), INVALID_TEST)
-def test_invalid_test_examples_are_named(name, problem):
-    for values in INVALID_TEST[name, problem]:
-        with pytest.raises(ValueError, match=f"^{problem}"):
-            make_run(test={name: values})
-
-
-def test_a_prediction_may_have_as_much_probability_as_another_class_and_sums_are_rounded():
-    make_run(test={"probabilities": [[0.5, 0.5]] * 12, "same_text": [0] * 11 + [11]})
-    make_run(test={"probabilities": [[0.1, 0.89995], [0.9, 0.10005]] * 6}, wrong=range(12))
-    with pytest.raises(ValueError, match="contradict"):
-        make_run(test={"probabilities": [[0.50001, 0.49999]] * 12})
-    make_run(total=1)
-
-
-def edited(change):
-    """A record with its checksum and metrics, of which `change` replaces fields."""
-    record = make_record(wrong=[1, 4])
-    measured = measure(*(np.array(record["test"][name]) for name in ("probabilities", "labels")))
-    metrics = measured._asdict() | {"bins": None} | change.pop("metrics", {})
-    record = record | {"metrics": metrics, "test_sha256": checksum_of(record["test"])}
-    return record | change
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"correct": {"train": [9, 10], "validation": [4, 5], "test": [11, 12]}},
-         r"\[11, 12\] correct test examples, expected \[10, 12\]"),
-        ({"metrics": {"accuracy": 0.9}}, "accuracy 0.9, expected 0.833333"),
-        ({"metrics": {"log_loss": NAN}}, "log_loss nan, expected 0.4"),
-        ({"metrics": {"log_loss": 0.5}}, "log_loss 0.5, expected 0.4"),
-        ({"metrics": {"brier_score": 0.2}}, "brier_score 0.2, expected 0.1"),
-        ({"metrics": {"confusion": [[5, 1], [0, 6]]}}, "the confusion matrix"),
-        ({"test_sha256": "0" * 64}, "the test part was changed"),
-    ],
-)  # fmt: skip
-def test_a_record_whose_parts_contradict_each_other_is_invalid(change, problem):
-    run_of(edited({}))
-    with pytest.raises(ValueError, match=f"^{problem}"):
-        run_of(edited(dict(change)))
-
-
-@pytest.mark.parametrize("missing", TEST)
-def test_each_list_of_test_examples_is_required(missing):
-    record = make_record()
-    del record["test"][missing]
-    with pytest.raises(ValueError, match=r"^test has \w+, \w+, \w+, expected labels, predictions"):
-        run_of(record)
-
-
-def test_each_field_is_required_with_its_type():
-    whole = make_record()
-    for field in fields(Run):
-        with pytest.raises(ValueError, match=f"{field.name} is object|version <object"):
-            run_of(whole | {field.name: object()})
-        without = {other: value for other, value in whole.items() if other != field.name}
-        if field.name in OPTIONAL:
-            assert getattr(run_of(without), field.name) is None
-        elif field.name not in ("version", "status"):  # without status, results are not expected
-            with pytest.raises(ValueError, match=f"^{field.name} is missing$"):
-                run_of(without)
+@pytest.mark.parametrize(("field", "problem"), INVALID)
+def test_an_invalid_record_is_left_out_by_name(field, problem, tmp_path):
+    good = write_record(tmp_path, make_record())
+    for value in INVALID[field, problem]:
+        is_of_test = field in (*TEST, "same_text", "p_spam")
+        bad = make_record(test={field: value}) if is_of_test else make_record() | {field: value}
+        (tmp_path / "bad.json").write_text(json.dumps(bad))
+        runs, (found,) = read_runs(tmp_path)
+        assert runs == [read_run(good)]
+        assert found.startswith(f"{tmp_path / 'bad.json'} is not a record: {problem}")
+        with pytest.raises(ValueError, match="not a record|" + problem[:5]):
+            write_record(tmp_path, bad)
 
 
 @pytest.mark.parametrize(
@@ -239,10 +172,50 @@ def test_what_differs_between_versions_and_machines_is_valid(change, tmp_path):
     assert vars(read_run(write_record(tmp_path, make_record(**change)))).items() >= change.items()
 
 
-def test_numbers_that_json_lacks_are_not_written(tmp_path):
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_record(tmp_path, make_record(extra=NAN))
-    assert not list(tmp_path.iterdir())
+def test_a_prediction_may_have_as_much_probability_as_another_class_and_sums_are_rounded():
+    make_run(test={"probabilities": HALF * 12, "same_text": [0] * 11 + [11]})
+    make_run(test={"probabilities": [[0.1, 0.89995], [0.9, 0.10005]] * 6}, wrong=range(12))
+    make_run(total=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"correct": {"train": [9, 10], "validation": [4, 5], "test": [11, 12]}},
+         r"\[11, 12\] correct test examples, expected \[10, 12\]"),
+        ({"accuracy": 0.9}, "accuracy 0.9, expected 0.833333"),
+        ({"log_loss": NAN}, "log_loss nan, expected 0.4"),
+        ({"log_loss": 0.5}, "log_loss 0.5, expected 0.4"),
+        ({"brier_score": 0.2}, "brier_score 0.2, expected 0.1"),
+        ({"confusion": [[5, 1], [0, 6]]}, "the confusion matrix"),
+        ({"test_sha256": "0" * 64}, "the test part was changed"),
+    ],
+)  # fmt: skip
+def test_a_record_whose_parts_contradict_each_other_is_invalid(change, problem):
+    record = make_record(wrong=[1, 4])
+    metrics = run_of(record).metrics._asdict() | {"bins": None}
+    record |= {"metrics": metrics, "test_sha256": checksum_of(record["test"])}
+    run_of(record)
+    is_metric = change.keys() <= metrics.keys()
+    with pytest.raises(ValueError, match=f"^{problem}"):
+        run_of(record | ({"metrics": metrics | change} if is_metric else change))
+
+
+def test_each_field_and_list_is_required_with_its_type():
+    whole = make_record()
+    for field in fields(Run):
+        with pytest.raises(ValueError, match=f"{field.name} is object|version <object"):
+            run_of(whole | {field.name: object()})
+        without = {other: value for other, value in whole.items() if other != field.name}
+        if field.name in OPTIONAL:
+            assert getattr(run_of(without), field.name) is None
+        elif field.name not in ("version", "status"):  # without status, results are not expected
+            with pytest.raises(ValueError, match=f"^{field.name} is missing$"):
+                run_of(without)
+    for missing in TEST:
+        test = {name: values for name, values in whole["test"].items() if name != missing}
+        with pytest.raises(ValueError, match=r"^test has \w+, \w+, \w+, expected labels, predict"):
+            run_of(whole | {"test": test})
 
 
 def test_files_that_are_not_records_are_left_out_by_name(tmp_path):
@@ -271,12 +244,9 @@ def test_only_a_finished_run_counts_as_finished(tmp_path):
     assert not read_finished(path)
 
 
-def test_the_records_of_the_documentation_are_valid():
+def test_the_documentation_has_valid_records_and_names_every_field():
     runs, problems = read_runs(DOCS / "records")
     assert (len(runs), problems) == (5, [])
-
-
-def test_the_documentation_names_every_field():
     text = (DOCS / "reference.md").read_text(encoding="utf-8")
     names = [f.name for f in fields(Run)] + [*TEST, "same_text", "error"]
     assert not [name for name in names if f"`{name}`" not in text]
@@ -285,9 +255,7 @@ def test_the_documentation_names_every_field():
 def test_no_text_of_a_record_and_no_file_name_can_control_the_terminal(tmp_path, capsys):
     bad = "\x1b]52;c;cHduZWQ=\x07\u202e"
     settings = {"num_epochs": 5, "batch_size": 8, bad: bad}
-    found = make_record(
-        classes=[f"ham{bad}", "spam"], model=bad, label=bad, settings=settings,
-    )  # fmt: skip
+    found = make_record(classes=[f"ham{bad}", "spam"], model=bad, label=bad, settings=settings)
     (tmp_path / f"1{bad}.json").write_text(json.dumps(found))
     (tmp_path / f"2{bad}.json").write_text("{}")
     (tmp_path / "3.json").write_text(json.dumps(found | {"seed": 5, "digest": "5"}))

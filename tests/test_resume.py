@@ -1,6 +1,5 @@
 """A run that is interrupted resumes with the bits of an uninterrupted one."""
 
-import hashlib
 import json
 import os
 import random
@@ -23,7 +22,7 @@ from experiments.runs import fingerprint
 from experiments.system import devices
 from experiments.training import optimization, resume
 
-ROOT = Path(__file__).parents[1]
+SCRIPT = Path(__file__).parents[1] / "additional_experiments.py"
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node=2")
 DESIGNS = {
     "row 1": (),
@@ -52,13 +51,16 @@ def result_in(folder):
 
 @pytest.fixture
 def run(small, tmp_path, capsys, monkeypatch):  # noqa: F811
-    """Run the script; return the record without what the clock says, and what was printed."""
+    """Run the script; return the result and trained tensors, what was printed, and the steps.
+
+    `kill` and `signal_at` are numbers of steps after which the run is ended.
+    """
     use_demo_data(monkeypatch)
     monkeypatch.setattr(devices, "start_peak", lambda _: "run")  # collects garbage
     data = tmp_path / "data.csv"
     write_data(data)
 
-    def run_(*flags, kill=None, signals=(), folder="results"):
+    def run_(*flags, kill=None, signal_at=None, folder="results"):
         steps, make_step = [], optimization.make_step
 
         def count(*arguments):
@@ -66,20 +68,17 @@ def run(small, tmp_path, capsys, monkeypatch):  # noqa: F811
             steps.append(1)
             if len(steps) == kill:
                 raise Killed
-            if len(steps) in signals:
+            if len(steps) == signal_at:
                 os.kill(os.getpid(), signal.SIGINT)
 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # not that of an earlier test
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(optimization, "make_step", count)
-            flags = [*map(str, flags)]
-            flags += ["--save_model", str(tmp_path / f"{folder}.safetensors")]
-            flags += ["--weights", str(small), "--output_dir", str(tmp_path / folder)]
-            main(["--data", str(data), *flags])
-        kept = result_in(tmp_path / folder)
-        model = load_file(tmp_path / f"{folder}.safetensors")
-        kept |= {k: hashlib.sha256(t.numpy().data).hexdigest() for k, t in model.items()}
-        return kept, capsys.readouterr().out, len(steps)
+            model = tmp_path / f"{folder}.safetensors"
+            flags = ["--data", data, "--save_model", model, "--weights", small, *flags]
+            main([*map(str, flags), "--output_dir", str(tmp_path / folder)])
+        tensors = {name: tensor.numpy().tobytes() for name, tensor in load_file(model).items()}
+        return result_in(tmp_path / folder) | tensors, capsys.readouterr().out, len(steps)
 
     return run_
 
@@ -92,41 +91,39 @@ def states(tmp_path):
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(name, run, tmp_path):
     flags = ["--num_epochs", 2, "--save_every", 1, *DESIGNS[name]]
     expected, _, total = run(*flags, folder="whole")
-    if name in ("row 1", "row 11"):  # after the first epoch
-        done = total // 2
+    done = total // 2 if name in ("row 1", "row 11") else total // 2 + 2
+    if done == total // 2:  # after the first epoch
         with pytest.raises(Killed):
             run(*flags, kill=done + 2)
     else:  # in the second
-        done = total // 2 + 2
         with pytest.raises(SystemExit):
-            run(*flags, signals=[done])
+            run(*flags, signal_at=done)
     (state,) = states(tmp_path)
     found, printed, left = run(*flags)
     assert re.search("Resumed in epoch 2 after .* batches", printed)
-    assert found == expected
-    assert left == total - done
+    assert (found, left) == (expected, total - done)
     assert not state.exists()
 
 
-def test_a_signal_saves_the_next_step_even_where_epochs_are_quick(run, tmp_path, capsys):
+def test_a_signal_saves_the_next_step_unless_saving_would_take_long(
+    run, tmp_path, capsys, monkeypatch
+):
     flags = ["--num_epochs", 1]
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "_SPEED", 1)
+        with pytest.raises(SystemExit):
+            run(*flags, signal_at=4)
+    assert states(tmp_path) == []
     expected, _, total = run(*flags, folder="whole")
     with pytest.raises(SystemExit) as exit_:
-        run(*flags, signals=[4])
+        run(*flags, signal_at=4)
     printed = capsys.readouterr()
     assert exit_.value.code == 130
     assert re.search(r"State saved at batch 4 of 7: \d+ MiB in \d+\.\d s", printed.out)
     assert 'up to its last line "State saved"' in printed.err
     assert len(states(tmp_path)) == 1
-    found, printed, left = run(*flags)
+    found, _, left = run(*flags)
     assert (found, left) == (expected, total - 4)
-
-
-def test_a_signal_is_handled_at_once_if_saving_would_take_long(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "_SPEED", 1)
-    with pytest.raises(SystemExit):
-        run("--num_epochs", 1, signals=[4])
-    assert states(tmp_path) == []
 
 
 def test_without_the_flag_only_long_epochs_are_saved(run, tmp_path, monkeypatch, capsys):
@@ -153,42 +150,31 @@ def unfinished(run, tmp_path):
     return flags, *states(tmp_path)
 
 
+def change(path, **values):
+    torch.save(torch.load(path, weights_only=True) | values, path)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["damaged (RuntimeError)", "of other settings, data, precision or code", "of other processes"],
+)
+def test_a_state_that_does_not_fit_is_ignored_with_a_line(reason, run, unfinished, monkeypatch):
+    flags, path = unfinished
+    if "damaged" in reason:
+        path.write_bytes(path.read_bytes()[:1000])
+    elif "code" in reason:
+        monkeypatch.setattr(fingerprint, "source_digest", lambda: "edited")
+    else:
+        change(path, key=torch.load(path, weights_only=True)["key"] | {"processes": 2})
+    _, printed, steps = run(*flags)
+    assert f"Not resumed, {reason}: {path}" in printed
+    assert steps == 8
+
+
 def test_no_resume_starts_anew(run, unfinished):
     flags, state = unfinished
     _, printed, steps = run(*flags, "--no_resume")
     assert ("Resumed" in printed, steps, state.exists()) == (False, 8, False)
-
-
-def damage(path, _):
-    path.write_bytes(path.read_bytes()[:1000])
-
-
-def edit_code(_, monkeypatch):
-    monkeypatch.setattr(fingerprint, "source_digest", lambda: "edited")
-
-
-def change_processes(path, _):
-    state = torch.load(path, weights_only=True)
-    state["key"]["processes"] = 2
-    torch.save(state, path)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (damage, "damaged (RuntimeError)"),
-        (edit_code, "of other settings, data, precision or code"),
-        (change_processes, "of other processes"),
-    ],
-)
-def test_a_state_that_does_not_fit_is_ignored_with_a_line(
-    change, reason, run, unfinished, monkeypatch
-):
-    flags, path = unfinished
-    change(path, monkeypatch)
-    _, printed, steps = run(*flags)
-    assert f"Not resumed, {reason}: {path}" in printed
-    assert steps == 8
 
 
 @pytest.mark.slow
@@ -200,16 +186,14 @@ def test_any_two_interruptions_leave_the_bits_of_an_uninterrupted_run(run):
         second = random.Random(seed).randrange(1, total - first)
         for done in (first, second):
             with pytest.raises(SystemExit):
-                run(*flags, "--overwrite", signals=[done])
+                run(*flags, "--overwrite", signal_at=done)
         found, _, left = run(*flags, "--overwrite")
         assert (found, left) == (expected, total - first - second)
 
 
-def test_training_seconds_are_those_of_all_parts(run, unfinished, tmp_path, monkeypatch):
+def test_training_seconds_are_those_of_all_parts(run, unfinished, tmp_path):
     flags, path = unfinished
-    state = torch.load(path, weights_only=True)
-    state["seconds"] = 1000.0
-    torch.save(state, path)
+    change(path, seconds=1000.0)
     run(*flags)
     (record,) = (tmp_path / "results").glob("*.json")
     assert 1000 < json.loads(record.read_text())["seconds"]["train"] < 1100
@@ -220,32 +204,27 @@ def test_training_seconds_are_those_of_all_parts(run, unfinished, tmp_path, monk
 
 @pytest.mark.process
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_tokenizer_files")
 @pytest.mark.parametrize(
-    ("launch", "flags", "number"),
+    ("launch", "number"),
     [
-        ((), (), signal.SIGKILL),
-        (TORCHRUN, (), signal.SIGTERM),
-        (TORCHRUN, ("--parallel", "shard", "--trainable_layers", "all"), signal.SIGTERM),
+        ([SCRIPT], signal.SIGKILL),
+        ([*TORCHRUN, SCRIPT], signal.SIGTERM),
+        ([*TORCHRUN, SCRIPT, "--parallel", "shard", "--trainable_layers", "all"], signal.SIGTERM),
     ],
     ids=["one", "replicas", "shards"],
 )
-@pytest.mark.usefixtures("real_tokenizer_files")
 def test_killed_processes_resume_with_the_bits_of_an_uninterrupted_run(
-    launch,
-    flags,
-    number,
-    small,  # noqa: F811
-    tmp_path,
-):
+    launch, number, small, tmp_path  # noqa: F811
+):  # fmt: skip
     write_data(tmp_path / "data.csv")
-    command = [sys.executable, *launch, ROOT / "additional_experiments.py", "--data", "data.csv"]
-    command += ["--weights", small, "--save_every", "1", "--num_epochs", "3", *flags]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *launch, "--data", "data.csv", "--weights", small]
+    command += ["--save_every", "1", "--num_epochs", "3", "--output_dir"]
 
     def start(folder):
         return subprocess.Popen(
-            [*map(str, command), "--output_dir", folder], cwd=tmp_path, env=environment, text=True,
-            stdout=subprocess.PIPE,
+            [*map(str, command), folder], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(SCRIPT.parent)},
         )  # fmt: skip
 
     with start("killed") as process:
