@@ -35,7 +35,7 @@ SLOW = (
 )  # fmt: skip
 
 TESTS = {  # of each module: the tests that detect its faults, the most likely first
-    "comparison/statistics.py": "statistics evidence summaries pairs",
+    "comparison/statistics.py": "statistics evidence notes pairs",
     "comparison/power.py": "power evidence pairs",
     "comparison/evidence.py": "evidence statistics pairs tables",
     "comparison/groups.py": "groups summaries pairs compare_experiments",
