@@ -2,7 +2,7 @@ import json
 import re
 
 import pytest
-from records import make_baseline, make_run, make_seeds, make_substitute, some_runs
+from records import CUDA, make_baseline, make_run, make_seeds, make_substitute, some_runs
 from three_classes import write_three_classes
 
 from experiments.comparison.groups import group_runs
@@ -18,8 +18,6 @@ from experiments.config.parsing import parse_args
 from experiments.config.rows import ROWS
 from experiments.config.settings import BASELINES
 from experiments.data.corpus import load_corpus
-
-HEADING = "difference (95 % interval)"
 
 
 def pair_of(*runs, margin=0.01, texts=None):
@@ -82,20 +80,15 @@ def test_one_seed_has_no_interval_over_other_seeds():
     assert re.search(r"    3 spam P\(spam\) 0.900 and 0.100  in training$", text)
 
 
-def test_the_margin_is_that_of_the_pair():
-    runs = make_seeds(1, [[1]] * 3) + make_seeds(16, [[2]] * 3)
-    assert "is equivalent to row 1 within 3 points" in pair_of(*runs, margin=0.03)
-    assert "is inconclusive" in pair_of(*runs, margin=0.001)
-
-
-def test_p_values_are_corrected_over_the_designs_of_the_folder():
-    wrong = {1: [[1], [2], [3]], 4: [[4], [], [5]], 16: [range(9), range(8), range(9)]}
+def test_the_sentence_is_that_of_the_table_with_p_values_corrected_over_all_designs():
+    wrong = {1: [[1]] * 3, 4: [[2]] * 3, 16: [range(9), range(8), range(9)]}
     runs = [run for row, of in wrong.items() for run in make_seeds(row, of)]
     groups = group_runs([*runs, *make_seeds(2, [[]] * 3, precision="bfloat16")])
-    text = describe_pair(groups, groups["row 1"], groups["row 16"], 0.02)
-    of_table = {s.name: s for s in summarise(groups, 0.02)}["row 16"].sentence
+    text = describe_pair(groups, groups["row 1"], groups["row 4"], 0.03)
+    (of_table,) = (s.sentence for s in summarise(groups, 0.03) if s.name == "row 4")
     assert text.splitlines()[2] == of_table
-    assert "Holm-adjusted over 2 designs" in text
+    assert "Row 4 is equivalent to row 1 within 3 points" in of_table
+    assert "Holm-adjusted over 2 designs" in of_table
 
 
 def test_at_most_so_many_examples_are_listed():
@@ -110,21 +103,17 @@ def test_at_most_so_many_examples_are_listed():
 def test_a_baseline_is_paired_with_every_seed_whichever_comes_first():
     networks, majority = make_seeds(1, [[1], [2], []], 12), make_baseline(wrong=[1, 3, 5])
     groups = group_runs([*networks, make_baseline("bag_of_words", wrong=[0]), majority])
-    (one, other) = groups["row 1"], groups["baseline majority"]
-    texts = [describe_pair(groups, *pair, 0.02) for pair in ((one, other), (other, one))]
-    assert texts[0].startswith(QUESTIONS_OF_BASELINES["baseline majority"])
-    assert [table_of(text)["mean of 3 seeds"] for text in texts] == [HEADING] * 2
-    means = [table_of(text)["test accuracy, %"].split()[0] for text in texts]
-    assert means == ["-19.44", "+19.44"]
-    assert all("with seed 0:" in text for text in texts)
-    text = describe_pair(groups, other, groups["baseline bag_of_words"], 0.02)
-    assert text.startswith("baseline majority or baseline bag_of_words?")
-    assert table_of(text)["test accuracy, %"] == "+16.67"
-
-
-def test_a_seed_that_predicts_one_class_is_named():
-    runs = make_seeds(1, [[1], [2], []], 12) + make_seeds(16, [[], range(1, 12, 2), [3]], 12)
-    assert "row 16: 1 of 3 seeds predict one class only (1). 3 good seeds miss" in pair_of(*runs)
+    for first, second, question, count, difference in (
+        ("row 1", "baseline majority", QUESTIONS_OF_BASELINES["baseline majority"], 3, "-19.44"),
+        ("baseline majority", "row 1", "baseline majority or row 1?", 3, "+19.44"),
+        ("baseline majority", "baseline bag_of_words",
+         "baseline majority or baseline bag_of_words?", 1, "+16.67"),
+    ):  # fmt: skip
+        text = describe_pair(groups, groups[first], groups[second], 0.02)
+        assert text.startswith(question)
+        assert f"mean of {count} seed" in text
+        assert table_of(text)["test accuracy, %"].split()[0] == difference
+        assert (" with seed 0" in text) == (count == 3)
 
 
 def test_a_pair_needs_a_shared_seed_and_the_same_examples():
@@ -134,44 +123,33 @@ def test_a_pair_needs_a_shared_seed_and_the_same_examples():
         pair_of(make_run(1), make_run(16, total=10, data="b" * 64))
 
 
-def test_a_pair_under_different_conditions_says_how_they_differ():
-    text = pair_of(make_run(1, wrong=[1]), make_run(1, precision="bfloat16"))
+def test_a_pair_says_how_its_runs_differ():
+    devices = "The runs were computed on cpu and cuda, whose rounding and speed differ."
+    other = make_run(1, precision="bfloat16", environment=CUDA)
+    text = pair_of(make_run(1, wrong=range(1, 12, 2)), other)
     assert text.startswith("row 1 (no flags) or row 1, bfloat16 (no flags)?")
-    assert "1 are classified correctly by row 1, bfloat16 only and 0 by row 1 only" in text
+    assert "6 are classified correctly by row 1, bfloat16 only and 0 by row 1 only" in text
     assert "They differ in precision, not in their rows alone." in text
-    text = pair_of(make_run(1), make_run(16, precision="bfloat16"))
-    assert text.startswith("row 1 (no flags) or row 16, bfloat16 (--trainable_token_pos")
-
-
-def test_a_pair_of_substitutes_names_them_once_a_line():
-    a = "1a2b3c4d".ljust(64, "0")
-    text = pair_of(make_substitute(1, a), make_substitute(16, a, wrong=[1]))
+    assert devices in text
+    assert "row 1: 1 of 1 seeds predict one class only (123). 1 good seed misses" in text
+    text = pair_of(*(make_substitute(row, "a" * 64, wrong=[1] * (row - 1)) for row in (1, 16)))
     assert text.startswith(QUESTIONS[16])
     assert text.count("checkpoint tiny.safetensors") == 1
     assert "0 are classified correctly by row 16 only and 1 by row 1 only" in text
-    assert "differ in" not in text
+    text += pair_of(make_run(16, environment=CUDA), make_baseline())
+    assert not re.search("differ in|computed on", text)
 
 
 def test_a_pair_with_several_classes_has_the_probability_of_the_correct_one():
-    predictions = [[0, 1, 2], [1, 1, 2]]
     tests = [
-        {"labels": [0, 1, 2], "predictions": p, "in_training": [False] * 3,
-         "probabilities": [[0.8 if k == i else 0.1 for k in range(3)] for i in p]}
-        for p in predictions
+        {"labels": [0, 1, 2], "predictions": of, "in_training": [False] * 3,
+         "probabilities": [[0.8 if k == i else 0.1 for k in range(3)] for i in of]}
+        for of in ([0, 1, 2], [1, 1, 2])
     ]  # fmt: skip
     runs = [
-        make_run(row, test=t, classes=["a", "bb", "c"])
-        for row, t in zip((1, 4), tests, strict=True)
+        make_run(1 + 3 * i, test=test, classes=["a", "bb", "c"]) for i, test in enumerate(tests)
     ]
     assert pair_of(*runs).splitlines()[-1] == "    0 a  P(a) 0.800 and 0.100"
-
-
-def test_a_pair_on_several_devices_says_so():
-    cuda = make_run(16, environment={"device": "NVIDIA A100", "device_type": "cuda"})
-    words = "The runs were computed on cpu and cuda, whose rounding and speed differ."
-    assert words in pair_of(make_run(1), cuda)
-    assert words not in pair_of(make_run(1), make_run(16))
-    assert words not in pair_of(cuda, make_baseline())
 
 
 # ------------------------------------------------------------------------------------------- texts
@@ -184,25 +162,17 @@ def file(tmp_path):
     return write_three_classes(tmp_path)["csv"]
 
 
-def run_on(file, *flags, words=None):
-    """A run on custom data that these flags name, and the texts of its test examples.
-
-    With `words`, its record has the words of its command line, as the first ones do.
-    """
-    settings = parse_args(["--data", str(file), *flags])
-    corpus = load_corpus(settings.data, settings.custom)
-    seed, custom = settings.custom.split_seed, json.loads(json.dumps(settings.custom_values))
-    split = {"of": corpus.whole, "seed": seed} | ({"flags": words} if words else {"custom": custom})
-    texts = corpus.splits["test"]["Text"].tolist()
-    return make_run(1, data=corpus.digest, split=split, total=len(texts)), texts
-
-
 @pytest.mark.parametrize("flags", [[], FLAGS, ["--text_column", "question", "--split", "80/10/10"]])
 def test_custom_texts_are_read_again_with_the_split_of_the_record(file, flags, tmp_path):
-    run, texts = run_on(file, *flags)
-    first, _ = run_on(file, *flags, words=["--data", str(file), *flags])
-    for each in (run, first):
-        assert find_texts([each], tmp_path / "none.csv") == {run.data: texts}
+    words = ["--data", str(file), *flags]
+    settings = parse_args(words)
+    corpus = load_corpus(settings.data, settings.custom)
+    texts = corpus.splits["test"]["Text"].tolist()
+    custom = json.loads(json.dumps(settings.custom_values))
+    for more in ({"custom": custom}, {"flags": words}):  # which the first records have
+        split = {"of": corpus.whole, "seed": settings.custom.split_seed} | more
+        run = make_run(1, data=corpus.digest, split=split, total=len(texts))
+        assert find_texts([run], tmp_path / "none.csv") == {run.data: texts}
 
 
 @pytest.mark.parametrize(
