@@ -38,7 +38,7 @@ TESTS = {  # of each module: the tests that detect its faults, the most likely f
     "comparison/statistics.py": "statistics evidence notes pairs",
     "comparison/power.py": "power evidence pairs",
     "comparison/evidence.py": "evidence statistics pairs tables",
-    "comparison/groups.py": "groups summaries pairs compare_experiments",
+    "comparison/groups.py": "groups tables pairs compare_experiments",
     "runs/records.py": "records groups compare_experiments",
     "runs/results.py": "runs results custom_runs",
     "runs/fingerprint.py": "fingerprint runs",
