@@ -70,7 +70,13 @@ def test_other_outputs_are_written_where_they_are_asked_for(results, tmp_path, c
     out = output_of(capsys, "--results", results, "--metrics", *metric, *files)
     assert "| log loss difference" in out
     assert out.endswith(f"Written: {folder / 'report.html'}\n")
-    assert out.count("Drawn: ") == len(list((folder / "figures").glob("*.png"))) >= 5
+    assert out.count("Drawn: ") == 6
+    pictures = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
+    assert set(pictures) == {
+        "differences.png", "test_accuracy.png", "time_and_accuracy.png", "memory_and_accuracy.png",
+        "calibration.png", "curves.png",
+    }  # fmt: skip
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
     assert "baseline majority" in (folder / "t.csv").read_text()
     row = json.loads((folder / "t.json").read_text())[2]
     assert (row["name"], row["metric"], row["margin"]) == ("row 16", "brier", 0.1)
