@@ -1,5 +1,4 @@
 import importlib.util
-import re
 from pathlib import Path
 
 import numpy as np
@@ -74,21 +73,3 @@ def test_four_of_five_minimum_detectable_differences_are_found(name):
     world = simulation.WORLDS[name]
     found = [simulation.found_at_detectable(world, -1, seeds, 150, 120) for seeds in (5, 10)]
     assert 0.7 <= np.mean(found) <= 0.9
-
-
-def test_the_tables_are_written_into_their_page(tmp_path, monkeypatch):
-    page = tmp_path / "page.md"
-    bounds = [
-        (simulation.START.format(n), simulation.END.format(n)) for n in ("accuracy", "losses")
-    ]
-    page.write_text("before\n" + "".join(f"{start}stale\n{end}\nafter\n" for start, end in bounds))
-    monkeypatch.setattr(simulation, "PAGE", page)
-    monkeypatch.setattr(simulation, "SIZES", (40,))
-    monkeypatch.setattr(simulation, "WORLDS", dict(list(simulation.WORLDS.items())[:1]))
-    monkeypatch.setattr("sys.argv", ["coverage.py", "--runs", "2"])
-    simulation.main()
-    text = page.read_text()
-    assert re.match(rf"before\n{re.escape(bounds[0][0])}\| simulated", text)
-    assert text.count("| seeds matter little | 40 |") == 4 + 3
-    assert "stale" not in text
-    assert text.endswith(f"{bounds[1][1]}\nafter\n")

@@ -6,11 +6,10 @@ from records import make_run, make_seeds, make_substitute
 
 from experiments.comparison.evidence import Verdict
 from experiments.comparison.groups import group_runs
-from experiments.comparison.metrics import ACCURACY, METRICS
+from experiments.comparison.metrics import METRICS
 from experiments.comparison.summaries import summarise
 from experiments.comparison.tables import (
     class_rows,
-    markdown,
     metric_rows,
     summary_rows,
     write_summaries,
@@ -65,31 +64,6 @@ def test_empty_columns_are_left_out():
     assert list(row) == [*HEADING[:5], "seeds", "training, s", "device"]
     (row,) = rows_of([make_run(4, data="a" * 64)])
     assert "published, %" not in row
-
-
-def test_an_inconclusive_row_has_what_is_detectable_and_needed():
-    runs = [
-        *make_seeds(1, [range(10), *[range(3)] * 4]),
-        *make_seeds(2, [range(200)] * 5),
-        *make_seeds(4, [[], *[range(15)] * 4]),
-    ]
-    _, row_2, row_4 = rows_of(runs)
-    evidence = summarise(group_runs(runs), 0.01)[2].evidence
-    columns = "verdict", "difference", *HEADING[15:17]
-    assert [row_4[name] for name in columns] == [
-        "inconclusive",
-        ACCURACY.format_difference(evidence.difference),
-        f"{100 * evidence.power.detectable:.1f} points",
-        f"{evidence.power.seeds} seeds",
-    ]
-    assert [row_2[name] for name in columns if name != "difference"] == ["worse", "", ""]
-
-
-def test_a_table_is_aligned_markdown():
-    rows = [["run", "mean ± sd, %"], ["row 16", "95.00"]]
-    assert markdown(rows) == (
-        "| run    | mean ± sd, % |\n| ------ | ------------ |\n| row 16 | 95.00        |"
-    )
 
 
 def test_the_tables_of_metrics(few):
