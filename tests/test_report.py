@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from records import make_baseline, make_record, make_run, some_records, some_runs
+from records import CUDA, make_baseline, make_record, make_run, some_records, some_runs
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -113,7 +113,8 @@ def test_a_page_has_every_part_and_the_summary_comes_first(plain):
 
 
 def test_a_page_loads_nothing_and_is_reproducible(tmp_path):
-    page = make_report(tmp_path, some_records())
+    records = [*some_records(), make_record(18, seed=120), make_record(18, seed=124)]
+    page = make_report(tmp_path, records)
     first = page.read_bytes()
     found = Elements(page)
     names = ("src", "href", "xlink:href", "action", "data", "srcset")
@@ -122,7 +123,8 @@ def test_a_page_loads_nothing_and_is_reproducible(tmp_path):
     assert all(link.startswith(("#", "data:")) for link in links)
     assert "@import" not in found.text
     assert ("td", {"class": "text"}) not in found.found  # no texts are available
-    assert make_report(tmp_path, some_records()).read_bytes() == first
+    assert "just one classifies correctly, with seed 124" in found.text  # the first shared one
+    assert make_report(tmp_path, records).read_bytes() == first
 
 
 def test_words_of_texts_and_records_are_escaped(hostile):
@@ -139,18 +141,14 @@ def test_control_characters_of_names_are_escaped_and_a_dollar_is_no_formula(tmp_
     assert "\x1b" not in page.text
 
 
-@pytest.fixture
-def no_figures(monkeypatch):
-    monkeypatch.setattr("experiments.comparison.report.draw_all", lambda *_: {})
-
-
 @pytest.mark.parametrize(("flags", "count"), [([], 0), (["--texts"], 2)])
-def test_texts_of_custom_data_need_a_flag(flags, count, tmp_path, monkeypatch, no_figures):
+def test_texts_of_custom_data_need_a_flag(flags, count, tmp_path, monkeypatch):
     def found(runs, test_csv, *, custom):
         assert custom == bool(flags)
         return {"d" * 64: [f"secret {i}" for i in range(12)]} if custom else {}
 
     monkeypatch.setattr("experiments.comparison.pairs.find_texts", found)
+    monkeypatch.setattr("experiments.comparison.report.draw_all", lambda *_: {})
     records = [make_record(row, wrong=[row // 16], data="d" * 64) for row in (1, 16)]
     page = Elements(make_report(tmp_path, records, None, *flags))
     assert page.text.count("secret") == count
@@ -158,22 +156,10 @@ def test_texts_of_custom_data_need_a_flag(flags, count, tmp_path, monkeypatch, n
     assert f"{words} of test examples are in this page" in page.text
 
 
-def test_the_examples_of_a_page_are_those_of_the_first_shared_seed(tmp_path, no_figures):
-    records = [make_record(row, seed=seed) for row, seed in ((1, 2), (4, 1), (4, 2))]
-    page = Elements(make_report(tmp_path, records))
-    assert "0 examples that just one classifies correctly, with seed 2" in page.text
-
-
 def test_runs_without_a_row_1_make_a_page_too(tmp_path):
     page = Elements(make_report(tmp_path, [make_record(16, losses=[], peak_memory_mib=None)]))
     assert "No design can be compared with a reference." in page.text
     assert sum(tag == "svg" for tag, _ in page.found) == 3
-
-
-def test_a_report_that_cannot_be_written_is_an_error(tmp_path, no_figures):
-    (tmp_path / "report.html").mkdir()
-    with pytest.raises(SystemExit, match=r"Is a directory: .*report\.html"):
-        make_report(tmp_path, [make_record(1)])
 
 
 # ---------------------------------------------------------------------------------------- commands
@@ -187,20 +173,18 @@ def flags_of(command):
 
 @pytest.mark.parametrize(
     "flags",
-    [["--row", "1"], ["--row", "8"], ["--row", "10", "--model_size", "gpt2-tiny (7M)"],
-     ["--row", "18", "--precision", "bfloat16"], ["--row", "11", "--no_shortcuts"],
-     ["--row", "14", "--learning_rate", "0.001", "--class_weights"],
-     ["--row", "1", "--data", "my file.csv", "--split", "80/10/10", "--balance"]],
+    ["--row 8", "--row 10 --model_size 'gpt2-tiny (7M)'", "--row 11 --no_shortcuts",
+     "--row 14 --learning_rate 0.001 --class_weights --precision bfloat16",
+     "--row 1 --data 'my file.csv' --split 80/10/10 --balance"],
 )  # fmt: skip
 def test_the_command_of_a_run_repeats_it(flags):
-    settings = parse_args(flags)
-    environment = {"device": "cpu", "device_type": "cpu"}
-    environment["shortcuts"] = not settings.runtime.no_shortcuts
-    data = {}
+    words = shlex.split(flags)
+    settings, more = parse_args(words), {}
     if settings.custom.data:
         split = {"of": "b" * 64, "seed": 123, "custom": settings.custom_values}
-        data = {"data": "a" * 64, "split": split}
-    run = make_run(int(flags[1]), settings=settings.identity, environment=environment, **data)
+        more = {"data": "a" * 64, "split": split}
+    environment = CUDA | {"shortcuts": not settings.runtime.no_shortcuts}
+    run = make_run(int(words[1]), settings=settings.identity, environment=environment, **more)
     assert parse_args(flags_of(*commands_of([run]))) == settings
 
 
@@ -212,10 +196,7 @@ def test_consecutive_seeds_are_one_command():
     ]
     baseline = make_baseline(settings={}, losses=[])
     assert flags_of(*commands_of([baseline])) == ["--baseline", "majority"]
-
-
-def test_the_first_records_of_custom_data_have_words_of_the_command_or_no_file():
-    words = ["--data", "my file.csv", "--balance"]
+    words = ["--data", "my file.csv", "--balance"]  # in the first records of custom data, or none
     for split, flags in (({"flags": words}, words), ({}, ["--data", "FILE", "--split_seed", "5"])):
         run = make_run(1, data="a" * 64, split={"of": "b" * 64, "seed": 5} | split)
         assert flags_of(*commands_of([run]))[2:] == flags
