@@ -179,7 +179,6 @@ def test_a_comparison_that_is_impossible_ends_with_status_1(results, tmp_path, c
     [
         (["1"], "name two different designs, such as 1 16, or none for the table"),
         (["1", "01"], "name two different designs"),
-        (["1", "2", "3"], "name two different designs"),
         (["--margin", "0"], "argument --margin: must be a number above 0, got '0'"),
         (["--published", "--plot", "x"], "leave out --published: --plot needs the table of all"),
         (["1", "16", "--metrics", "--csv", "x"], "leave out the two designs: --metrics and --csv"),
@@ -189,7 +188,6 @@ def test_a_comparison_that_is_impossible_ends_with_status_1(results, tmp_path, c
         (["--baseline", "x"], "name a baseline without a flag, such as 1 majority"),
         (["--demo"], "additional_experiments.py has that flag"),
         (["--nonsense"], "unknown: --nonsense; --help lists the flags"),
-        (["--json"], "argument --json: expected one argument"),
         (["--texts"], "--texts requires --html FILE"),
         (["16", "19"], "no record of row 19; the groups are row 16; row 16, "),
         (["16", "row 16, lora"], "can mean several groups: name both in full"),

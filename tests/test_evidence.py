@@ -30,16 +30,6 @@ def test_the_interval_is_that_of_the_paired_differences():
     assert evidence.only_correct == (1, 2)
 
 
-def test_losses_have_the_means_of_the_metrics():
-    first, second = make_seeds(1, FEW[0], 12), make_seeds(4, FEW[1], 12)
-    evidence = compared(first, second)
-    for name, field in (("log_loss", "log_loss"), ("brier", "brier_score")):
-        means = [np.mean([getattr(run.metrics, field) for run in runs]) for runs in (first, second)]
-        difference = evidence.differences[name]
-        assert difference.mean == pytest.approx(means[1] - means[0])
-        assert difference.crossed.interval.low < difference.mean < difference.crossed.interval.high
-
-
 def test_only_shared_seeds_count_and_a_baseline_is_compared_with_each():
     first, second = make_seeds(1, [[1], [2], [3], [4]]), make_seeds(4, [[5], [6], [7]])
     evidence = compared(first, list(reversed(second))[:2])

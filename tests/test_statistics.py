@@ -172,6 +172,7 @@ def test_too_few_seeds_or_examples_say_nothing_about_others():
 
 def test_the_share_of_the_seeds_has_an_upper_limit():
     assert cross(made_up(5, 200, 0.0, 1.0, 1.0)).seeds_limit < 0.5
+    assert cross(np.zeros((3, 30))).seeds_limit == 0
     limits = [cross(made_up(5, 100, 1.0, 1, 0.5, seed=i)).seeds_limit for i in range(200)]
     share = 1 / 5 / (1 / 5 + 1 / 100 + 0.25 / 500)
     assert np.mean(np.array(limits) >= share) == pytest.approx(0.95, abs=0.04)

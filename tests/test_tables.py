@@ -8,12 +8,7 @@ from experiments.comparison.evidence import Verdict
 from experiments.comparison.groups import group_runs
 from experiments.comparison.metrics import METRICS
 from experiments.comparison.summaries import summarise
-from experiments.comparison.tables import (
-    class_rows,
-    metric_rows,
-    summary_rows,
-    write_summaries,
-)
+from experiments.comparison.tables import class_rows, metric_rows, summary_rows, write_summaries
 
 HEADING = [
     "run", "published, %", "first seed, %", "correct", "95 % interval",
@@ -36,11 +31,6 @@ def few():
     ])  # fmt: skip
 
 
-def rows_of(runs):
-    heading, *rows = summary_rows(summarise(group_runs(runs), 0.01))
-    return [dict(zip(heading, row, strict=True)) for row in rows]
-
-
 def test_the_table_of_summaries(few):
     rows, power = summary_rows(found := summarise(few, 0.01)), found[1].evidence.power
     detectable, needed = f"{100 * power.detectable:.1f} points", f"{power.examples} examples"
@@ -59,13 +49,6 @@ def test_the_table_of_summaries(few):
     ]  # fmt: skip
 
 
-def test_empty_columns_are_left_out():
-    (row,) = rows_of([make_run(4, test={"in_training": [True] * 12})])
-    assert list(row) == [*HEADING[:5], "seeds", "training, s", "device"]
-    (row,) = rows_of([make_run(4, data="a" * 64)])
-    assert "published, %" not in row
-
-
 def test_the_tables_of_metrics(few):
     summaries = summarise(few, 0.01)
     assert metric_rows(summaries) == [
@@ -76,24 +59,23 @@ def test_the_tables_of_metrics(few):
         ["row 8", "97.50", "0.9750", "0.9750", "0.1603", "0.0300", "0.0750", "", ""],
         ["row 16", "70.00", "0.7000", "0.7000", "0.7645", "0.2500", "0.2000", "+0.549", "+0.200"],
     ]  # fmt: skip
-    assert class_rows(summaries) == [
+    assert class_rows(summaries[::2]) == [
         ["run", "class", "precision", "recall", "predicted as"],
         ["row 1", "ham", "0.9500", "0.9500", "19 ham, 1 spam"],
         ["row 1", "spam", "0.9500", "0.9500", "1 ham, 19 spam"],
-        ["row 4", "ham", "1.0000", "1.0000", "20 ham"],
-        ["row 4", "spam", "1.0000", "1.0000", "20 spam"],
         ["row 8", "ham", "0.9524", "1.0000", "20 ham"],
         ["row 8", "spam", "1.0000", "0.9500", "1 ham, 19 spam"],
-        ["row 16", "ham", "0.7000", "0.7000", "14 ham, 6 spam"],
-        ["row 16", "spam", "0.7000", "0.7000", "6 ham, 14 spam"],
     ]
 
 
-def test_an_undefined_metric_is_a_dash():
-    test = {"labels": [0] * 12, "predictions": [0] * 12, "probabilities": [[0.9, 0.1]] * 12}
-    summaries = summarise(group_runs([make_run(1, test=test)]), 0.01)
-    assert metric_rows(summaries)[1][3] == "-"
-    assert [row[2] for row in class_rows(summaries)] == ["precision", "1.0000", "-"]
+def test_what_is_not_defined_is_left_out_or_a_dash():
+    test = {"labels": [0] * 12, "predictions": [0] * 12, "probabilities": [[0.9, 0.1]] * 12,
+            "in_training": [True] * 12}  # fmt: skip
+    found = summarise(group_runs([make_run(1, test=test, data="a" * 64)]), 0.01)
+    columns = "run", "first seed, %", "correct", "95 % interval", "seeds", "training, s", "device"
+    assert summary_rows(found)[0] == [*columns]
+    assert metric_rows(found)[1][3] == "-"
+    assert [row[2] for row in class_rows(found)] == ["precision", "1.0000", "-"]
 
 
 # ------------------------------------------------------------------------------------- CSV and JSON
