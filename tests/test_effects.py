@@ -53,17 +53,13 @@ def random_errors(*levels_and_seed):
 # ------------------------------------------------------------------------------------------ grids
 
 
-def test_a_complete_grid_is_found_once_with_its_levels_by_size():
-    runs = make_grid(learning_rate=LRS[::-1], lora_rank=RANKS, num_epochs=EPOCHS)
-    (grid,) = grids_of([*runs, make_baseline(total=TOTAL)])
-    assert grid.factors == {"num_epochs": EPOCHS, "learning_rate": LRS, "lora_rank": RANKS}
-    assert (len(grid.runs), grid.seeds) == (12, [0, 1, 2])
-    assert grid.fixed["batch_size"] == 8
-    assert not grid.fixed.keys() & grid.factors.keys()
-
-
 PAIR, OTHER = {"learning_rate": LRS[:2]}, {"learning_rate": LRS[2]}
 GRIDS = {  # runs, and the factors of their grids
+    "levels by size": (
+        [*make_grid(learning_rate=LRS[::-1], lora_rank=RANKS, num_epochs=EPOCHS),
+         make_baseline(total=TOTAL)],
+        [{"num_epochs": EPOCHS, "learning_rate": LRS, "lora_rank": RANKS}],
+    ),
     "a design outside a grid is left out of it": (
         [*make_grid(**PAIR, lora_rank=RANKS), *make_cell(**OTHER, lora_rank=8)],
         [PAIR | {"lora_rank": RANKS}, {"learning_rate": LRS}],
@@ -79,7 +75,7 @@ GRIDS = {  # runs, and the factors of their grids
         [make_run(row, seed, total=TOTAL) for row in (1, 16, 19) for seed in (123, 124, 125)],
         [{"trainable_token_pos": ["last", "flexible"]}, {"average_embeddings": [False, True]}],
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("runs", "factors"), GRIDS.values(), ids=GRIDS)
