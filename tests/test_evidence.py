@@ -1,13 +1,10 @@
-import numpy as np
 import pytest
 from records import make_baseline, make_run, make_seeds, make_substitute
 
 from experiments.comparison.evidence import Verdict, compare_all
 from experiments.comparison.groups import pair_up
 from experiments.comparison.metrics import METRICS
-from experiments.comparison.statistics import cross, holm, mcnemar, units_of
-
-FEW = [[1, 2], [1], [5]], [[3], [3, 1, 7], []]
+from experiments.comparison.statistics import holm, mcnemar
 
 
 def compared(first, second, margin=0.02, metric="accuracy"):
@@ -18,16 +15,6 @@ def compared_errors(first, second, total=300, texts=None, **more):
     """Rows 1 and 4 whose seeds misclassify these examples."""
     test = texts and {"same_text": texts}
     return compared(make_seeds(1, first, total, test=test), make_seeds(4, second, total), **more)
-
-
-def test_the_interval_is_that_of_the_paired_differences():
-    differences = np.zeros((3, 12))
-    differences[0, [1, 2, 3]] = 1, 1, -1
-    differences[1, [3, 7]] = -1
-    differences[2, 5] = 1
-    evidence = compared_errors(*FEW, 12)
-    assert evidence.difference.crossed == cross(units_of(differences, range(12)), reach=1.0)
-    assert evidence.only_correct == (1, 2)
 
 
 def test_only_shared_seeds_count_and_a_baseline_is_compared_with_each():

@@ -2,7 +2,7 @@ import json
 import re
 
 import pytest
-from records import CUDA, make_baseline, make_run, make_seeds, make_substitute, some_runs
+from records import CUDA, make_baseline, make_run, make_seeds, make_substitute
 from three_classes import write_three_classes
 
 from experiments.comparison.groups import group_runs
@@ -12,7 +12,6 @@ from experiments.comparison.pairs import (
     describe_pair,
     find_texts,
 )
-from experiments.comparison.sentences import FIXED
 from experiments.comparison.summaries import summarise
 from experiments.config.parsing import parse_args
 from experiments.config.rows import ROWS
@@ -25,27 +24,36 @@ def pair_of(*runs, margin=0.01, texts=None):
     return describe_pair(groups, *groups.values(), margin, texts=texts)
 
 
+PAIR = """
+The comparison of row 16 with row 1 is inconclusive: +13.89 points of test accuracy, 95 % \
+confidence interval -38.55 to +66.33, p = 0.55, from 3 seeds and 12 test examples. Minimum \
+detectable difference at 80 % power, estimated from 3 seeds: 64.3 points worse; the observed one \
+is too small for any number of seeds or examples alone.
+All results are conditional on this train/test split.
+
+| mean of 3 seeds           | row 1 | row 16 | difference (95 % interval) |
+| ------------------------- | ----- | ------ | -------------------------- |
+| test accuracy, %          | 75.00 | 88.89  | +13.89 (-38.55 to +66.33)  |
+| balanced test accuracy, % | 75.00 | 88.89  | +13.89 (-38.55 to +66.33)  |
+| log loss                  | 0.655 | 0.349  | -0.305 (-1.208 to +0.598)  |
+| Brier score               | 0.210 | 0.099  | -0.111 (-0.440 to +0.218)  |
+
+Variance of the mean difference: seeds 12 %, examples 75 %, both together 13 %; \
+seeds at most 72 % (95 % limit).
+
+5 test examples that just one classifies correctly, with seed 0:
+    1 spam P(spam) 0.100 and 0.900  text 1
+    2 ham  P(spam) 0.900 and 0.100  text 2
+    3 spam P(spam) 0.100 and 0.900  in training  text 3
+    5 spam P(spam) 0.100 and 0.900  text 5
+    8 ham  P(spam) 0.100 and 0.900  text 8"""
+
+
 def test_a_pair_has_its_question_its_tests_and_the_examples_that_differ():
-    texts = [f"text\r\n{i}" for i in range(12)]
-    runs = [run for run in some_runs() if run.row in (1, 16)]
-    lines = pair_of(*runs, texts=texts).splitlines()
-    assert lines[0] == QUESTIONS[16]
-    assert lines[2].startswith("The comparison of row 16 with row 1 is inconclusive: 2 seeds say")
-    assert lines[3:] == [
-        FIXED,
-        "",
-        "| mean of 2 seeds           | row 1 | row 16 | difference (95 % interval) |",
-        "| ------------------------- | ----- | ------ | -------------------------- |",
-        "| test accuracy, %          | 87.50 | 83.33  | -4.17                      |",
-        "| balanced test accuracy, % | 87.50 | 83.33  | -4.17                      |",
-        "| log loss                  | 0.380 | 0.472  | +0.092                     |",
-        "| Brier score               | 0.110 | 0.143  | +0.033                     |",
-        "",
-        "3 test examples that just one classifies correctly, with seed 123:",
-        "    1 spam P(spam) 0.100 and 0.900  text 1",
-        "    7 spam P(spam) 0.900 and 0.100  text 7",
-        "    8 ham  P(spam) 0.100 and 0.900  text 8",
-    ]
+    first, second = [[1, 2, 3, 4, 5], [1, 2, 4], [2]], [[4, 8], [8], [8]]
+    runs = [*make_seeds(1, first, 12), *make_seeds(16, second, 12)]
+    text = pair_of(*runs, texts=[f"text\r\n{i}" for i in range(12)])
+    assert text == f"{QUESTIONS[16]}\n{PAIR}"
 
 
 def test_every_row_but_the_first_and_every_baseline_has_its_question():
@@ -59,25 +67,12 @@ def table_of(text):
     return {row[0].strip(): row[-1].strip() for row in rows}
 
 
-def test_three_seeds_have_intervals_and_the_components_of_their_variance():
-    first, second = [[1, 2, 3, 4, 5], [1], []], [[1, 2, 3], [], [1]]
-    text = pair_of(*make_seeds(1, first, 12), *make_seeds(16, second, 12))
-    cells = table_of(text)
-    assert cells["test accuracy, %"].startswith("+5.56 (")  # 2 of 36
-    assert cells["log loss"].startswith("-0.122 (")  # 2 / 36 ln(0.1 / 0.9)
-    assert cells["Brier score"].startswith("-0.044 (")  # 2 / 36 (0.9² - 0.1²)
-    variance = text.partition("Variance of the mean difference: ")[2].partition(";")[0]
-    names, shares = zip(*re.findall(r"(\w[\w ]*) (\d+) %", variance), strict=True)
-    assert names == ("seeds", "examples", "both together")
-    assert sum(map(int, shares)) in (99, 100, 101)
-
-
 def test_one_seed_has_no_interval_over_other_seeds():
     text = pair_of(make_run(1, wrong=[1]), make_run(16, wrong=[2, 3]))
     assert table_of(text)["mean of 1 seed"] == "difference (95 % interval)"
     assert table_of(text)["test accuracy, %"] == "-8.33"
     assert "Variance of the mean" not in text
-    assert re.search(r"    3 spam P\(spam\) 0.900 and 0.100  in training$", text)
+    assert text.endswith("    3 spam P(spam) 0.900 and 0.100  in training")
 
 
 def test_the_sentence_is_that_of_the_table_with_p_values_corrected_over_all_designs():
@@ -198,13 +193,10 @@ def test_texts_that_are_not_available_are_reported(split, problem, file, tmp_pat
     assert problem in line
 
 
-def test_records_that_name_no_custom_data_have_no_texts(tmp_path, capsys):
+def test_a_csv_file_is_used_for_runs_with_its_labels_and_no_file_is_needed(tmp_path, capsys):
     earlier = make_run(1, data="a" * 64, split={"of": "b" * 64, "seed": 5})
     assert find_texts([earlier, make_run(1)], tmp_path / "none.csv") == {}
     assert capsys.readouterr().err == ""
-
-
-def test_a_csv_file_is_used_for_runs_with_its_labels(tmp_path):
     run, file = make_run(1), tmp_path / "test.csv"
     rows = [f"{label},text {i}" for i, label in enumerate(run.test["labels"])]
     file.write_text("\n".join(["Label,Text", *rows]))
