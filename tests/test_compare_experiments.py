@@ -101,6 +101,7 @@ OUTPUTS = {
         "^row 16 or row 16, learning_rate 0.001?",
         "^Row 16, learning_rate 0.001 is worse than row 16: -13.00 points",
     ],
+    "16 '16, learning' --metric brier": ["^Row 16, .* worse than row 16: .* of Brier score,"],
     "--reference 16": ["^row 16, learning_rate .* worse$", "from row 16[.]"],
     "--reference 'row 16, learning_rate 0.001' --metric log_loss --sort difference": [
         r"^design.*\n.*better$"

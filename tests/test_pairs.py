@@ -76,14 +76,14 @@ def test_one_seed_has_no_interval_over_other_seeds():
 
 
 def test_the_sentence_is_that_of_the_table_with_p_values_corrected_over_all_designs():
-    wrong = {1: [[1]] * 3, 4: [[2]] * 3, 16: [range(9), range(8), range(9)]}
+    wrong = {1: [[1]] * 3, 4: [[2]] * 3, 5: [[3], [4], []], 16: [range(9), range(8), range(9)]}
     runs = [run for row, of in wrong.items() for run in make_seeds(row, of)]
     groups = group_runs([*runs, *make_seeds(2, [[]] * 3, precision="bfloat16")])
     text = describe_pair(groups, groups["row 1"], groups["row 4"], 0.03)
     (of_table,) = (s.sentence for s in summarise(groups, 0.03) if s.name == "row 4")
     assert text.splitlines()[2] == of_table
     assert "Row 4 is equivalent to row 1 within 3 points" in of_table
-    assert "Holm-adjusted over 2 designs" in of_table
+    assert "Holm-adjusted over 3 designs" in of_table
 
 
 def test_at_most_so_many_examples_are_listed():
@@ -168,6 +168,7 @@ def test_custom_texts_are_read_again_with_the_split_of_the_record(file, flags, t
         split = {"of": corpus.whole, "seed": settings.custom.split_seed} | more
         run = make_run(1, data=corpus.digest, split=split, total=len(texts))
         assert find_texts([run], tmp_path / "none.csv") == {run.data: texts}
+        assert find_texts([run], tmp_path / "none.csv", custom=False) == {}
 
 
 @pytest.mark.parametrize(
