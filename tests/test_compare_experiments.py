@@ -189,6 +189,7 @@ def test_a_comparison_that_is_impossible_ends_with_status_1(results, tmp_path, c
         (["--texts"], "--texts requires --html FILE"),
         (["16", "19"], "no record of row 19; the groups are row 16; row 16, "),
         (["16", "row 16, lora"], "can mean several groups: name both in full"),
+        (["--reference", "row"], "--reference row can mean several designs: row 16; row 16, "),
         (["--reference", "3"], "no record of row 3; the groups are row 16; row 16, "),
     ],
 )

@@ -12,7 +12,6 @@ from experiments.comparison.groups import (
     find_references,
     group_runs,
     inconsistent_runs,
-    pair_up,
 )
 from experiments.system.terminal import UsageError
 
@@ -183,15 +182,6 @@ def test_one_digest_under_several_seeds_is_left_out():
 # ---------------------------------------------------------------------------------- pairs of groups
 
 
-def test_pairs_have_the_same_seed_and_a_baseline_is_paired_with_all():
-    first = [make_run(1, seed=seed) for seed in (123, 124, 125)]
-    second = [make_run(16, seed=seed) for seed in (126, 125, 124)]
-    assert [(x.seed, y.seed) for x, y in pair_up(first, second)] == [(124, 124), (125, 125)]
-    baseline = [make_baseline(seed=7)]
-    assert [(x.seed, y.seed) for x, y in pair_up(first[:2], baseline)] == [(123, 7), (124, 7)]
-    assert [(x.seed, y.seed) for x, y in pair_up(baseline, first[:2])] == [(7, 123), (7, 124)]
-
-
 @pytest.mark.parametrize(
     ("run", "names"),
     [
@@ -228,13 +218,6 @@ def test_the_reference_has_the_recipe_of_a_run_or_is_the_one_named(reference, na
     groups = group_runs([*runs, make_design(num_epochs=10, **FLEXIBLE)])
     found = list(find_references(groups, reference).values())
     assert found == [[groups[name]] if name else [] for name in names]
-
-
-def test_a_reference_that_can_mean_several_designs_is_refused():
-    groups = group_runs([make_run(1), make_run(16), make_run(17)])
-    message = "--reference row can mean several designs: row 1; row 16; row 17"
-    with pytest.raises(UsageError, match=message):
-        find_references(groups, "row")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +273,6 @@ def test_a_number_means_the_group_that_fits_and_a_name_that_group(words, names, 
         (["1", "row 1, bfloat16"], "differ in weights, test examples or precision"),
         (["1", "16"], '1 and 16 can mean several groups: name both .* "row 1" "row 16"; the gr'),
         (["1", "majority"], "no record of majority; the groups are row 1; row 16"),
-        (["19", "1"], "no record of row 19; the groups are row 1; row 16"),
         (["4", "04"], f"^4 and 04 are both row 4, {TINY_B}: name two"),
     ],
 )  # fmt: skip
