@@ -34,10 +34,10 @@ SLOW = (
 )  # fmt: skip
 
 TESTS = {  # of each module: the tests that detect its faults, the most likely first
-    "comparison/statistics.py": "statistics evidence summaries pairs",
-    "comparison/power.py": "power evidence pairs",
-    "comparison/evidence.py": "evidence statistics pairs tables",
-    "comparison/groups.py": "groups summaries pairs compare_experiments",
+    "comparison/statistics.py": "statistics evidence notes sentences",
+    "comparison/power.py": "power sentences evidence",
+    "comparison/evidence.py": "evidence sentences pairs tables",
+    "comparison/groups.py": "groups tables pairs compare_experiments",
     "runs/records.py": "records groups compare_experiments",
     "runs/results.py": "runs results custom_runs",
     "runs/fingerprint.py": "fingerprint runs",

@@ -4,6 +4,9 @@ from experiments.checkpoints.files import CHECKPOINT_SHA256
 from experiments.config.rows import DATA_SHA256
 from experiments.runs.records import FINISHED, VERSION, run_of
 
+CUDA = {"device": "NVIDIA A100", "device_type": "cuda"}
+RECIPE = {"num_epochs": 5, "batch_size": 8}
+
 
 def make_record(row=1, seed=123, wrong=(), total=12, test=None, **more):
     """A record whose run misclassifies the examples `wrong`; the odd ones are spam.
@@ -27,7 +30,7 @@ def make_record(row=1, seed=123, wrong=(), total=12, test=None, **more):
         "precision": "float32",
         "prefix_reused": False,
         "seed": seed,
-        "settings": {"num_epochs": 5, "batch_size": 8},
+        "settings": RECIPE,
         "environment": {"device": "cpu", "device_type": "cpu"},
         "date": "2026-01-01T00:00:00+00:00",
         "losses": [[0, 2.0, 2.1], [50, 1.0, 1.2]],
@@ -55,6 +58,11 @@ def make_record(row=1, seed=123, wrong=(), total=12, test=None, **more):
 def make_run(*args, **more):
     """The run of such a record."""
     return run_of(make_record(*args, **more))
+
+
+def make_design(row=None, seed=123, **settings):
+    """The run of a design with these flags in addition to the recipe."""
+    return make_run(row, seed, settings=RECIPE | settings, digest=f"{settings}{seed}")
 
 
 def make_baseline(name="majority", **more):

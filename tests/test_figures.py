@@ -1,4 +1,3 @@
-import re
 from dataclasses import replace
 from itertools import combinations
 
@@ -6,7 +5,7 @@ import pytest
 from matplotlib.text import Text
 from records import make_baseline, make_run, make_substitute, some_runs
 
-from experiments.comparison.figures import as_svg, draw_all, plot
+from experiments.comparison.figures import draw_all
 from experiments.comparison.groups import group_runs
 from experiments.comparison.summaries import summarise
 
@@ -20,41 +19,27 @@ def some_figures():
     return drawn(some_runs())
 
 
-def test_the_figures_are_written_as_png(tmp_path):
-    paths = plot(summarise(group_runs(some_runs()), 0.01), tmp_path)
-    assert [path.name for path in paths] == [
-        "differences.png", "test_accuracy.png", "time_and_accuracy.png", "memory_and_accuracy.png",
-        "calibration.png", "curves.png",
-    ]  # fmt: skip
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
-
-
 def test_figures_without_data_are_left_out():
     names = drawn([make_run(1, losses=[], accuracies=[], peak_memory_mib=None)])
     assert list(names) == ["test_accuracy", "time_and_accuracy", "calibration"]
     drawn([make_run(1, accuracies=[], peak_memory_mib=0, seconds={"train": 0})])
 
 
-def test_legends_name_substitutes_for_the_published_models(some_figures):
-    for figure in drawn([make_run(1), make_substitute(16, "a" * 64)]).values():
+def test_legends_name_substitutes_and_families_have_marks_and_points_names(some_figures):
+    substitutes = [make_substitute(row, "a" * 64) for row in (1, 16)]
+    figures = drawn([make_run(1), make_run(16), *substitutes, make_baseline()])
+    del figures["differences"]
+    for figure in figures.values():
         caption = figure.legends[0].get_title().get_text()
         assert caption.startswith("Substitutes for the published models")
         assert caption.endswith("\ncheckpoint tiny.safetensors")
     assert {f.legends[0].get_title().get_text() for f in some_figures.values()} == {""}
-
-
-def test_each_family_of_runs_has_a_mark_and_each_point_its_name():
-    substitutes = [make_substitute(row, "a" * 64) for row in (1, 16)]
-    figures = drawn([make_run(1), make_run(16), *substitutes, make_baseline()])
     axes = figures["time_and_accuracy"].axes[0]
     marks = {line.get_label(): line.get_marker() for line in axes.lines}
-    assert list(marks) == [
-        "published models", "checkpoint tiny.safetensors", "baselines"
-    ]  # fmt: skip
+    assert list(marks) == ["published models", "checkpoint tiny.safetensors", "baselines"]
     assert len(set(marks.values())) == 3
-    assert sorted(text.get_text() for text in axes.texts) == [
-        "baseline majority", "row 1", "row 1", "row 16", "row 16"
-    ]  # fmt: skip
+    names = sorted(text.get_text() for text in axes.texts)
+    assert names == ["baseline majority", "row 1", "row 1", "row 16", "row 16"]
 
 
 def test_points_are_at_the_values_of_the_runs(some_figures):
@@ -88,40 +73,21 @@ def many_runs(count):
         yield replace(run, seconds={"prefix": 0.0, "train": 3.0 + i % 3 / 10})
 
 
-def words_drawn(figure, monkeypatch):
-    """The words that a figure shows, and where."""
-    found, draw = [], Text.draw
+@pytest.mark.parametrize("count", [1, 9, pytest.param(38, marks=pytest.mark.slow)])
+def test_no_words_of_a_figure_overlap_or_leave_it(count, monkeypatch):
+    figures, words, draw = drawn(list(many_runs(count))), [], Text.draw
 
     def noted(self, renderer):
         if self.get_visible() and self.get_text():
-            found.append((self.get_text(), Text.get_window_extent(self, renderer)))
+            words.append((self.get_text(), Text.get_window_extent(self, renderer)))
         draw(self, renderer)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Text, "draw", noted)
+    monkeypatch.setattr(Text, "draw", noted)
+    for name, figure in figures.items():
+        words.clear()
         figure.draw_without_rendering()
-    return found
-
-
-@pytest.mark.parametrize("count", [1, 9, pytest.param(38, marks=pytest.mark.slow)])
-def test_no_words_of_a_figure_overlap_or_leave_it(count, monkeypatch):
-    for name, figure in drawn(list(many_runs(count))).items():
-        words = words_drawn(figure, monkeypatch)
         for (one, box), (other, second) in combinations(words, 2):
             assert not box.overlaps(second), f"{name}: {one!r} and {other!r}"
         for word, box in words:
             corners = figure.bbox.contains(*box.min), figure.bbox.contains(*box.max)
             assert all(corners), f"{name}: {word!r}"
-
-
-# ------------------------------------------------------------------------------------------- svg
-
-
-def test_an_svg_is_reproducible_with_the_colour_of_its_page_and_unique_identifiers():
-    first, again = ({n: as_svg(f, n) for n, f in drawn(some_runs()).items()} for _ in range(2))
-    assert first == again
-    for svg in first.values():
-        assert svg.startswith('<svg fill="currentColor"')
-        assert not re.findall("#000000|#ffffff|<metadata", svg)
-    found = re.findall(' id="([^"]+)"', "".join(first.values()))
-    assert len(set(found)) == len(found) > 0

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from records import make_baseline, make_run, make_substitute, some_runs
+from records import CUDA, make_baseline, make_design, make_run, make_substitute, some_runs
 
 from experiments.checkpoints.files import CHECKPOINT_SHA256
 from experiments.comparison.groups import (
@@ -12,9 +12,7 @@ from experiments.comparison.groups import (
     find_references,
     group_runs,
     inconsistent_runs,
-    pair_up,
 )
-from experiments.comparison.names import substitutes_of
 from experiments.system.terminal import UsageError
 
 A, B = "1a2b3c4d".ljust(64, "0"), "5e6f7a8b".ljust(64, "0")
@@ -23,154 +21,111 @@ TINY_A, TINY_B = f"{TINY} 1a2b3c4d", f"{TINY} 5e6f7a8b"
 LATER = "2026-01-02T00:00:00+00:00"
 
 
-def references_of(groups, run, name=None):
-    return find_references(groups | {"it": [run]}, name)["it"]
-
-
-def make_design(row=None, **settings):
-    return make_run(row, settings={"num_epochs": 5, "batch_size": 8} | settings)
-
-
 def make_custom(row=1, file="questions.csv", train=412, data=A, test="t" * 64, **custom):
     split = {"of": "o", "seed": 123, "custom": {"data": file} | custom}
     split |= {"test": test, "sizes": {"train": train, "validation": 58, "test": 118}}
     return make_run(row, data=data, split=split)
 
 
-def best_epoch(**more):
-    return replace(make_design(keep_best=True), label="best epoch", date=LATER, **more)
+def labelled(label, run=None, **more):
+    run = run or make_design(keep_best=True)
+    return replace(run, label=label, digest=f"{label}{more}", date=LATER, **more)
 
 
-CUDA = {"device": "NVIDIA A100", "device_type": "cuda"}
 OTHER_HEADS = {"weights": CHECKPOINT_SHA256["124M"], "name": "other heads"}
 RANDOM = {"weights": "random", "model": "gpt2-small (124M), random weights"}
 TINY_RANDOM = {"stands_in": True, "model": "gpt2-tiny (7M), random weights", "date": LATER}
-FLEXIBLE = {"trainable_token_pos": "flexible"}
-GROUPS = {  # what is grouped: the runs, and the seeds of each group
+FLEXIBLE, RATE = {"trainable_token_pos": "flexible"}, {"learning_rate": 1e-3}
+CUSTOM = "row 1, questions.csv, 412 for training"
+GROUPS = {  # what is grouped: the runs, and the names of the groups with several seeds
     "seeds of a row": (
         some_runs()[::-1],
-        {"row 1": [123, 124], "row 4": [123, 124], "row 16": [123, 124],
-         "baseline majority": [123]},
+        ["row 1: 123, 124", "row 4: 123, 124", "row 16: 123, 124", "baseline majority"],
     ),
     "a checkpoint by its digest, with its last name": (
         [make_substitute(1, A, seed=124, date=LATER), make_substitute(1, A, name="old.safetensors"),
          make_substitute(1, B, seed=125), make_run()],
-        {"row 1": [123], f"row 1, {TINY_A}": [123, 124], f"row 1, {TINY_B}": [125]},
+        ["row 1", f"row 1, {TINY_A}: 123, 124", f"row 1, {TINY_B}"],
     ),
-    "another precision": (
-        [make_run(seed=124, precision="bfloat16"), make_run()],
-        {"row 1": [123], "row 1, bfloat16": [124]},
+    "other data and another precision": (
+        [make_run(precision="bfloat16"), make_run(data=B),
+         make_run(data=B, precision="bfloat16"), make_run()],
+        ["row 1", "row 1, bfloat16", "row 1, data 5e6f7a8b", "row 1, data 5e6f7a8b, bfloat16"],
     ),
-    "other data in another precision": (
-        [make_run(seed=124, data=B), make_run(seed=125, data=B, precision="bfloat16"), make_run()],
-        {"row 1": [123], "row 1, data 5e6f7a8b": [124], "row 1, data 5e6f7a8b, bfloat16": [125]},
-    ),
-    "devices together": ([make_run(), make_run(seed=124, environment=CUDA)], {"row 1": [123, 124]}),
+    "devices together": ([make_run(), make_run(seed=124, environment=CUDA)], ["row 1: 123, 124"]),
     "published weights in another, later network": (
-        [make_run(date="2026-01-01"), make_substitute(1, **OTHER_HEADS, date=LATER)],
-        {"row 1": [123], "row 1, checkpoint other heads": [123]},
+        [make_run(), make_substitute(1, **OTHER_HEADS, date=LATER)],
+        ["row 1", "row 1, checkpoint other heads"],
     ),
     "published weights in another, earlier network": (
-        [make_run(date=LATER), make_substitute(1, **OTHER_HEADS, date="2026-01-01")],
-        {"row 1": [123], "row 1, checkpoint other heads": [123]},
+        [make_run(date=LATER), make_substitute(1, **OTHER_HEADS)],
+        ["row 1", "row 1, checkpoint other heads"],
     ),
     "published models first": (
         [make_baseline(), make_substitute(1, A), make_substitute(16, A), make_run(10, **RANDOM),
          make_run(10, **RANDOM | TINY_RANDOM)],
-        {"row 10": [123], f"row 1, {TINY}": [123], f"row 16, {TINY}": [123],
-         "row 10, gpt2-tiny (7M), random weights": [123], "baseline majority": [123]},
+        ["row 10", f"row 1, {TINY}", f"row 16, {TINY}", "row 10, gpt2-tiny (7M), random weights",
+         "baseline majority"],
     ),
     "flags of no row": (
-        [make_run(1), make_design(learning_rate=1e-3), make_design(learning_rate=2e-5),
-         make_design(learning_rate=1e-3, **FLEXIBLE)],
-        {"row 1": [123], "row 1, learning_rate 2e-05": [123], "row 1, learning_rate 0.001": [123],
-         "row 16, learning_rate 0.001": [123]},
+        [make_run(1), make_design(**RATE), make_design(learning_rate=2e-5),
+         make_design(**RATE, **FLEXIBLE)],
+        ["row 1", "row 1, learning_rate 2e-05", "row 1, learning_rate 0.001",
+         "row 16, learning_rate 0.001"],
     ),
     "a design by the label of its last run": (
-        [make_design(keep_best=True), best_epoch(seed=1, digest="1" * 64)],
-        {"best epoch": [1, 123]},
+        [make_design(keep_best=True), labelled("best", seed=1)], ["best: 1, 123"],
     ),
     "two designs of one label": (
-        [best_epoch(), replace(make_run(16), label="best epoch")],
-        {"best epoch (row 1, keep_best)": [123], "best epoch (row 16)": [123]},
+        [labelled("best"), labelled("best", make_run(16))],
+        ["best (row 1, keep_best)", "best (row 16)"],
     ),
-    "a label that is the name of a baseline": (
-        [replace(best_epoch(), label="baseline majority"), make_baseline()],
-        {"baseline majority (row 1, keep_best)": [123], "baseline majority": [123]},
+    "labels that are names of others": (
+        [labelled("baseline majority"), labelled("row 16", make_design(learning_rate=1)),
+         make_run(16), make_baseline()],
+        ["baseline majority (row 1, keep_best)", "row 16 (row 1, learning_rate 1)", "row 16",
+         "baseline majority"],
+    ),
+    "a label that is another one with a condition": (
+        [make_run(1), labelled("x, bfloat16", make_design(learning_rate=1)),
+         labelled("x", make_design(learning_rate=2)),
+         labelled("x", make_design(learning_rate=2), precision="bfloat16")],
+        ["row 1", "x, bfloat16", "x", "x, bfloat16 (row 1, learning_rate 2)"],
+    ),
+    "what all have in common is in no name": (
+        [*(make_substitute(row, A, precision="bfloat16") for row in (1, 16)), make_baseline()],
+        ["row 1", "row 16", "baseline majority"],
     ),
     "custom data by their file and size": (
-        [make_run(1), make_custom(file="folder/questions.csv")],
-        {"row 1": [123], "row 1, questions.csv, 412 for training": [123]},
+        [make_run(1), make_custom(file="folder/questions.csv")], ["row 1", CUSTOM],
     ),
     "two files of one name by their digest": (
         [make_run(1), make_custom(), make_custom(data=B, test=B)],
-        {"row 1": [123], "row 1, questions.csv, 412 for training 5e6f7a8b": [123],
-         "row 1, questions.csv, 412 for training tttttttt": [123]},
+        ["row 1", f"{CUSTOM} 5e6f7a8b", f"{CUSTOM} tttttttt"],
     ),
     "standard input": (
-        [make_run(1), make_custom(file="-")],
-        {"row 1": [123], "row 1, standard input, 412 for training": [123]},
+        [make_run(1), make_custom(file="-")], ["row 1", "row 1, standard input, 412 for training"],
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("runs", "groups"), GROUPS.values(), ids=GROUPS)
 def test_runs_are_grouped_by_design_and_conditions_in_order(runs, groups):
-    found = {name: [run.seed for run in group] for name, group in group_runs(runs).items()}
-    assert list(found.items()) == list(groups.items())
+    seeds = {name: [str(run.seed) for run in group] for name, group in group_runs(runs).items()}
+    assert [
+        f"{name}: {', '.join(found)}" if len(found) > 1 else name for name, found in seeds.items()
+    ] == groups
 
 
-def test_substitutes_are_named_once():
-    runs = [make_substitute(1, A), make_substitute(16, A), make_run(10, **RANDOM | TINY_RANDOM)]
-    assert substitutes_of([*runs, make_run()]) == [TINY, "gpt2-tiny (7M), random weights"]
-
-
-def test_what_all_groups_have_in_common_is_in_no_name():
-    runs = [make_substitute(row, A, precision="bfloat16") for row in (1, 16)]
-    groups = group_runs([*runs, make_baseline()])
-    assert list(groups) == ["row 1", "row 16", "baseline majority"]
-    assert common_deviations(group[0] for group in groups.values()) == [TINY, "bfloat16"]
-
-
-def test_of_two_records_of_a_seed_the_newest_counts_and_others_are_reported():
-    old, new = make_run(wrong=[1, 2, 3], digest="b" * 64), make_run(digest="a" * 64, date=LATER)
-    failed = make_run(status="failed", date="2026-01-03T00:00:00+00:00")
-    runs = [new, failed, old]
-    assert group_runs(runs) == {"row 1": [new]}
+def test_the_newest_record_of_a_seed_counts_in_any_time_zone_and_others_are_reported():
+    dates = ["2026-01-02T00:30:00+02:00", "2026-01-01T23:00:00+00:00", "2026-01-01T22:59:59+00:00"]
+    runs = [make_run(1, date=date, digest=str(i) * 64) for i, date in enumerate(dates)]
+    runs.append(make_run(status="failed", date="2026-01-03T00:00:00+00:00"))
+    assert group_runs(runs) == {"row 1": [runs[1]]}
     assert describe_excluded(runs, group_runs(runs)) == [
         "1 record of a failed run",
-        "1 record with a newer one of the same design and seed",
+        "2 records with a newer one of the same design and seed",
     ]
-    assert describe_excluded(some_runs(), group_runs(some_runs())) == []
-
-
-def test_a_label_may_equal_another_design_with_its_condition():
-    designs = [replace(make_design(learning_rate=x), label="x", digest=str(x) * 20) for x in (1, 2)]
-    designs[0] = replace(designs[0], label="x, bfloat16")
-    designs.append(replace(designs[1], precision="bfloat16", digest="3" * 64))
-    names = ["x", "x, bfloat16", "x, bfloat16 (row 1, learning_rate 2)"]
-    assert sorted(group_runs([make_run(1), *designs])) == ["row 1", *names]
-
-
-def test_a_label_is_not_taken_for_the_name_of_another_design():
-    mine = replace(make_design(keep_best=True), label="row 16")
-    groups = group_runs([mine, make_run(16), make_baseline()])
-    assert list(groups) == ["row 16 (row 1, keep_best)", "row 16", "baseline majority"]
-    assert find_names(groups, "16") == ["row 16"]
-
-
-def test_a_labelled_row_is_found_by_its_number_and_by_how_its_label_begins():
-    run = replace(make_run(1), label="2 epochs, 'quoted'")
-    groups = group_runs([run, make_run(16)])
-    for word in ("1", "row 1", "2 ep", "2 epochs, 'quoted'"):
-        assert find_names(groups, word) == ["2 epochs, 'quoted'"]
-    assert references_of(groups, make_run(16)) == [groups["2 epochs, 'quoted'"]]
-
-
-def test_runs_with_the_same_test_examples_have_the_same_labels():
-    runs = [make_custom(row, data=data) for row, data in ((1, A), (4, A), (16, B))]
-    bad = replace(make_run(2, total=10, data=B), split=runs[2].split)
-    assert [run.name for run, _ in inconsistent_runs([*runs, bad])] == ["row 02"]
 
 
 def test_training_sets_can_differ_if_the_test_examples_are_the_same():
@@ -180,35 +135,42 @@ def test_training_sets_can_differ_if_the_test_examples_are_the_same():
     common = common_deviations(group[0] for group in groups.values())
     assert common == ["questions.csv, 200 to 412 for training"]
     assert find_references(groups)["row 1, train_size 200"] == [groups["row 1"]]
-    other = make_custom(16, data=B, test="u" * 64)
-    groups = group_runs([whole, other])
+    groups = group_runs([whole, make_custom(16, data=B, test="u" * 64)])
     assert list(find_references(groups).values()) == [[], []]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"total": 10}, {"total": 14}, {"test": {"labels": [1, 0] * 6}}, {"classes": list("abc")}],
-)
-def test_runs_with_the_same_data_have_the_same_test_examples(change):
-    if "classes" in change:
-        change |= {"test": {"probabilities": [[0.9, 0.1, 0], [0.1, 0.9, 0]] * 6}}
-    good, bad = [make_run(1), make_run(4), make_run(2)], make_run(16, **change)
+# ------------------------------------------------------------------------------- inconsistent runs
+
+PAIRS = [i - i % 2 for i in range(12)]
+INCONSISTENT = {  # with three good runs: fields of a fourth
+    "fewer examples": {"total": 10},
+    "more examples": {"total": 14},
+    "other labels": {"test": {"labels": [1, 0] * 6}},
+    "other classes": {"classes": list("abc"),
+                      "test": {"probabilities": [[0.9, 0.1, 0], [0.1, 0.9, 0]] * 6}},
+    "other texts": {"test": {"same_text": PAIRS[::-1]}},
+    "other duplicates": {"test": {"in_training": [False] * 12}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", INCONSISTENT.values(), ids=INCONSISTENT)
+def test_a_run_with_other_test_examples_than_most_with_the_same_data_is_left_out(change):
+    good = [make_run(row, test={"same_text": PAIRS}) for row in (1, 4, 2)]
+    bad = make_run(16, **change)
     assert {run.name for run, _ in inconsistent_runs([*good, bad])} == {"row 16"}
     assert list(group_runs([*good, bad])) == ["row 1", "row 2", "row 4"]
     (words,) = describe_excluded([*good, bad], group_runs([*good, bad]))
     assert words.startswith("row_16_seed_123_")
     assert "than 3 records with the same data" in words
-    assert len(inconsistent_runs([make_run(1), bad])) >= 2  # which one is right is not known
-    assert inconsistent_runs([make_run(1), make_run(16, **change, data=B)]) == []
+    assert len(inconsistent_runs([good[0], bad])) >= 2  # which one is right is not known
+    assert inconsistent_runs([good[0], make_run(16, **change, data=B)]) == []
+    assert inconsistent_runs([*good, make_run(16)]) == []  # which does not say which texts
 
 
-def test_examples_in_another_order_are_left_out():
-    texts = [i - i % 2 for i in range(12)]
-    good = [make_run(row, test={"same_text": texts}) for row in (1, 4, 2)]
-    for test in ({"same_text": texts[::-1]}, {"in_training": [False] * 12}):
-        bad = make_run(16, test=test)
-        assert [run.name for run, _ in inconsistent_runs([*good, bad])] == ["row 16"]
-    assert inconsistent_runs([*good, make_run(16)]) == []  # which does not say
+def test_custom_data_with_the_same_test_examples_have_the_same_labels():
+    runs = [make_custom(row, data=data) for row, data in ((1, A), (4, A), (16, B))]
+    bad = replace(make_run(2, total=10, data=B), split=runs[2].split)
+    assert [run.name for run, _ in inconsistent_runs([*runs, bad])] == ["row 02"]
 
 
 def test_one_digest_under_several_seeds_is_left_out():
@@ -217,23 +179,7 @@ def test_one_digest_under_several_seeds_is_left_out():
     assert [why for _, why in found] == ["has the digest of the seeds 1, 2"] * 2
 
 
-def test_the_newest_record_is_that_of_the_last_moment_in_any_time_zone():
-    dates = ["2026-01-02T00:30:00+02:00", "2026-01-01T23:00:00+00:00", "2026-01-01T22:59:59+00:00"]
-    runs = [make_run(1, date=date, digest=str(i) * 64) for i, date in enumerate(dates)]
-    (found,) = group_runs(runs)["row 1"]
-    assert found.date == dates[1]
-
-
 # ---------------------------------------------------------------------------------- pairs of groups
-
-
-def test_pairs_have_the_same_seed_and_a_baseline_is_paired_with_all():
-    first = [make_run(1, seed=seed) for seed in (123, 124, 125)]
-    second = [make_run(16, seed=seed) for seed in (126, 125, 124)]
-    assert [(x.seed, y.seed) for x, y in pair_up(first, second)] == [(124, 124), (125, 125)]
-    baseline = [make_baseline(seed=7)]
-    assert [(x.seed, y.seed) for x, y in pair_up(first[:2], baseline)] == [(123, 7), (124, 7)]
-    assert [(x.seed, y.seed) for x, y in pair_up(baseline, first[:2])] == [(7, 123), (7, 124)]
 
 
 @pytest.mark.parametrize(
@@ -254,38 +200,24 @@ def test_pairs_have_the_same_seed_and_a_baseline_is_paired_with_all():
 def test_a_run_is_compared_with_row_1_of_the_same_weights_data_and_precision(run, names):
     bases = [make_run(1), make_substitute(1, A), make_run(1, precision="bfloat16")]
     groups = group_runs([*bases, make_run(4)])
-    assert references_of(groups, run) == [groups[name] for name in names]
+    assert find_references(groups | {"it": [run]})["it"] == [groups[name] for name in names]
 
 
 @pytest.mark.parametrize(
-    ("reference", "names"),
+    ("reference", "names"),  # of the references of all designs, in their order
     [
-        (None, ["row 1", "row 1", "row 1, learning_rate 0.001", "row 1"]),
-        ("16", ["row 16", "row 16", "row 16", "row 16"]),
-        ("row 1, learning_rate 0.001", ["row 1, learning_rate 0.001"] * 4),
+        (None, ["", "first", "first", "row 1, learning_rate 0.001", "first"]),
+        ("16", ["row 16", "row 16", "", "row 16", "row 16"]),
+        ("row 1, learning_rate 0.001", ["row 1, learning_rate 0.001", "",
+         *["row 1, learning_rate 0.001"] * 3]),
     ],
-)
+)  # fmt: skip
 def test_the_reference_has_the_recipe_of_a_run_or_is_the_one_named(reference, names):
-    runs = [
-        make_run(1), make_run(16), make_design(learning_rate=1e-3),
-        make_design(learning_rate=1e-3, **FLEXIBLE), make_design(num_epochs=10, **FLEXIBLE),
-    ]  # fmt: skip
-    groups = group_runs(runs)
-    found = find_references(groups, reference)
-    designs = (
-        "row 16", "row 1, learning_rate 0.001", "row 16, learning_rate 0.001",
-        "row 16, num_epochs 10",
-    )  # fmt: skip
-    for design, name in zip(designs, names, strict=True):
-        assert found[design] == ([] if design == name else [groups[name]]) or design == "row 16"
-    assert found["row 1"] == ([groups[names[0]]] if reference else [])
-
-
-def test_a_reference_that_can_mean_several_designs_is_refused():
-    groups = group_runs([make_run(1), make_run(16), make_run(17)])
-    message = "--reference row can mean several designs: row 1; row 16; row 17"
-    with pytest.raises(UsageError, match=message):
-        find_references(groups, "row")
+    runs = [labelled("first", make_run(1)), make_run(16), make_design(**RATE)]
+    runs.append(make_design(**RATE, **FLEXIBLE))
+    groups = group_runs([*runs, make_design(num_epochs=10, **FLEXIBLE)])
+    found = list(find_references(groups, reference).values())
+    assert found == [[groups[name]] if name else [] for name in names]
 
 
 @pytest.mark.parametrize(
@@ -297,11 +229,15 @@ def test_a_reference_that_can_mean_several_designs_is_refused():
         ("row 16, l", ["row 16, learning_rate 0.0001", "row 16, learning_rate 0.001"]),
         ("row 16, learning_rate 0.001", ["row 16, learning_rate 0.001"]),
         ("maj", ["baseline majority"]),
+        ("2", ["2 epochs, 'quoted'"]),
+        ("row 2", ["2 epochs, 'quoted'"]),
+        ("2 ep", ["2 epochs, 'quoted'"]),
+        ("3", ["row 3"]),
     ],
 )
 def test_a_group_is_found_by_its_name_its_row_and_an_unambiguous_beginning(word, names):
-    two = make_design(num_epochs=2, trainable_layers="last_two_blocks")
-    runs = [make_run(1), make_run(10), two]
+    runs = [make_run(1), make_run(10), labelled("2 epochs, 'quoted'", make_run(2)), make_run(3)]
+    runs += [make_design(num_epochs=2, trainable_layers="last_two_blocks"), labelled("row 3")]
     runs += [make_design(learning_rate=x, **FLEXIBLE) for x in (1e-3, 1e-4)]
     assert find_names(group_runs([*runs, make_baseline()]), word) == names
 
@@ -330,25 +266,16 @@ def test_a_number_means_the_group_that_fits_and_a_name_that_group(words, names, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (
-            ["1", "4"],
-            "1 and 4 differ in weights, test examples or precision; to compare two nevertheless, "
-            f'name both in full, such as compare_experiments.py "row 1" "row 4, {TINY_B}"; the '
-            f"groups are row 1; row 1, bfloat16; row 1, {TINY_A}; row 4, {TINY_B}$",
-        ),
-        (
-            ["16", "row 1, bfloat16"],
-            f'"row 16" "row 1, bfloat16"; the groups are row 16; row 16, {TINY_A}; row 16, '
-            f"{TINY_B}; row 1, bfloat16$",
-        ),
+        (["1", "4"],
+         "1 and 4 differ in weights, test examples or precision; to compare two nevertheless, "
+         f'name both in full, such as compare_experiments.py "row 1" "row 4, {TINY_B}"; the '
+         f"groups are row 1; row 1, bfloat16; row 1, {TINY_A}; row 4, {TINY_B}$"),
         (["1", "row 1, bfloat16"], "differ in weights, test examples or precision"),
         (["1", "16"], '1 and 16 can mean several groups: name both .* "row 1" "row 16"; the gr'),
-        (["row 1", "row 19"], "no record of row 19; the groups are row 1; row 16"),
-        (["19", "1"], "no record of row 19; the groups are row 1; row 16"),
         (["1", "majority"], "no record of majority; the groups are row 1; row 16"),
         (["4", "04"], f"^4 and 04 are both row 4, {TINY_B}: name two"),
     ],
-)
+)  # fmt: skip
 def test_groups_whose_conditions_differ_are_not_compared_unless_named(words, message, groups):
     with pytest.raises(UsageError, match=message):
         find_pair(groups, words)

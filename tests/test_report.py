@@ -1,12 +1,13 @@
 import base64
 import os
+import re
 import shlex
 import shutil
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from records import make_baseline, make_record, make_run, some_records, some_runs
+from records import CUDA, make_baseline, make_record, make_run, some_records, some_runs
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -51,7 +52,7 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """A report in which all words of records and texts are markup."""
+    """A report in which words of records and texts are markup, or for a terminal."""
     words = "<script>alert(1)</script>"
     more = {
         "stands_in": True,
@@ -60,7 +61,9 @@ def hostile(tmp_path_factory):
         "classes": ["<i>ham</i>", words],
         "environment": {"device": words, "device_type": "cpu", "python": HOSTILE[1]},
     }
-    records = [make_record(row, wrong=w, **more) for row, w in ((1, [0, 1]), (16, [2, 3]))]
+    label = "$\\frac{1}$ \x1b[31m"
+    records = [make_record(1, wrong=[0, 1], **more)]
+    records.append(make_record(16, wrong=[2, 3], label=label, **more))
     texts = [*HOSTILE, *(f"text {i}" for i in range(4, 12))]
     return make_report(tmp_path_factory.mktemp("hostile"), records, texts)
 
@@ -83,6 +86,7 @@ class Elements(HTMLParser):
 def test_a_page_has_every_part_and_the_summary_comes_first(plain):
     page = Elements(plain)
     anchors = [attributes["id"] for _, attributes in page.found if "id" in attributes]
+    assert len(set(anchors)) == len(anchors)
     assert [anchor for anchor in anchors if "-" not in anchor] == [
         "summary", "differences", "table", "designs", "search", "figures", "test_accuracy",
         "curves", "calibration", "metrics", "costs", "time_and_accuracy", "memory_and_accuracy",
@@ -90,7 +94,9 @@ def test_a_page_has_every_part_and_the_summary_comes_first(plain):
     ]  # fmt: skip
     links = [attributes["href"] for tag, attributes in page.found if tag == "a"]
     assert {link.removeprefix("#") for link in links} <= set(anchors)
-    assert sum(tag == "svg" for tag, _ in page.found) == 7  # two of the differences
+    drawings = [attributes for tag, attributes in page.found if tag == "svg"]
+    assert [drawing["fill"] for drawing in drawings] == ["currentColor"] * 7  # 2 of the differences
+    assert not re.search("#000000|#ffffff|<metadata", plain.read_text().partition("<svg")[2])
     words = " ".join(page.text.split())
     assert "4 designs, 7 runs. Compared with row 1 by test accuracy: 3 inconclusive" in words
     sentences = [s.sentence for s in summarise(group_runs(some_runs()), 0.02) if s.sentence]
@@ -99,14 +105,15 @@ def test_a_page_has_every_part_and_the_summary_comes_first(plain):
     for part in (
         "The runs were made 2026-01-01;", "8 texts of test examples are in this page.", "Text h",
         "python additional_experiments.py --row 16 --num_seeds 2", "--margin 2",
-        "python compare_experiments.py --results",
+        "python compare_experiments.py --results", "device type",
         "All results are conditional on this train/test split.",
     ):  # fmt: skip
         assert page.text.count(part) == 1
 
 
 def test_a_page_loads_nothing_and_is_reproducible(tmp_path):
-    page = make_report(tmp_path, some_records())
+    records = [*some_records(), make_record(18, seed=120), make_record(18, seed=124)]
+    page = make_report(tmp_path, records)
     first = page.read_bytes()
     found = Elements(page)
     names = ("src", "href", "xlink:href", "action", "data", "srcset")
@@ -115,7 +122,8 @@ def test_a_page_loads_nothing_and_is_reproducible(tmp_path):
     assert all(link.startswith(("#", "data:")) for link in links)
     assert "@import" not in found.text
     assert ("td", {"class": "text"}) not in found.found  # no texts are available
-    assert make_report(tmp_path, some_records()).read_bytes() == first
+    assert "just one classifies correctly, with seed 124" in found.text  # the first shared one
+    assert make_report(tmp_path, records).read_bytes() == first
 
 
 def test_words_of_texts_and_records_are_escaped(hostile):
@@ -123,12 +131,7 @@ def test_words_of_texts_and_records_are_escaped(hostile):
     assert [tag for tag, _ in page.found if tag in ("script", "img", "b", "i")] == ["script"]
     assert not [name for _, attributes in page.found for name in attributes if name[:2] == "on"]
     assert all(text in page.text for text in HOSTILE)
-
-
-def test_control_characters_of_names_are_escaped_and_a_dollar_is_no_formula(tmp_path):
-    record = make_record(16, label="$\\frac{1}$ \x1b[31m", losses=[])
-    page = Elements(make_report(tmp_path, [make_record(1), record]))
-    assert page.text.count("$\\frac{1}$ \\x1b[31m") > 3
+    assert page.text.count("$\\frac{1}$ \\x1b[31m") > 3  # a dollar is no formula
     assert "\x1b" not in page.text
 
 
@@ -147,23 +150,10 @@ def test_texts_of_custom_data_need_a_flag(flags, count, tmp_path, monkeypatch):
     assert f"{words} of test examples are in this page" in page.text
 
 
-def test_the_examples_of_a_page_are_those_of_the_first_shared_seed(tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.comparison.report.draw_all", lambda *_: {})
-    records = [make_record(row, seed=seed) for row, seed in ((1, 2), (4, 1), (4, 2))]
-    page = Elements(make_report(tmp_path, records))
-    assert "0 examples that just one classifies correctly, with seed 2" in page.text
-
-
 def test_runs_without_a_row_1_make_a_page_too(tmp_path):
     page = Elements(make_report(tmp_path, [make_record(16, losses=[], peak_memory_mib=None)]))
     assert "No design can be compared with a reference." in page.text
     assert sum(tag == "svg" for tag, _ in page.found) == 3
-
-
-def test_a_report_that_cannot_be_written_is_an_error(tmp_path):
-    (tmp_path / "report.html").mkdir()
-    with pytest.raises(SystemExit, match=r"Is a directory: .*report\.html"):
-        make_report(tmp_path, [make_record(1)])
 
 
 # ---------------------------------------------------------------------------------------- commands
@@ -177,20 +167,18 @@ def flags_of(command):
 
 @pytest.mark.parametrize(
     "flags",
-    [["--row", "1"], ["--row", "8"], ["--row", "10", "--model_size", "gpt2-tiny (7M)"],
-     ["--row", "18", "--precision", "bfloat16"], ["--row", "11", "--no_shortcuts"],
-     ["--row", "14", "--learning_rate", "0.001", "--class_weights"],
-     ["--row", "1", "--data", "my file.csv", "--split", "80/10/10", "--balance"]],
+    ["--row 8", "--row 10 --model_size 'gpt2-tiny (7M)'", "--row 11 --no_shortcuts",
+     "--row 14 --learning_rate 0.001 --class_weights --precision bfloat16",
+     "--row 1 --data 'my file.csv' --split 80/10/10 --balance"],
 )  # fmt: skip
 def test_the_command_of_a_run_repeats_it(flags):
-    settings = parse_args(flags)
-    environment = {"device": "cpu", "device_type": "cpu"}
-    environment["shortcuts"] = not settings.runtime.no_shortcuts
-    data = {}
+    words = shlex.split(flags)
+    settings, more = parse_args(words), {}
     if settings.custom.data:
         split = {"of": "b" * 64, "seed": 123, "custom": settings.custom_values}
-        data = {"data": "a" * 64, "split": split}
-    run = make_run(int(flags[1]), settings=settings.identity, environment=environment, **data)
+        more = {"data": "a" * 64, "split": split}
+    environment = CUDA | {"shortcuts": not settings.runtime.no_shortcuts}
+    run = make_run(int(words[1]), settings=settings.identity, environment=environment, **more)
     assert parse_args(flags_of(*commands_of([run]))) == settings
 
 
@@ -202,18 +190,10 @@ def test_consecutive_seeds_are_one_command():
     ]
     baseline = make_baseline(settings={}, losses=[])
     assert flags_of(*commands_of([baseline])) == ["--baseline", "majority"]
-
-
-@pytest.mark.parametrize(
-    ("split", "flags"),
-    [
-        ({"flags": ["--data", "my file.csv", "--balance"]}, ["--data", "my file.csv", "--balance"]),
-        ({}, ["--data", "FILE", "--split_seed", "5"]),
-    ],
-)
-def test_the_first_records_of_custom_data_have_words_of_the_command_or_no_file(split, flags):
-    run = make_run(1, data="a" * 64, split={"of": "b" * 64, "seed": 5} | split)
-    assert flags_of(*commands_of([run]))[2:] == flags
+    words = ["--data", "my file.csv", "--balance"]  # in the first records of custom data, or none
+    for split, flags in (({"flags": words}, words), ({}, ["--data", "FILE", "--split_seed", "5"])):
+        run = make_run(1, data="a" * 64, split={"of": "b" * 64, "seed": 5} | split)
+        assert flags_of(*commands_of([run]))[2:] == flags
 
 
 def test_environments_have_each_value_once():
@@ -223,16 +203,6 @@ def test_environments_have_each_value_once():
 
 
 # ------------------------------------------------------------------------------------ in a browser
-
-
-def start_browser():
-    programs = [shutil.which(name) for name in PROGRAMS]
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options, Service(programs[1]))
 
 
 def show(browser, page, width=1200, scheme="light", height=800):
@@ -247,78 +217,75 @@ def show(browser, page, width=1200, scheme="light", height=800):
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium of Debian."""
-    if not all(map(shutil.which, PROGRAMS)) and BROWSER not in os.environ:
+    programs = [shutil.which(name) for name in PROGRAMS]
+    if not all(programs) and BROWSER not in os.environ:
         pytest.skip("chromium and chromedriver are not installed")
-    driver = start_browser()
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, Service(programs[1]))
     yield driver
     assert driver.get_log("browser") == []  # no page had an error
     driver.quit()
 
 
-def column(browser, number):
-    cells = browser.find_elements(
-        By.CSS_SELECTOR, f"#table details tbody tr > :nth-child({number})"
-    )
-    return [cell.text for cell in cells]
+def texts_of(browser, selector):
+    return [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, selector)]
 
 
 @pytest.mark.process
 def test_a_click_on_a_heading_sorts_and_another_one_reverses(browser, plain):
     show(browser, plain)
     browser.execute_script("document.querySelector('#table details').open = true")
-    before = column(browser, 1)
+    column = "#table details tbody tr > :nth-child({})"
+    before = texts_of(browser, column.format(1))
     heading = browser.find_element(By.XPATH, "//section[@id='table']//button[text()='correct']")
     heading.click()
     at = 1 + browser.execute_script("return arguments[0].closest('th').cellIndex", heading)
-    assert [int(text.split()[0]) for text in column(browser, at)] == [6, 9, 10, 12]  # as numbers
+    counts = [int(text.split()[0]) for text in texts_of(browser, column.format(at))]
+    assert counts == [6, 9, 10, 12]  # as numbers
     heading.click()
-    assert column(browser, at)[0] == "12 of 12"
-    assert sorted(column(browser, 1)) == sorted(before)
+    assert texts_of(browser, column.format(at))[0] == "12 of 12"
+    assert sorted(texts_of(browser, column.format(1))) == sorted(before)
 
 
 @pytest.mark.process
-def test_a_word_finds_the_examples_that_contain_it(browser, plain):
+def test_a_word_finds_examples_and_a_link_opens_a_design(browser, plain):
     show(browser, plain)
     browser.find_element(By.ID, "search").send_keys("text H")
     rows = browser.find_elements(By.CSS_SELECTOR, ".examples tbody tr")
     assert [row.text.split()[-2] for row in rows if row.is_displayed()] == ["h"]
-    assert browser.find_element(By.CSS_SELECTOR, "output").text == "1 found"
+    assert texts_of(browser, "output") == ["1 found"]
+    show(browser, plain)
+    browser.find_element(By.CSS_SELECTOR, "#table a[href='#design-2']").click()
+    (opened,) = texts_of(browser, ".design[open]")
+    assert opened.startswith("row 4")
 
 
 @pytest.mark.process
 def test_a_browser_shows_markup_in_texts_as_text(browser, hostile):
     show(browser, hostile)
     browser.execute_script("document.querySelectorAll('.design')[1].open = true")
-    shown = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "td.text")]
-    assert shown == HOSTILE
+    assert texts_of(browser, "td.text") == HOSTILE
     assert browser.title == "Which differences are significant?"
 
 
 @pytest.mark.process
-def test_a_link_to_a_design_opens_it(browser, plain):
-    show(browser, plain)
-    browser.find_element(By.CSS_SELECTOR, "#table a[href='#design-2']").click()
-    opened = browser.find_elements(By.CSS_SELECTOR, ".design[open]")
-    assert [design.text.split("\n")[0].startswith("row 4") for design in opened] == [True]
-
-
-@pytest.mark.process
-@pytest.mark.parametrize("width", [390, 1280])
-def test_a_page_is_no_wider_than_its_window(browser, plain, width):
-    show(browser, plain, width)
-    browser.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.process
-def test_a_page_has_a_light_and_a_dark_scheme_and_can_be_printed(browser, plain):
+def test_a_page_fits_its_window_has_a_light_and_a_dark_scheme_and_can_be_printed(browser, plain):
     ask = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
     asked = [("body", "backgroundColor"), ("body", "color"), ("figure svg", "fill")]
-    for scheme, is_light in (("light", [True, False, False]), ("dark", [False, True, True])):
-        show(browser, plain, scheme=scheme)
+    for width, scheme, is_light in (
+        (390, "light", [True, False, False]),
+        (1280, "dark", [False, True, True]),
+    ):
+        show(browser, plain, width, scheme)
         colours = [browser.execute_script(ask, *words) for words in asked]
         levels = [sum(map(int, c.strip("rgb()").split(","))) / 3 for c in colours]
         assert [level > 128 for level in levels] == is_light
+        browser.execute_script("for (const d of document.querySelectorAll('details')) d.open = 1")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     pdf = base64.b64decode(browser.print_page())
     assert pdf.startswith(b"%PDF")
     assert len(pdf) > 20_000
