@@ -357,7 +357,7 @@ UNKNOWN = r" is not in UTF-8 .* in line 2\): name its enc.*--encoding"
         ("csv", "a;b;c\n1;2;3\n4,5;6\n", " may have a semicolon.*--separator"),
         ("csv", "text~label\n", " a header of several columns: .*--separator"),
         ("csv", "3,Wall St. waits,Stocks wait for it.\n4,Phone,New.\n", ": .*--no_header"),
-        ("csv", "version https://git-lfs.github.com/spec/v1\noid sha256:6\n", " is a Git LFS pointer"),
+        ("csv", "version https://git-lfs.github.com/spec/v1\noid 6\n", " is a Git LFS pointer"),
         ("csv", b"PK\3\4\x14\0[Content_Types].xml", " is a workbook: export"),
         ("csv", b"PK\3\4\x14\0a.csv", " is a zip file"),
         ("csv", "\n<!DOCTYPE html>\n<html>", " is a web page"),
