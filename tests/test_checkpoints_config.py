@@ -23,14 +23,14 @@ def edit_config(folder, **changes):
 
 
 @pytest.mark.parametrize("heads", [1, 2, 8])
-@pytest.mark.parametrize("given", ["", "model.safetensors"])
 @pytest.mark.usefixtures("float64")
-def test_heads_are_those_of_config_json(heads, given, tmp_path):
+def test_heads_are_those_of_config_json(heads, tmp_path):
     oracle = oracle_of(n_head=heads)
     oracle.save_pretrained(tmp_path)
-    assert load_gpt2_checkpoint(tmp_path)[0]["n_head"] == heads
-    assert settings_of(tmp_path / given).weights.note == ""
-    assert_same_function(oracle, tmp_path / given)
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        assert load_gpt2_checkpoint(path)[0]["n_head"] == heads
+        assert settings_of(path).weights.note == ""
+        assert_same_function(oracle, path)
 
 
 @pytest.mark.parametrize(
@@ -140,12 +140,6 @@ def test_without_n_head_the_default_of_transformers_applies(tmp_path):
     oracle = GPT2Model.from_pretrained(tmp_path, dtype=torch.float32).eval()
     assert_same_function(oracle, tmp_path)
     assert load_gpt2_checkpoint(tmp_path)[0]["n_head"] == 12
-
-
-def test_without_a_config_json_a_note_says_which_heads_are_assumed(tmp_path):
-    path = write_checkpoint(tmp_path / "some.safetensors", SMALLEST)
-    note = "no config.json in its folder, heads are assumed 64 wide"
-    assert settings_of(path).weights.note == note
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -119,18 +120,15 @@ def test_a_copy_that_may_not_be_read_is_skipped(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("variables", "name"),
+    ("hub", "transformers", "name"),
     [
-        ({}, None),
-        ({"HF_HUB_OFFLINE": "yes", "TRANSFORMERS_OFFLINE": "0"}, "HF_HUB_OFFLINE"),
-        ({"TRANSFORMERS_OFFLINE": "ON"}, "TRANSFORMERS_OFFLINE"),
-        ({"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "true"}, "TRANSFORMERS_OFFLINE"),
-        ({"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "1"}, None),
+        ("", "", None), ("0", "1", None), ("yes", "0", "HF_HUB_OFFLINE"),
+        ("", "true", "TRANSFORMERS_OFFLINE"), ("", "ON", "TRANSFORMERS_OFFLINE"),
     ],
-)
-def test_either_variable_forbids_downloads(variables, name, monkeypatch):
-    for variable, value in variables.items():
-        monkeypatch.setenv(variable, value)
+)  # fmt: skip
+def test_either_variable_forbids_downloads(hub, transformers, name, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", hub)
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", transformers)
     assert offline_variable() == name
 
 
@@ -160,8 +158,8 @@ def test_a_failed_download_names_all_missing_files_and_leaves_those_before_it(se
     here = (remote(server.serve("file", Answer(CONTENT))), tmp_path / "here")
     with pytest.raises(DownloadError) as raised:
         fetch_all([here, *((remote(DOWN), tmp_path / name) for name in ("one", "two"))])
-    for name, count in (("here", 0), ("one", 1), ("two", 1)):
-        assert str(raised.value).count(f"as {tmp_path / name / 'file'} ") == count
+    found = re.findall(rf" as {tmp_path}/(\w+)/file ", str(raised.value))
+    assert found == ["one", "two"]
     assert (tmp_path / "here" / "file").read_bytes() == CONTENT
 
 
@@ -197,8 +195,7 @@ def test_only_missing_bytes_are_requested_unless_the_part_is_wrong(
 ):
     place(folder / "file.part", part)
     file = remote(server.serve("file", *answers), size=size)
-    assert fetch(file, folder) == folder / "file"
-    assert (folder / "file").read_bytes() == CONTENT
+    assert fetch(file, folder).read_bytes() == CONTENT
     assert ranges_asked(server) == ranges
     assert names_in(folder) == {"file"}
 
@@ -279,8 +276,7 @@ def test_the_member_of_a_zip_is_saved_from_the_first_address_that_serves_it(
     assert by_hand.startswith(f"Save the member messages of the zip at {server.url}/zip or {DOWN}")
     assert names_in(folder) == set()
     file = in_zip(*file.addresses, server.serve("other", Answer(ARCHIVE)))
-    assert fetch(file, folder) == folder / "file"
-    assert (folder / "file").read_bytes() == CONTENT
+    assert fetch(file, folder).read_bytes() == CONTENT
     assert names_in(folder) == {"file"}
 
 
@@ -355,39 +351,28 @@ def test_the_hubs_files_are_requested_from_the_mirror_if_one_is_named(server, fo
     assert weights().addresses == (f"https://huggingface.co/{WEIGHTS}",)
 
 
-def test_a_proxy_is_asked_for_the_file(server, folder, monkeypatch):
+def test_a_proxy_is_asked_for_the_file_and_named_when_it_refuses(server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror.invalid")
     monkeypatch.setenv("HTTP_PROXY", server.url)
     server.answers[f"http://mirror.invalid/{WEIGHTS}"] = [Answer(CONTENT)]
     assert fetch(weights(), folder).read_bytes() == CONTENT
-    assert [path for path, _ in server.asked] == [f"http://mirror.invalid/{WEIGHTS}"]
-
-
-@pytest.mark.parametrize("make", [weights, lambda: in_zip("https://mirror.invalid/zip")])
-def test_a_proxy_that_refuses_is_named(make, server, folder, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.invalid")
     monkeypatch.setenv("HTTPS_PROXY", server.url.replace("//", "//me:password@"))
-    message = failure(make(), folder)
+    message = failure(in_zip("https://mirror.invalid/zip"), folder / "another")
     assert all(words in message for words in ("ProxyError", "403", "NO_PROXY"))
     assert "password" not in message
-    assert server.asked[0][0] == "mirror.invalid:443"
+    asked = [path for path, _ in server.asked]
+    assert asked == [f"http://mirror.invalid/{WEIGHTS}", "mirror.invalid:443"]
 
 
 def authorizations(server):
     return [headers.get("Authorization") for _, headers in server.asked]
 
 
-@pytest.fixture
-def trusted(quick_and_alone, monkeypatch):
-    """Trusts the certificate of the https server."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-
-
-@pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_the_token_is_sent_to_the_hub_and_not_where_it_redirects_to(
     host, server, https_server, folder, monkeypatch
 ):
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     monkeypatch.setenv("HF_TOKEN", SECRET)
     monkeypatch.setenv("HF_ENDPOINT", https_server.url)
     elsewhere = server.serve("there", Answer(CONTENT)).replace("127.0.0.1", host)
@@ -413,17 +398,15 @@ def test_the_token_may_be_in_its_file_can_be_disabled_and_is_not_sent_for_a_zip(
 def test_the_token_and_password_are_not_sent_outside_the_mirrors_path(
     path, server, folder, monkeypatch
 ):
-    monkeypatch.setenv("HF_TOKEN", SECRET)
-    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/m")
     server.serve(f"m/{WEIGHTS}", Answer(status=302, headers={"Location": "/m/again"}))
     server.serve("m/again", Answer(status=302, headers={"Location": f"/{path}"}))
-    failure(weights(), folder)
-    assert authorizations(server) == [f"Bearer {SECRET}"] * 2 + [None]
-    server.asked.clear()
-    monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/m".replace("//", "//me:p4ssw0rd@"))
-    failure(weights(), folder)
-    assert [bool(found) for found in authorizations(server)] == [True, True, False]
+    for login, token in (("", SECRET), ("me:p4ssw0rd@", "")):
+        monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/m".replace("//", f"//{login}"))
+        monkeypatch.setenv("HF_TOKEN", token)
+        failure(weights(), folder)
+    assert [a and a.split()[0] for a in authorizations(server)] == [
+        "Bearer", "Bearer", None, "Basic", "Basic", None,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -460,11 +443,9 @@ def test_a_password_of_the_mirror_is_used_and_an_endpoint_that_is_no_address_ref
     assert authorizations(server) == ["Basic bWU6cDRzc3cwcmQ="]
     for endpoint in ("mirror.invalid", "//mirror", "ftp://mirror", "https://", "***@mirror"):
         monkeypatch.setenv("HF_ENDPOINT", endpoint.replace("***", "me:p4ssw0rd"))
-        expected = (
-            f"^HF_ENDPOINT must be an address such as .*, got '{re.escape(endpoint.rstrip('/'))}'$"
-        )
-        with pytest.raises(ValueError, match=expected):
+        with pytest.raises(ValueError, match=r"^HF_ENDPOINT must be an address") as error:
             weights()
+        assert str(error.value).endswith(f", got {endpoint.rstrip('/')!r}")
 
 
 # -------------------------------------------------------------------------------- certificates
@@ -493,6 +474,15 @@ def test_an_untrusted_certificate_is_refused_with_the_variables_that_help(
 
 
 # ----------------------------------------------------------------------------------- processes
+
+
+def test_two_at_once_download_once(server, folder):
+    address = server.serve("file", Answer(CONTENT, delay_seconds=0.3))
+    with ThreadPoolExecutor() as pool:  # a lock excludes threads as it does processes
+        paths = pool.map(lambda _: fetch(remote(address), folder), range(2))
+    assert [path.read_bytes() for path in paths] == [CONTENT] * 2
+    assert len(server.asked) == 1
+
 
 SCRIPT = """
 import pathlib, sys
@@ -540,20 +530,3 @@ def test_a_download_that_is_killed_is_resumed(server, folder):
     file = remote(address, sha256=sha256(big), size=len(big))
     assert fetch(file, folder).read_bytes() == big
     assert ranges_asked(server) == [f"bytes={kept}-"]
-
-
-@pytest.mark.process
-def test_two_processes_at_once_download_once(server, folder):
-    wait = "print('ready', flush=True); sys.stdin.readline()"
-    address = server.serve("file", Answer(CONTENT, delay_seconds=0.3))
-    arguments = (SCRIPT.format(before=wait), address, sha256(CONTENT), folder)
-    processes = [start_python(*arguments) for _ in range(2)]
-    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in processes:
-        output, errors = process.communicate(timeout=30)
-        assert (process.returncode, errors) == (0, ""), output
-    assert (folder / "file").read_bytes() == CONTENT
-    assert len(server.asked) == 1

@@ -12,7 +12,7 @@ from remote import names_in, place, sha256
 from safetensors.torch import save
 
 from experiments.checkpoints.files import GPT2, Published
-from experiments.system.downloads import hub_file
+from experiments.system import downloads
 from gpt_download import (
     TOKENIZER_FILES,
     download_and_load_gpt2,
@@ -103,11 +103,6 @@ def test_a_wrong_file_of_the_tokenizer_is_refused(folder):
 # ----------------------------------------------------------------------------------- the weights
 
 
-def test_an_unknown_model_size_is_refused(folder):
-    with pytest.raises(ValueError, match="one of 124M, 355M, 774M, 1558M, got '125M'"):
-        download_and_load_gpt2("125M", folder)
-
-
 @pytest.fixture
 def tiny(server, monkeypatch):
     """The tensors of a small model that the server has."""
@@ -127,26 +122,15 @@ def test_a_model_is_downloaded_once_and_loaded(tiny, server, folder):
     assert len(server.asked) == 1
 
 
-def test_verify_reaches_the_weights(tiny, folder, monkeypatch):
+def test_a_model_size_must_be_known_and_verify_reaches_the_weights(tiny, folder, monkeypatch):
     asked = []
     place(folder / "tiny" / "model.safetensors")
-    monkeypatch.setattr(
-        "experiments.system.downloads.check_digest", lambda *arguments: asked.append(arguments[2])
-    )
+    monkeypatch.setattr(downloads, "check_digest", lambda *given: asked.append(given[2]))
     for verify in (True, False):
         fetch_weights("tiny", folder, verify)
     assert asked == [True, False]
-
-
-@pytest.mark.parametrize("size", GPT2)
-def test_the_weights_in_the_hubs_cache_are_found_with_and_without_the_owner(size, tmp_path):
-    repository, revision, digest, _ = GPT2[size]
-    names = {repository.replace("/", "--"), repository.partition("/")[2]}
-    cached = {
-        place(tmp_path / "hub" / f"models--{name}" / "snapshots" / "any" / "model.safetensors")
-        for name in names
-    }
-    assert cached <= set(hub_file(repository, revision, "model.safetensors", digest).copies)
+    with pytest.raises(ValueError, match="one of 124M, 355M, 774M, 1558M, tiny, got '125M'"):
+        fetch_weights("125M", folder)
 
 
 def test_missing_files_are_named_without_a_request(server, folder):
