@@ -12,13 +12,7 @@ from helpers import assert_equal, randomise
 from oracles import assert_same_function, draw_tokens, load_gpt, oracle_of, refusal_of, settings_of
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file, save_model
-from transformers import (
-    GPT2DoubleHeadsModel,
-    GPT2ForQuestionAnswering,
-    GPT2ForSequenceClassification,
-    GPT2ForTokenClassification,
-    GPT2LMHeadModel,
-)
+from transformers import GPT2LMHeadModel
 
 from experiments.checkpoints import header
 from experiments.checkpoints.header import checkpoint_sha256, read_checkpoint
@@ -78,47 +72,32 @@ def test_impossible_sizes_are_refused(size, number, message, tmp_path):
 # ------------------------------------------------------------------------------------------ names
 
 
+HEADS = (
+    "classifier.bias", "lm_head.weight", "multiple_choice_head.summary.weight", "out_head.weight",
+    "qa_outputs.bias", "score.weight", "v_head.summary.bias",
+)  # fmt: skip
+
+
+def test_heads_are_left_out_and_named(tmp_path):
+    heads = {name: torch.ones(1) for name in HEADS}
+    path = tmp_path / "model.safetensors"
+    save_file(random_tensors(TINY) | heads, path)
+    (tmp_path / "config.json").write_text('{"n_head": 2}')
+    assert settings_of(path).weights.note == f"left out: {', '.join(HEADS)}"
+
+
 @pytest.mark.parametrize(
-    ("kind", "config", "left_out"),
+    "prefix",
     [
-        (GPT2ForSequenceClassification, {}, "score.weight"),
-        (GPT2ForTokenClassification, {}, "classifier.bias, classifier.weight"),
-        (GPT2ForQuestionAnswering, {}, "qa_outputs.bias, qa_outputs.weight"),
-        (GPT2DoubleHeadsModel, {}, "multiple_choice_head.summary.bias, "
-         "multiple_choice_head.summary.weight"),
-        (GPT2LMHeadModel, {"tie_word_embeddings": False}, "lm_head.weight"),
-        (GPT2LMHeadModel, {}, ""),
+        "_orig_mod.transformer.", "module.transformer.", "base_model.model.transformer.",
+        "module._orig_mod.base_model.model.transformer.", "transformer._checkpoint_wrapped_module.",
+        "base_model.model._orig_mod.transformer.module.", "model.transformer._fsdp_wrapped_module.",
     ],
-    ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )  # fmt: skip
 @pytest.mark.usefixtures("float64")
-def test_heads_are_left_out_and_named(kind, config, left_out, tmp_path):
-    oracle = oracle_of(kind, **config)
-    oracle.save_pretrained(tmp_path)
-    note = settings_of(tmp_path).weights.note
-    assert note == (f"left out: {left_out}" if left_out else "")
-    assert_same_function(oracle, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("prefix", "inner"),
-    [
-        ("_orig_mod.", ""),
-        ("module.", ""),
-        ("base_model.model.", ""),
-        ("module._orig_mod.base_model.model.", ""),
-        ("base_model.model._orig_mod.", "module."),
-        ("model.", "_fsdp_wrapped_module."),
-        ("", "_checkpoint_wrapped_module."),
-    ],
-)
-@pytest.mark.usefixtures("float64")
-def test_prefixes_of_wrappers_are_removed(prefix, inner, tmp_path):
-    oracle = oracle_of(GPT2LMHeadModel)
-    tensors = {
-        prefix + name.replace("transformer.", f"transformer.{inner}"): tensor.clone()
-        for name, tensor in oracle.state_dict().items()
-    }
+def test_prefixes_of_wrappers_are_removed(prefix, tmp_path):
+    oracle = oracle_of()
+    tensors = {f"{prefix}{name}": tensor for name, tensor in oracle.state_dict().items()}
     save_file(tensors, tmp_path / "model.safetensors")
     assert_same_function(oracle, tmp_path)
 
