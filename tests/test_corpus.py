@@ -56,7 +56,7 @@ def test_only_whole_numbers_are_in_order_of_their_values(names):
     assert split(distinct(**dict.fromkeys(reversed(names), 3)))[1] == names
 
 
-def test_given_splits_are_used_as_they_are():
+def test_given_splits_are_used_as_they_are_unless_balanced():
     train, validation, test = distinct(a=9, b=5), distinct(b=1, a=1), table(("a", "x"), ("b", "y"))
     splits, _, _ = split(train, validation, test)
     assert splits["train"]["Label"].tolist() == [0] * 9 + [1] * 5
@@ -65,15 +65,13 @@ def test_given_splits_are_used_as_they_are():
     assert all(s.index.tolist() == list(range(len(s))) for s in splits.values())
     splits, _, _ = split(train, validation, test, balance=True)
     assert [len(s) for s in splits.values()] == [10, 2, 2]
-    splits, _, _ = split_custom({"train": distinct(a=16, b=8), "test": test}, CustomData())
-    assert [len(s) for s in splits.values()] == [21, 3, 2]  # 70 : 10 of 24
-
-
-def test_balanced_classes_are_balanced_in_each_split():
     splits, _, notes = split(distinct(a=20, b=10), balance=True)
     counts = [s["Label"].value_counts().tolist() for s in splits.values()]
-    assert counts == [[7, 7], [1, 1], [2, 2]]
-    assert notes == ["balanced: 20 of 30 examples are used"]
+    assert (counts, notes) == (
+        [[7, 7], [1, 1], [2, 2]], ["balanced: 20 of 30 examples are used"],
+    )  # fmt: skip
+    splits, _, _ = split_custom({"train": distinct(a=16, b=8), "test": test}, CustomData())
+    assert [len(s) for s in splits.values()] == [21, 3, 2]  # 70 : 10 of 24
 
 
 # ------------------------------------------------------------------------------------ errors, notes
@@ -106,11 +104,6 @@ def test_unusable_data_is_one_sentence(tables, message):
         split(*tables)
 
 
-def test_three_texts_of_a_class_are_enough_to_split_and_two_for_one_given_split():
-    assert split(distinct(a=9, b=3))
-    assert split(distinct(a=9, b=2), table(("a", "x")))
-
-
 FEW = "has few or no examples of these classes: 'b'"
 NEAR = ", apart from case, digits and blanks"
 ORDINARY = pairs_of(distinct(a=30, b=30))
@@ -138,6 +131,8 @@ def same_in(second, first, count, *near):
            [f"classes whose names look alike: {' and '.join(map(ascii, sorted(pair)))}"])
           for pair in [("1", "1.0"), ("caf\u00e9", "cafe\u0301"), ("a b", "a\u200bB")]),
         ([distinct(a=30, b=3)], [f"the training data {FEW} (1)"]),
+        ([distinct(a=9, b=2), table(("a", "x"))],
+         [f"the training data {FEW} (1)", f"the validation data {FEW} (0)"]),
         ([distinct(a=9, b=3), distinct(a=1), distinct(a=1)],
          [f"the validation data {FEW} (0)", f"the test data {FEW} (0)",
           *(same_in(second, first, "1 of 1") for second, first in
