@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -28,7 +29,6 @@ from remote import (
     ranges_asked,
     remote,
     sha256,
-    start_python,
     zipped,
 )
 
@@ -474,7 +474,6 @@ SCRIPT = """
 import pathlib, sys
 from experiments.system.downloads import RemoteFile, fetch
 address, sha256, folder = sys.argv[1:]
-{before}
 try:
     fetch(RemoteFile(("file",), sha256, (address,)), pathlib.Path(folder))
 except OSError as error:
@@ -482,18 +481,23 @@ except OSError as error:
 """
 
 
+def start_download(address, content, folder, before=""):
+    """Start another process that downloads a file."""
+    command = [sys.executable, "-c", before + SCRIPT, address, sha256(content), folder]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=Path(__file__).parents[1], **pipes)
+
+
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="has no file-size limits")
 def test_a_full_disk_is_named_and_the_download_resumed_once_there_is_room(server, folder):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))"
     address = server.serve("file", Answer(CONTENT))
-    process = start_python(SCRIPT.format(before=limit), address, sha256(CONTENT), folder)
-    output, errors = process.communicate(timeout=60)
+    output, errors = start_download(address, CONTENT, folder, limit).communicate(timeout=60)
     assert output.splitlines() == [
         "Downloading file",
         f"[Errno 27] File too large: '{folder / 'file.part'}'",
     ], errors
-
     server.asked.clear()
     assert fetch(remote(address), folder).read_bytes() == CONTENT
     assert ranges_asked(server) == ["bytes=5000-"]
@@ -503,7 +507,7 @@ def test_a_full_disk_is_named_and_the_download_resumed_once_there_is_room(server
 def test_a_download_that_is_killed_is_resumed(server, folder):
     big, part = random.Random(1).randbytes(1_000_000), folder / "file.part"
     address = server.serve("file", Answer(big, cut=500_000, trickle_seconds=1e-6), Answer(big))
-    process = start_python(SCRIPT.format(before=""), address, sha256(big), folder)
+    process = start_download(address, big, folder)
     while not part.exists() or part.stat().st_size < 50_000:
         assert process.poll() is None
         time.sleep(0.01)
@@ -511,7 +515,6 @@ def test_a_download_that_is_killed_is_resumed(server, folder):
     process.communicate()
     kept = part.stat().st_size
     assert names_in(folder) == {"file.part"}
-
     server.asked.clear()
     file = remote(address, sha256=sha256(big), size=len(big))
     assert fetch(file, folder).read_bytes() == big
