@@ -20,9 +20,7 @@ INDEX = "model.safetensors.index.json"
 
 
 @pytest.mark.usefixtures("float64")
-def test_a_sharded_checkpoint_is_the_same_function_and_a_missing_shard_is_named(
-    tmp_path, monkeypatch
-):
+def test_a_sharded_checkpoint_is_read_if_no_shard_is_missing(tmp_path, monkeypatch):
     oracle, folder = oracle_of(GPT2LMHeadModel, n_head=4), tmp_path / "mine"
     oracle.save_pretrained(folder, max_shard_size="200KB")
     monkeypatch.chdir(folder)

@@ -50,9 +50,7 @@ def test_a_run_on_three_classes_prints_and_records_them(run, questions):
     ]  # fmt: skip
 
 
-def test_data_that_cannot_be_used_end_with_status_2_before_anything_is_loaded(
-    run, questions, tmp_path, capsys
-):
+def test_data_that_cannot_be_used_end_with_status_2(run, questions, tmp_path, capsys):
     (tmp_path / "one.csv").write_text("text,label\na,x\nb,x\nc,x\nd,x\n")
     (tmp_path / "new.csv").write_text("question,category\na,order\nb,unknown\n")
     three = ("--data", questions["csv"])

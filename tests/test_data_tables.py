@@ -398,9 +398,7 @@ def test_what_would_be_read_wrongly_is_one_sentence(write, read, extension, cont
         ('{"text": "x", "label": [1]}', ["x"], "line 1: 'label' is a list, expected a string"),
     ],
 )
-def test_examples_and_labels_are_needed_to_train_and_not_to_classify(
-    write, content, texts, message
-):
+def test_only_training_needs_examples_and_labels(write, content, texts, message):
     assert streamed(write("a.csv", content)) == texts
     with pytest.raises(ValueError, match=message):
         read("a.csv")

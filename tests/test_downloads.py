@@ -77,9 +77,7 @@ def failure(file, folder):
         "models--model/snapshots/other/weights", "models--a--a-model/snapshots/other/weights",
     ],
 )  # fmt: skip
-def test_a_file_in_the_hubs_cache_is_used_under_any_name(
-    cached_name, tmp_path, folder, monkeypatch
-):
+def test_a_file_in_the_hubs_cache_is_used(cached_name, tmp_path, folder, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     cached = place(tmp_path / "hub" / cached_name)
     assert fetch(weights(), folder) == cached
@@ -131,9 +129,7 @@ def fetch_all(needed):
         return [fetch(*each) for each in needed]
 
 
-def test_offline_one_message_says_what_to_save_where_and_nothing_is_requested(
-    server, folder, tmp_path, monkeypatch
-):
+def test_offline_one_message_says_what_to_save_where(server, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     here = place(folder / "file.tsv")
     file = remote(server.serve("file", Answer(CONTENT)))
@@ -182,9 +178,7 @@ def test_a_wrong_file_is_refused_before_anything_is_downloaded_and_not_changed(s
         (CONTENT + b"more", 10_000, [Answer(CONTENT)], [None]),
     ],
 )
-def test_only_missing_bytes_are_requested_unless_the_part_is_wrong(
-    part, size, answers, ranges, server, folder
-):
+def test_only_missing_bytes_are_requested(part, size, answers, ranges, server, folder):
     place(folder / "file.part", part)
     file = remote(server.serve("file", *answers), size=size)
     assert fetch(file, folder).read_bytes() == CONTENT
@@ -258,9 +252,7 @@ def spoiled_headers(at, number):
           for each in ((6, 1), (8, 99), (8, 12), (8, 14))),
     ],
 )  # fmt: skip
-def test_the_member_of_a_zip_is_saved_from_the_first_address_that_serves_it(
-    answer, reason, server, folder
-):
+def test_the_first_zip_that_contains_the_file_is_used(answer, reason, server, folder):
     file = in_zip(server.serve("zip", answer), DOWN)
     _, first, second, by_hand = failure(file, folder).splitlines()
     assert first.startswith(f"  {server.url}/zip: {reason}")
@@ -311,9 +303,7 @@ HOSTILE = {  # how an answer begins, and what then follows slowly, or at once an
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_server_whose_file_does_not_begin_is_given_up_for_the_next(
-    name, hostile, server, folder, monkeypatch
-):
+def test_a_hostile_server_is_given_up_for_the_next(name, hostile, server, folder, monkeypatch):
     monkeypatch.setattr(downloads, "START", 0.3)
     monkeypatch.setattr(downloads, "TIMEOUT", 1)  # of a connection made while the watch closes all
     started = time.monotonic()
@@ -353,9 +343,7 @@ def authorizations(server):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_the_token_is_sent_to_the_hub_and_not_where_it_redirects_to(
-    host, server, https_server, folder, monkeypatch
-):
+def test_a_redirect_gets_no_token(host, server, https_server, folder, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     monkeypatch.setenv("HF_TOKEN", SECRET)
     monkeypatch.setenv("HF_ENDPOINT", https_server.url)
@@ -366,9 +354,7 @@ def test_the_token_is_sent_to_the_hub_and_not_where_it_redirects_to(
     assert authorizations(server) == [None]
 
 
-def test_the_token_may_be_in_its_file_can_be_disabled_and_is_not_sent_for_a_zip(
-    server, tmp_path, folder, monkeypatch
-):
+def test_the_token_may_be_in_its_file_and_disabled(server, tmp_path, folder, monkeypatch):
     server.serve(WEIGHTS, Answer(CONTENT))
     (tmp_path / "token").write_text(f"{SECRET}\n")
     fetch(weights(), folder)
@@ -379,9 +365,7 @@ def test_the_token_may_be_in_its_file_can_be_disabled_and_is_not_sent_for_a_zip(
 
 
 @pytest.mark.parametrize("path", ["other/file", "m/../other/file", "m/%2e%2e/other/file", "mother"])
-def test_the_token_and_password_are_not_sent_outside_the_mirrors_path(
-    path, server, folder, monkeypatch
-):
+def test_no_secret_is_sent_outside_the_mirrors_path(path, server, folder, monkeypatch):
     server.serve(f"m/{WEIGHTS}", Answer(status=302, headers={"Location": "/m/again"}))
     server.serve("m/again", Answer(status=302, headers={"Location": f"/{path}"}))
     for login, token in (("", SECRET), ("me:p4ssw0rd@", "")):
@@ -400,9 +384,7 @@ def test_the_token_and_password_are_not_sent_outside_the_mirrors_path(
         *((f"{SECRET}{more}", "p4ssw0rd") for more in (" X", "ï")),
     ],
 )
-def test_no_message_shows_token_or_password_even_if_the_server_repeats_it(
-    token, password, server, folder, monkeypatch, caplog
-):
+def test_no_message_shows_a_secret(token, password, server, folder, monkeypatch, caplog):
     monkeypatch.setenv("HF_ENDPOINT", server.url.replace("//", f"//me:{password}@"))
     monkeypatch.setenv("HF_TOKEN", token)
     encoded = base64.b64encode(f"me:{unquote(password)}".encode()).decode()
@@ -418,9 +400,7 @@ def test_no_message_shows_token_or_password_even_if_the_server_repeats_it(
     assert "HF_TOKEN" in message or "/" in password
 
 
-def test_a_mirror_and_its_password_are_used_and_an_endpoint_that_is_no_address_refused(
-    server, folder, monkeypatch
-):
+def test_a_mirror_is_used_if_it_is_an_address(server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", " ")
     assert weights().addresses == (f"https://huggingface.co/{WEIGHTS}",)
     monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/m/".replace("//", "//me:p4ssw0rd@", 1))
@@ -440,7 +420,7 @@ def test_a_mirror_and_its_password_are_used_and_an_endpoint_that_is_no_address_r
 @pytest.mark.parametrize(
     "name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"]
 )
-def test_the_certificates_of_each_variable_are_trusted(
+def test_certificates_of_four_variables_are_trusted(
     name, https_server, tmp_path, folder, monkeypatch
 ):
     shutil.copy(CERTIFICATE, tmp_path / "ce275665.0")  # by which OpenSSL finds it in a folder
@@ -448,9 +428,7 @@ def test_the_certificates_of_each_variable_are_trusted(
     assert fetch(remote(https_server.serve("file", Answer(CONTENT))), folder)
 
 
-def test_an_untrusted_certificate_is_refused_with_the_variables_that_help(
-    https_server, folder, monkeypatch
-):
+def test_an_untrusted_certificate_is_refused_with_a_hint(https_server, folder, monkeypatch):
     file = remote(https_server.serve("file", Answer(CONTENT)))
     expected = "CERTIFICATE_VERIFY_FAILED.*SSL_CERT_FILE names trusted certificates"
     assert re.search(expected, failure(file, folder))

@@ -102,9 +102,7 @@ def test_a_file_that_changed_in_any_way_is_read_again(change, read, file):
     assert read == [file] * 2
 
 
-def test_without_a_home_folder_no_note_is_written_to_the_working_folder(
-    read, file, tmp_path, monkeypatch
-):
+def test_without_a_home_folder_no_note_is_written(read, file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "expanduser", Mock(side_effect=RuntimeError("no home")))
@@ -113,9 +111,7 @@ def test_without_a_home_folder_no_note_is_written_to_the_working_folder(
 
 
 @pytest.mark.parametrize("change", ["a moment ago", "while it is read"])
-def test_the_digest_of_a_file_that_just_changed_is_not_remembered(
-    change, read, file, tmp_path, monkeypatch
-):
+def test_a_digest_in_flux_is_not_remembered(change, read, file, tmp_path, monkeypatch):
     if change == "a moment ago":
         monkeypatch.setattr(files, "TICK", 10**12)
     else:
@@ -134,9 +130,7 @@ def test_a_damaged_note_is_written_again(damage, read, file, tmp_path):
     assert note.read_bytes() == f"{sha256(CONTENT)}  {file}\n".encode()
 
 
-def test_a_file_without_a_note_or_that_is_small_is_read_each_time(
-    read, file, tmp_path, monkeypatch
-):
+def test_a_file_without_a_note_or_small_is_read_again(read, file, tmp_path, monkeypatch):
     refuse = Mock(side_effect=OSError(errno.EROFS, "Read-only file system"))
     with monkeypatch.context() as patch:
         patch.setattr(files, "write_whole", refuse)

@@ -21,12 +21,10 @@ from gpt_download import (
     missing_files,
 )
 
-TEXTS = [
-    "",
-    "Congratulations! You've won £1000. Reply YES to 80082",
-    "  naïve café — Übergröße, \n\n\t日本語 and 한국어, Привет! 👩‍👩‍👧‍👦🏳️‍🌈 e\u0301 \u200b\x00",
-    "I'll we've 12345 <|endoftext|> " + "a" * 50 + "   ",
-]
+TEXT = (
+    "Congratulations! You've won £1000. I'll we've 12345 <|endoftext|> " + "a" * 50 + "   "
+    "naïve café — Übergröße, \n\n\t日本語 and 한국어, Привет! 👩‍👩‍👧‍👦🏳️‍🌈 e\u0301 \u200b\x00"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +42,10 @@ def test_the_tokenizer_is_tiktokens_own_and_found_in_its_cache(folder, monkeypat
     assert ours._mergeable_ranks == theirs._mergeable_ranks
     assert ours._special_tokens == theirs._special_tokens
     assert ours.n_vocab == theirs.n_vocab == 50257
-    for text in TEXTS:
-        tokens = ours.encode(text, allowed_special="all")
-        assert tokens == theirs.encode(text, allowed_special="all")
-        assert ours.encode_ordinary(text) == theirs.encode_ordinary(text)
-        assert ours.decode(tokens) == text
+    tokens = ours.encode(TEXT, allowed_special="all")
+    assert tokens == theirs.encode(TEXT, allowed_special="all")
+    assert ours.encode_ordinary(TEXT) == theirs.encode_ordinary(TEXT)
+    assert ours.decode(tokens) == TEXT
     assert not folder.exists()
 
 
@@ -61,15 +58,12 @@ def tokenizer_files(real_data):
 
 
 @pytest.mark.parametrize(
-    ("where", "is_hub"),
-    [("folder/1558M", False), ("tiktoken", False),
-     ("folder/tokenizer", True), ("hub/models--gpt2/snapshots/any", True)],
-)  # fmt: skip
-def test_the_tokenizer_is_found_in_the_books_folders_and_in_caches(
-    where, is_hub, tokenizer_files, folder, tmp_path, monkeypatch
-):
+    "where", ["folder/1558M", "tiktoken", "folder/tokenizer", "hub/models--gpt2/snapshots/any"]
+)
+def test_the_tokenizer_is_found(where, tokenizer_files, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for hub_name, book_name, content in tokenizer_files:
+        is_hub = where.startswith("hub") or where.endswith("tokenizer")
         place(tmp_path / where / (hub_name if is_hub else book_name), content)
     assert missing_files(None, folder) == []
     assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]

@@ -27,9 +27,7 @@ def folder(real_data, tmp_path):
 # ---------------------------------------------------------------------------- the published splits
 
 
-def test_the_splits_are_the_published_ones_to_the_byte_and_need_no_collection(
-    real_data_dir, tmp_path
-):
+def test_the_splits_are_the_published_ones_to_the_byte(real_data_dir, tmp_path):
     paths = prepare_splits(real_data_dir)
     assert {name: sha256_of(path) for name, path in paths.items()} == SPLIT_SHA256
     assert [len(pd.read_csv(path)) for path in paths.values()] == [1045, 149, 300]
@@ -52,9 +50,7 @@ def test_missing_messages_are_named_with_how_to_place_them(folder):
     )  # fmt: skip
 
 
-def test_for_a_read_only_folder_the_splits_are_made_in_memory_but_a_full_disk_is_an_error(
-    real_data_dir, folder, monkeypatch
-):
+def test_in_a_read_only_folder_splits_stay_in_memory(real_data_dir, folder, monkeypatch):
     written = prepare_splits(real_data_dir)
     shutil.copy(written["train"], folder)
     for number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
@@ -79,9 +75,7 @@ def test_files_with_windows_line_endings_are_an_error_that_says_so(name, real_da
         prepare_splits(tmp_path)
 
 
-def test_other_splits_than_the_published_ones_are_refused_before_anything_is_written(
-    folder, monkeypatch
-):
+def test_other_splits_than_the_published_ones_are_refused(folder, monkeypatch):
     (folder / "test.csv").write_text("Label,Text\n0,mine\n")
     with pytest.raises(ValueError, match=SPLIT_SHA256["test"]):
         prepare_splits(folder)
