@@ -51,18 +51,17 @@ def test_missing_messages_are_named_with_how_to_place_them(folder):
 
 
 def test_in_a_read_only_folder_splits_stay_in_memory(real_data_dir, folder, monkeypatch):
-    written = prepare_splits(real_data_dir)
+    written, write = prepare_splits(real_data_dir), Mock()
     shutil.copy(written["train"], folder)
-    for number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
-        error = OSError(number, os.strerror(number))
-        monkeypatch.setattr(sms_spam, "write_whole", Mock(side_effect=error))
-        if number == errno.ENOSPC:
-            with pytest.raises(OSError, match="No space left"):
-                prepare_splits(folder)
-        else:
-            made = prepare_splits(folder)
-    for name, path in written.items():
-        pd.testing.assert_frame_equal(read_messages(made[name]), read_messages(path))
+    monkeypatch.setattr(sms_spam, "write_whole", write)
+    for number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        write.side_effect = OSError(number, os.strerror(number))
+        made = prepare_splits(folder)
+        for name, path in written.items():
+            pd.testing.assert_frame_equal(read_messages(made[name]), read_messages(path))
+    write.side_effect = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space left"):
+        prepare_splits(folder)
     assert {path.name for path in folder.iterdir()} == {"SMSSpamCollection", "train.csv"}
 
 
