@@ -28,32 +28,28 @@ def random_tensors(settings: dict[str, int], seed: int = 7) -> dict[str, torch.T
 
     Standard deviations are those on which the golden trajectories were measured.
     """
-    generator = np.random.default_rng(seed)
+    generator, tensors = np.random.default_rng(seed), {}
     C, T = settings["n_embd"], settings["n_ctx"]
 
-    def normal(std: float, *shape: int, mean: float = 0) -> torch.Tensor:
+    def draw(name: str, std: float, *shape: int, mean: float = 0) -> None:
         values = (generator.standard_normal(shape) * std).astype(np.float32)
-        return torch.from_numpy(values) + mean
+        tensors[name] = torch.from_numpy(values) + mean
 
-    tensors = {"wte.weight": normal(0.12, settings["n_vocab"], C), "wpe.weight": normal(0.05, T, C)}
+    def draw_layer(name: str, std: float, *shape: int, mean: float = 0) -> None:
+        draw(f"{name}.weight", std, *shape, mean=mean)
+        draw(f"{name}.bias", 0.05, shape[-1])
 
-    def add_norm(name: str) -> None:
-        tensors[f"{name}.weight"] = normal(0.1, C, mean=1)
-        tensors[f"{name}.bias"] = normal(0.05, C)
-
-    def add_linear(name: str, std: float, *shape: int) -> None:
-        tensors[f"{name}.weight"] = normal(std, *shape)
-        tensors[f"{name}.bias"] = normal(0.05, shape[1])
-
-    for i in range(settings["n_layer"]):
-        add_norm(f"h.{i}.ln_1")
-        tensors[f"h.{i}.attn.bias"] = torch.ones(T, T).tril().view(1, 1, T, T)
-        add_linear(f"h.{i}.attn.c_attn", 0.12, C, 3 * C)
-        add_linear(f"h.{i}.attn.c_proj", 0.08, C, C)
-        add_norm(f"h.{i}.ln_2")
-        add_linear(f"h.{i}.mlp.c_fc", 0.12, C, 4 * C)
-        add_linear(f"h.{i}.mlp.c_proj", 0.08, 4 * C, C)
-    add_norm("ln_f")
+    draw("wte.weight", 0.12, settings["n_vocab"], C)
+    draw("wpe.weight", 0.05, T, C)
+    for block in (f"h.{i}" for i in range(settings["n_layer"])):
+        draw_layer(f"{block}.ln_1", 0.1, C, mean=1)
+        tensors[f"{block}.attn.bias"] = torch.ones(T, T).tril().view(1, 1, T, T)
+        draw_layer(f"{block}.attn.c_attn", 0.12, C, 3 * C)
+        draw_layer(f"{block}.attn.c_proj", 0.08, C, C)
+        draw_layer(f"{block}.ln_2", 0.1, C, mean=1)
+        draw_layer(f"{block}.mlp.c_fc", 0.12, C, 4 * C)
+        draw_layer(f"{block}.mlp.c_proj", 0.08, 4 * C, C)
+    draw_layer("ln_f", 0.1, C, mean=1)
     return tensors
 
 

@@ -3,11 +3,8 @@
 import hashlib
 import io
 import random
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 from experiments.system.downloads import RemoteFile
 
@@ -48,10 +45,3 @@ def zipped(members, method=zipfile.ZIP_DEFLATED):
         for name, content in members.items():
             archive.writestr(name, content)
     return buffer.getvalue()
-
-
-def start_python(script, *arguments):
-    """Starts Python on a script that can import what is tested."""
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=Path(__file__).parents[1], text=True, **pipes)

@@ -31,14 +31,11 @@ def test_bag_of_words_minimises_the_summed_loss_and_half_the_squared_weights():
     assert np.abs(x.T @ residual + weights).max() < 1e-6  # the gradient, by its formula
 
 
-def test_unknown_words_and_repetitions_count_nothing_and_case_does_not_matter():
+def test_words_are_known_without_case_or_number_and_without_any_the_classes_fractions_remain():
     texts = ["Prize PRIZE unknown", "prize", "a prize", "you"]
     p = bag_of_words(TEXTS, LABELS).predict_proba(texts)
     assert p[0].tolist() == p[1].tolist()
     assert p[2, 1] > p[1, 1] > 0.5 > p[3, 1]
-
-
-def test_texts_without_a_word_have_the_fractions_of_the_classes():
     p = bag_of_words(["", " ", "\n"], np.array([0, 1, 1])).predict_proba(["anything"])
     assert p[0] == pytest.approx([1 / 3, 2 / 3])
 

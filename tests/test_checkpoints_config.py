@@ -3,16 +3,13 @@
 import json
 
 import pytest
-import torch
 from checkpoints import ANY_JSON, SMALLEST, write_checkpoint
 from hypothesis import example, given
 from hypothesis import strategies as st
 from oracles import assert_same_function, oracle_of, read_or_refused, refusal_of, settings_of
-from transformers import GPT2Config, GPT2Model
+from transformers import GPT2Config
 
 from experiments.checkpoints.weights import load_gpt2_checkpoint
-
-GELUS = ["gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"]
 
 
 def edit_config(folder, **changes):
@@ -23,14 +20,14 @@ def edit_config(folder, **changes):
 
 
 @pytest.mark.parametrize("heads", [1, 2, 8])
-@pytest.mark.parametrize("given", ["", "model.safetensors"])
 @pytest.mark.usefixtures("float64")
-def test_heads_are_those_of_config_json(heads, given, tmp_path):
+def test_heads_are_those_of_config_json(heads, tmp_path):
     oracle = oracle_of(n_head=heads)
     oracle.save_pretrained(tmp_path)
-    assert load_gpt2_checkpoint(tmp_path)[0]["n_head"] == heads
-    assert settings_of(tmp_path / given).weights.note == ""
-    assert_same_function(oracle, tmp_path / given)
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        assert load_gpt2_checkpoint(path)[0]["n_head"] == heads
+        assert settings_of(path).weights.note == ""
+        assert_same_function(oracle, path)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +70,10 @@ HEADS = ", expected a divisor of the width 64"
         ({"qkv_bias": False}, "qkv_bias is false, but true follows from the tensors"),
         ({"num_attention_heads": 4}, "n_head has two values, 1 and 4"),
         ({"n_head": 0}, f"n_head is 0{HEADS}"),
-        ({"n_head": -2}, f"n_head is -2{HEADS}"),
         ({"n_head": 3}, f"n_head is 3{HEADS}"),
         ({"n_head": 2.0}, f"n_head is 2.0{HEADS}"),
         ({"n_head": True}, f"n_head is true{HEADS}"),
-        ({"n_head": None}, f"n_head is null{HEADS}"),
         ({"n_head": "2" * 99}, f'n_head is "{"2" * 59}…{HEADS}'),
-        ({"n_head": 2**70}, f"n_head is {2**70}{HEADS}"),
         ({"n_head": ...}, f"n_head is 12, the default of transformers{HEADS}"),
     ],
     ids=str,
@@ -93,18 +87,18 @@ def test_a_setting_that_contradicts_others_or_the_tensors_is_named(changes, mess
 @pytest.mark.parametrize(
     "harmless",
     [
-        {"resid_pdrop": 0.5, "embd_pdrop": 0.5, "attn_pdrop": 0.5},
-        {"use_cache": False, "dtype": "bfloat16", "pad_token_id": 3, "initializer_range": 1.0},
-        {"reorder_and_upcast_attn": True, "n_inner": 256, "tie_word_embeddings": False},
-        {"n_inner": None, "per_layer_config": {}, "pruned_heads": None, "auto_map": {}},
-        {"quantization_config": None, "per_layer_config": None, "pruned_heads": {}},
-        {"auto_map": None},
-        {"id2label": {"0": "ham", "1": "spam", "2": "?"}, "summary_type": "mean", "of_mine": [1]},
-        {"scale_attn_weights": 1, "layer_norm_epsilon": 0.00001},
-        *({"activation_function": name} for name in GELUS),
+        {"resid_pdrop": 0.5, "embd_pdrop": 0.5, "attn_pdrop": 0.5, "n_inner": 256, "use_cache": 0,
+         "dtype": "bfloat16", "pad_token_id": 3, "summary_type": "mean", "scale_attn_weights": 1,
+         "reorder_and_upcast_attn": True, "tie_word_embeddings": False, "of_mine": [1],
+         "layer_norm_epsilon": 0.00001, "id2label": {"0": "ham", "1": "spam", "2": "?"}},
+        dict.fromkeys(["n_inner", "per_layer_config", "pruned_heads", "auto_map",
+                       "quantization_config"]),
+        {"per_layer_config": {}, "pruned_heads": {}, "auto_map": {}},
+        *({"activation_function": f"gelu_{name}"}
+          for name in ("new", "fast", "accurate", "pytorch_tanh", "python_tanh")),
     ],
-    ids=str,
-)
+    ids=list,
+)  # fmt: skip
 @pytest.mark.usefixtures("float64")
 def test_a_setting_that_changes_nothing_is_ignored(harmless, tmp_path):
     oracle = oracle_of(**{k: v for k, v in harmless.items() if k == "activation_function"})
@@ -131,21 +125,6 @@ def test_settings_are_known_by_their_other_names(names, tmp_path):
     for name in names:
         (tmp_path / "config.json").write_text(json.dumps(names | {name: 3}))
         assert "config.json: " in str(refusal_of(tmp_path)), name
-
-
-@pytest.mark.usefixtures("float64")
-def test_without_n_head_the_default_of_transformers_applies(tmp_path):
-    oracle_of(n_embd=192, n_head=3).save_pretrained(tmp_path)
-    edit_config(tmp_path, n_head=...)
-    oracle = GPT2Model.from_pretrained(tmp_path, dtype=torch.float32).eval()
-    assert_same_function(oracle, tmp_path)
-    assert load_gpt2_checkpoint(tmp_path)[0]["n_head"] == 12
-
-
-def test_without_a_config_json_a_note_says_which_heads_are_assumed(tmp_path):
-    path = write_checkpoint(tmp_path / "some.safetensors", SMALLEST)
-    note = "no config.json in its folder, heads are assumed 64 wide"
-    assert settings_of(path).weights.note == note
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,7 @@ def split(*tables, **options):
     return split_custom(dict(zip(names, tables, strict=False)), CustomData(**options))
 
 
-def notes_of(*tables, **options):
-    return split(*tables, **options)[2]
-
-
-@pytest.mark.parametrize(
-    "text", ["", "80/20", "80/20/0", "80/10/20", "0.8/0.1/0.1", "80/10/10/", "٨٠/10/10"]
-)
+@pytest.mark.parametrize("text", ["", "80/20", "80/20/0", "80/10/20", "80/10/10/", "٨٠/10/10"])
 def test_shares_are_three_percentages(text):
     assert [shares("70/10/20"), shares("98/1/1")] == [(70, 10, 20), (98, 1, 1)]
     with pytest.raises(argparse.ArgumentTypeError, match=r"^must be three percentages .*, got '"):
@@ -39,7 +33,7 @@ def test_shares_are_three_percentages(text):
 # ---------------------------------------------------------------------------------------- splitting
 
 
-def test_classes_are_numbered_in_order_of_their_names():
+def test_classes_are_numbered_by_name_and_a_smaller_training_set_is_a_part():
     splits, names, _ = split(THREE)
     assert names == ("order", "other", "return")
     found = Counter((names[k], text) for s in splits.values() for k, text in pairs_of(s))
@@ -47,6 +41,12 @@ def test_classes_are_numbered_in_order_of_their_names():
     sizes = {name: len(examples) for name, examples in splits.items()}
     assert sizes == {"train": 210, "validation": 30, "test": 60}
     assert all(s["Label"].dtype == "int64" for s in splits.values())
+    small, _, notes = split(THREE, train_size=30)
+    for name in ("validation", "test"):
+        assert pairs_of(splits[name]) == pairs_of(small[name])
+    assert len(small["train"]) == 30
+    assert not Counter(pairs_of(small["train"])) - Counter(pairs_of(splits["train"]))
+    assert "trained on 30 of 210 examples" in notes
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_only_whole_numbers_are_in_order_of_their_values(names):
     assert split(distinct(**dict.fromkeys(reversed(names), 3)))[1] == names
 
 
-def test_given_splits_are_used_as_they_are():
+def test_given_splits_are_used_as_they_are_unless_balanced():
     train, validation, test = distinct(a=9, b=5), distinct(b=1, a=1), table(("a", "x"), ("b", "y"))
     splits, _, _ = split(train, validation, test)
     assert splits["train"]["Label"].tolist() == [0] * 9 + [1] * 5
@@ -65,24 +65,13 @@ def test_given_splits_are_used_as_they_are():
     assert all(s.index.tolist() == list(range(len(s))) for s in splits.values())
     splits, _, _ = split(train, validation, test, balance=True)
     assert [len(s) for s in splits.values()] == [10, 2, 2]
-    splits, _, _ = split_custom({"train": distinct(a=16, b=8), "test": test}, CustomData())
-    assert [len(s) for s in splits.values()] == [21, 3, 2]  # 70 : 10 of 24
-
-
-def test_a_smaller_training_set_leaves_validation_and_test_unchanged():
-    (whole, _, _), (small, _, notes) = split(THREE), split(THREE, train_size=30)
-    for name in ("validation", "test"):
-        assert pairs_of(whole[name]) == pairs_of(small[name])
-    assert len(small["train"]) == 30
-    assert not Counter(pairs_of(small["train"])) - Counter(pairs_of(whole["train"]))
-    assert "trained on 30 of 210 examples" in notes
-
-
-def test_balanced_classes_are_balanced_in_each_split():
     splits, _, notes = split(distinct(a=20, b=10), balance=True)
     counts = [s["Label"].value_counts().tolist() for s in splits.values()]
-    assert counts == [[7, 7], [1, 1], [2, 2]]
-    assert notes == ["balanced: 20 of 30 examples are used"]
+    assert (counts, notes) == (
+        [[7, 7], [1, 1], [2, 2]], ["balanced: 20 of 30 examples are used"],
+    )  # fmt: skip
+    splits, _, _ = split_custom({"train": distinct(a=16, b=8), "test": test}, CustomData())
+    assert [len(s) for s in splits.values()] == [21, 3, 2]  # 70 : 10 of 24
 
 
 # ------------------------------------------------------------------------------------ errors, notes
@@ -115,62 +104,53 @@ def test_unusable_data_is_one_sentence(tables, message):
         split(*tables)
 
 
-def test_three_texts_of_a_class_are_enough_to_split_and_two_for_one_given_split():
-    assert split(distinct(a=9, b=3))
-    assert split(distinct(a=9, b=2), table(("a", "x")))
+FEW = "has few or no examples of these classes: 'b'"
+NEAR = ", apart from case, digits and blanks"
+ORDINARY = pairs_of(distinct(a=30, b=30))
+SEVERAL = [(label, text * 70) for text in "yxwvu" for label in "ba"]
+SHOWN = ", ".join(f"'{text * 60}…' (b, a)" for text in "yxw")
 
 
-def notes_with(*more):
-    """The notes on ordinary data and more examples."""
-    return notes_of(table(*pairs_of(distinct(a=30, b=30)), *more))
+def same_in(second, first, count, *near):
+    """The note on texts of two splits."""
+    is_in = f"texts of the {second} data that are also in the {first} data"
+    return f"{is_in}{NEAR if near else ''}: {count}"
 
 
-def test_texts_with_several_labels_are_counted_and_three_are_shown():
-    several = [(label, text * 70) for text in "yxwvu" for label in "ba"]
-    shown = ", ".join(f"'{text * 60}…' (b, a)" for text in "yxw")
-    assert notes_with(*several) == [f"texts with several labels: 5: {shown} and 2 more"]
-    assert notes_with(*several[:6]) == [f"texts with several labels: 3: {shown}"]
-    assert notes_with() == []
-
-
-def test_empty_texts_are_counted():
-    expected = "empty or blank texts of the training data, which are used: 2 of 62 (line 62, 63)"
-    assert notes_with(("a", ""), ("a", " \n")) == [expected]
-
-
-def test_similar_labels_are_noted():
-    (note,) = notes_with(*[("A ", f"one{'!' * i}") for i in range(5, 15)])
-    assert note == "classes whose names look alike: 'A ' and 'a'"
-    alike = [("1", "1.0"), ("caf\u00e9", "cafe\u0301"), ("a b", "a\u200bB")]
-    for pair in alike:
-        (note,) = notes_of(distinct(**dict.fromkeys(pair, 30)))
-        assert note.endswith(" and ".join(map(ascii, sorted(pair))))
-
-
-def test_classes_with_few_examples_are_noted():
-    few = "has few or no examples of these classes: 'b'"
-    assert notes_of(distinct(a=30, b=3)) == [f"the training data {few} (1)"]
-    assert notes_of(distinct(a=9, b=3), distinct(a=1), distinct(a=1))[:1] == [
-        f"the validation data {few} (0)"
-    ]
-    assert notes_of(distinct(a=9, b=2), table(("a", "x")), table(("b", "y"), ("a", "z"))) == [
-        f"the training data {few} (2)",
-        f"the validation data {few} (0)",
-    ]
-
-
-def test_texts_of_two_given_splits_are_counted_if_they_are_equal_or_nearly_so():
-    train = table(*[("a", "Call 0800 now"), ("b", "hi"), ("b", "12"), ("a", "  ")] * 3)
-    validation = table(("a", "Call 0800 now"), ("a", "call 1 NOW"), ("b", "34"))
-    test = table(("b", "hi"), ("b", "HI 2"), ("b", "h i"), ("a", "call1now"))
-    near = ", apart from case, digits and blanks"
-    assert notes_of(train, validation, test)[1:] == [
-        "texts of the validation data that are also in the training data: 1 of 3",
-        f"texts of the validation data that are also in the training data{near}: 1 of 3",
-        "texts of the test data that are also in the training data: 1 of 4",
-        f"texts of the test data that are also in the training data{near}: 3 of 4",
-        f"texts of the test data that are also in the validation data{near}: 1 of 4",
-    ]
+@pytest.mark.parametrize(
+    ("tables", "notes"),
+    [
+        ([table(*ORDINARY)], []),
+        ([table(*ORDINARY, *SEVERAL)], [f"texts with several labels: 5: {SHOWN} and 2 more"]),
+        ([table(*ORDINARY, *SEVERAL[:6])], [f"texts with several labels: 3: {SHOWN}"]),
+        ([table(*ORDINARY, ("a", ""), ("a", " \n"))],
+         ["empty or blank texts of the training data, which are used: 2 of 62 (line 62, 63)"]),
+        ([table(*ORDINARY, *(("A ", f"one{'!' * i}") for i in range(5, 15)))],
+         ["classes whose names look alike: 'A ' and 'a'"]),
+        *(([distinct(**dict.fromkeys(pair, 30))],
+           [f"classes whose names look alike: {' and '.join(map(ascii, sorted(pair)))}"])
+          for pair in [("1", "1.0"), ("caf\u00e9", "cafe\u0301"), ("a b", "a\u200bB")]),
+        ([distinct(a=30, b=3)], [f"the training data {FEW} (1)"]),
+        ([distinct(a=9, b=2), table(("a", "x"))],
+         [f"the training data {FEW} (1)", f"the validation data {FEW} (0)"]),
+        ([distinct(a=9, b=3), distinct(a=1), distinct(a=1)],
+         [f"the validation data {FEW} (0)", f"the test data {FEW} (0)",
+          *(same_in(second, first, "1 of 1") for second, first in
+            [("validation", "training"), ("test", "training"), ("test", "validation")])]),
+        ([distinct(a=9, b=2), table(("a", "x")), table(("b", "y"), ("a", "z"))],
+         [f"the training data {FEW} (2)", f"the validation data {FEW} (0)"]),
+        ([table(*[("a", "Call 0800 now"), ("b", "hi"), ("b", "12"), ("a", "  ")] * 3),
+          table(("a", "Call 0800 now"), ("a", "call 1 NOW"), ("b", "34")),
+          table(("b", "hi"), ("b", "HI 2"), ("b", "h i"), ("a", "call1now"))],
+         ["empty or blank texts of the training data, which are used: 3 of 12 (line 5, 9, 13)",
+          same_in("validation", "training", "1 of 3"),
+          same_in("validation", "training", "1 of 3", NEAR),
+          same_in("test", "training", "1 of 4"), same_in("test", "training", "3 of 4", NEAR),
+          same_in("test", "validation", "1 of 4", NEAR)]),
+    ],
+)  # fmt: skip
+def test_what_a_user_should_know_before_training_is_noted(tables, notes):
+    assert split(*tables)[2] == notes
 
 
 # -------------------------------------------------------------------------------- files of examples
@@ -193,15 +173,6 @@ def labelled(*labels):
     return ["text,label", *(f"text {i},{label}" for i, label in enumerate(labels))]
 
 
-def test_what_was_found_in_a_file_is_noted(read):
-    _, (first, second) = read(["id,text,label", "1,x,a", "", "2,y,b", "3,x,b"])
-    assert first.endswith(
-        "a.csv: CSV, UTF-8, separator comma, quoting double; 3 examples in 5 lines, 1 with the "
-        "text of an earlier one"
-    )
-    assert second.endswith("a.csv: texts 'text', labels 'label', not used 'id'")
-
-
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
@@ -210,16 +181,14 @@ def test_what_was_found_in_a_file_is_noted(read):
         (["a#b", "b", "a"], ["labels that look like lists", "'a#b'; line 2; write one label"]),
         (['"[\'a\', \'b\']"', "['b']", "['b']", "['b']"],
          ["look like lists", "line 2, 3, 4 and 1 more"]),
+        *((labels, None)  # ordinary ones
+          for labels in [["c++", "c#", "a/b testing"], ['"a, b"', "c"], ["a-b", "a", "b"]]),
     ],
 )  # fmt: skip
 def test_strange_labels_are_noted_with_their_lines(read, labels, words):
-    note = read(labelled(*labels))[1][2]
-    assert all(each in note for each in words)
-
-
-@pytest.mark.parametrize("labels", [["c++", "c#", "a/b testing"], ["a, b", "c"], ["a-b", "a", "b"]])
-def test_ordinary_labels_have_no_notes(read, labels):
-    assert len(read(labelled(*(f'"{label}"' for label in labels)))[1]) == 2
+    _, notes = read(labelled(*labels))
+    assert len(notes) == (2 if words is None else 3)
+    assert all(each in notes[2] for each in words or ())
 
 
 def test_labels_and_small_classes_can_be_left_out(read):
@@ -274,8 +243,9 @@ def test_each_file_is_read_and_its_columns_are_noted(files):
         f"{files['csv']}: {columns}, not used 'id'", f"{files['jsonl']}: {columns}",
         f"{files['json']}: {columns}",
     ]  # fmt: skip
-    assert corpus.notes[0].startswith(
-        f"{files['csv']}: CSV, UTF-8, separator comma, quoting double; 300 examples in "
+    assert corpus.notes[0] == (
+        f"{files['csv']}: CSV, UTF-8, separator comma, quoting double; 300 examples in 432 lines, "
+        "25 with the text of an earlier one"
     )
     assert any("also in the training data" in note for note in corpus.notes[6:])
     swapped = load(
@@ -284,38 +254,30 @@ def test_each_file_is_read_and_its_columns_are_noted(files):
     assert (swapped.num_classes, len({*swapped.splits["train"]["Text"]})) == (300, 3)
 
 
-def test_the_digest_identifies_the_splits(files, tmp_path):
+BOTH = {"train_size": 50, "split_seed": 7, "split": (80, 10, 10)}
+OPTIONS = {  # the first digits of the digest that records contain, for each kind of split
+    "c01101ead8e9b529": {}, "ed66c3a4a10f6219": BOTH, "bdc39d68969d7fc5": BOTH | {"balance": True},
+}  # fmt: skip
+
+
+def test_digests_identify_the_splits_and_what_was_split_how(files, tmp_path):
     other = tmp_path / "other.csv"
     other.write_bytes(files["csv"].read_bytes().replace(b",other\r", b",others\r"))
-    digests = [
-        load(files, **options).digest
+    one, *others = (
+        load(files, **options)
         for options in [
-            {}, {"split_seed": 1}, {"balance": True}, {"train_size": 200}, {"split": (80, 10, 10)},
-            {"data": other}, {"validation_data": files["csv"]}, {"test_data": files["csv"]},
+            {}, {"split": (80, 10, 10)}, {"balance": True}, {"train_size": 50}, {"data": other},
+            {"validation_data": files["csv"]}, {"test_data": files["csv"]},
         ]
-    ]  # fmt: skip
-    assert len({*digests}) == 8
-    assert load(files, data=files["jsonl"]).digest == digests[0]
-
-
-@pytest.mark.parametrize(
-    ("options", "digest"),
-    [({}, "c01101ead8e9b529"),
-     ({"train_size": 50, "split_seed": 7, "split": (80, 10, 10)}, "ed66c3a4a10f6219"),
-     ({"balance": True, "train_size": 50, "split_seed": 7, "split": (80, 10, 10)},
-      "bdc39d68969d7fc5")],
-)  # fmt: skip
-def test_the_same_data_have_the_digest_that_records_contain(files, options, digest):
-    assert load(files, **options).digest[:16] == digest
-
-
-def test_the_digest_of_what_is_split_and_how_is_the_same_for_every_seed(files):
-    one, other = load(files, split_seed=5), load(files, split_seed=6)
-    assert (one.whole == other.whole, one.digest == other.digest) == (True, False)
-    for options in ({"split": (80, 10, 10)}, {"balance": True}, {"train_size": 50},
-                    {"test_data": files["csv"]}):  # fmt: skip
-        assert load(files, split_seed=5, **options).whole != one.whole
+    )  # fmt: skip
+    assert len({corpus.digest for corpus in (one, *others)}) == 7
+    assert len({corpus.whole for corpus in (one, *others)}) == 7
     assert one.whole == "8d9ca6308cbf2abe0cd8905ee248fd215b3190aa296ccb858ac9f427760d3ba4"
+    seed = load(files, split_seed=5)
+    assert (seed.whole == one.whole, seed.digest == one.digest) == (True, False)
+    assert load(files, data=files["jsonl"]).digest == one.digest
+    for digest, options in OPTIONS.items():
+        assert load(files, **options).digest.startswith(digest)
 
 
 def test_the_demo_has_a_digest_of_its_own_and_two_classes():

@@ -1,28 +1,17 @@
-"""Any flags and any texts: a run, or one sentence that refuses them; never a traceback."""
+"""Any flags: a run, or one sentence that refuses them; never a traceback."""
 
 import contextlib
 import io
-from copy import deepcopy
 
-import pandas as pd
 import pytest
-import torch
-from helpers import assert_equal, randomise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from additional_experiments import main
 from experiments.config.arguments import MODEL_SIZES
-from experiments.config.design import Design
 from experiments.config.parsing import build_parser, parse_runs
 from experiments.config.rows import ROWS
 from experiments.config.settings import BASELINES, TRAINABLE
-from experiments.data.datasets import SpamDataset, Splits, create_loaders
-from experiments.data.sms_spam import demo_tokenizer, to_csv
-from experiments.model.classifier import GPTClassifier, make_trainable
-from experiments.shortcuts.prefix import cache_frozen_prefix
-
-# --------------------------------------------------------------------------------------- flags
 
 VALUES = {  # of each flag that has one, and can be used with the demo
     "--model_size": st.sampled_from([*MODEL_SIZES]),
@@ -73,7 +62,7 @@ def outcome(function, flags):
     return status, out.getvalue(), err.getvalue()
 
 
-def check_command_line(flags):
+def check_run(flags):
     status, out, err = outcome(main, flags)
     if status is None:
         assert out.count("Test accuracy: ") == len(parse_runs(flags))
@@ -88,7 +77,7 @@ DEMO = ["--demo", "--max_steps", "2"]
 @settings(max_examples=2)
 @example([*DEMO, "--context_length", "1", "--ignore_index", "0"])
 def test_valid_flags_run_or_are_refused_with_status_2(flags):
-    check_command_line(flags)
+    check_run(flags)
 
 
 @pytest.mark.slow
@@ -99,7 +88,7 @@ def test_valid_flags_run_or_are_refused_with_status_2(flags):
 @example([*DEMO, "--row", "15"])
 @example([*DEMO, "--row", "19", "--trainable_token_pos", "flexible", "--disable_causal_mask"])
 def test_more_valid_flags_run_or_are_refused_with_status_2(flags):
-    check_command_line(flags)
+    check_run(flags)
 
 
 FLAGS = [name for action in build_parser()._actions for name in action.option_strings]
@@ -122,60 +111,3 @@ def test_garbage_is_refused_in_one_sentence_or_is_no_garbage(words, flag, value)
         is_help = out.startswith("usage: ")
         assert (status, err.count("\n")) == ((0, 0) if is_help else (2, 1))
         assert "\x1b" not in err
-
-
-# --------------------------------------------------------------------------------------- texts
-
-CONFIG = {
-    "vocab_size": 50257, "context_length": 40, "emb_dim": 16, "n_heads": 2, "n_layers": 2,
-    "drop_rate": 0.0, "qkv_bias": True,
-}  # fmt: skip
-TEXTS = (
-    st.text()
-    | st.sampled_from(["", " ", "NA", "\r\n", '"', "\0", "<|endoftext|>", "🐍" * 30, "x" * 3000])
-    | st.text("\r\n\t ,;\"'\0\\", max_size=6)
-)
-
-
-def datasets_of(texts, no_padding):
-    frame = pd.DataFrame({"Label": [i % 2 for i in range(len(texts))], "Text": texts})
-    options = {"max_length": CONFIG["context_length"], "no_padding": no_padding}
-    files = (io.StringIO(to_csv(frame)) for _ in Splits._fields)
-    return Splits(*(SpamDataset(file, demo_tokenizer(), **options) for file in files))
-
-
-@given(st.lists(TEXTS, min_size=1, max_size=5))
-@settings(max_examples=30)
-@example(["a\rb", "c"])
-def test_any_text_is_tokenized_as_it_is(texts):
-    dataset, *_ = datasets_of(texts, no_padding=True)
-    for i, text in enumerate(texts):
-        expected = list(text.encode())[: CONFIG["context_length"]] or [50256]
-        assert dataset[i][0].tolist() == expected
-
-
-@given(
-    texts=st.lists(TEXTS, min_size=1, max_size=4),
-    layers=st.sampled_from([*TRAINABLE]),
-    choices=st.tuples(st.sampled_from(["first", "last", "flexible"]), st.booleans(), st.booleans()),
-    no_padding=st.booleans(),
-)
-@settings(max_examples=15)
-@pytest.mark.usefixtures("float64")
-def test_reference_and_optimised_implementation_agree_on_any_texts(
-    texts, layers, choices, no_padding
-):
-    torch.manual_seed(0)
-    design = Design(CONFIG, *choices, layers, lora_rank=3, lora_scaling=1.5)
-    plain = randomise(GPTClassifier(design)).requires_grad_(False)
-    plain.out_head = randomise(torch.nn.Linear(CONFIG["emb_dim"], 2))
-    make_trainable(plain)
-    datasets = datasets_of(texts, no_padding)
-    model, optimised, *_ = cache_frozen_prefix(deepcopy(plain), datasets)
-    batch_size = 1 if no_padding else 3
-    loaders = create_loaders(datasets, batch_size), create_loaders(optimised, batch_size)
-    with torch.no_grad():
-        for batch, other in zip(loaders[0].test, loaders[1].test, strict=True):
-            logits = plain(*batch[:2])
-            assert logits.isfinite().all()
-            assert_equal(model(*other[:2]), logits)

@@ -12,7 +12,7 @@ from remote import names_in, place, sha256
 from safetensors.torch import save
 
 from experiments.checkpoints.files import GPT2, Published
-from experiments.system.downloads import hub_file
+from experiments.system import downloads
 from gpt_download import (
     TOKENIZER_FILES,
     download_and_load_gpt2,
@@ -21,12 +21,10 @@ from gpt_download import (
     missing_files,
 )
 
-TEXTS = [
-    "",
-    "Congratulations! You've won £1000. Reply YES to 80082",
-    "  naïve café — Übergröße, \n\n\t日本語 and 한국어, Привет! 👩‍👩‍👧‍👦🏳️‍🌈 e\u0301 \u200b\x00",
-    "I'll we've 12345 <|endoftext|> " + "a" * 50 + "   ",
-]
+TEXT = (
+    "Congratulations! You've won £1000. I'll we've 12345 <|endoftext|> " + "a" * 50 + "   "
+    "naïve café — Übergröße, \n\n\t日本語 and 한국어, Привет! 👩‍👩‍👧‍👦🏳️‍🌈 e\u0301 \u200b\x00"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +42,10 @@ def test_the_tokenizer_is_tiktokens_own_and_found_in_its_cache(folder, monkeypat
     assert ours._mergeable_ranks == theirs._mergeable_ranks
     assert ours._special_tokens == theirs._special_tokens
     assert ours.n_vocab == theirs.n_vocab == 50257
-    for text in TEXTS:
-        tokens = ours.encode(text, allowed_special="all")
-        assert tokens == theirs.encode(text, allowed_special="all")
-        assert ours.encode_ordinary(text) == theirs.encode_ordinary(text)
-        assert ours.decode(tokens) == text
+    tokens = ours.encode(TEXT, allowed_special="all")
+    assert tokens == theirs.encode(TEXT, allowed_special="all")
+    assert ours.encode_ordinary(TEXT) == theirs.encode_ordinary(TEXT)
+    assert ours.decode(tokens) == TEXT
     assert not folder.exists()
 
 
@@ -61,15 +58,12 @@ def tokenizer_files(real_data):
 
 
 @pytest.mark.parametrize(
-    ("where", "is_hub"),
-    [("folder/1558M", False), ("tiktoken", False),
-     ("folder/tokenizer", True), ("hub/models--gpt2/snapshots/any", True)],
-)  # fmt: skip
-def test_the_tokenizer_is_found_in_the_books_folders_and_in_caches(
-    where, is_hub, tokenizer_files, folder, tmp_path, monkeypatch
-):
+    "where", ["folder/1558M", "tiktoken", "folder/tokenizer", "hub/models--gpt2/snapshots/any"]
+)
+def test_the_tokenizer_is_found(where, tokenizer_files, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for hub_name, book_name, content in tokenizer_files:
+        is_hub = where.startswith("hub") or where.endswith("tokenizer")
         place(tmp_path / where / (hub_name if is_hub else book_name), content)
     assert missing_files(None, folder) == []
     assert load_gpt2_tokenizer(folder).encode("spam") == [2777, 321]
@@ -94,18 +88,7 @@ def test_the_tokenizer_is_downloaded_without_touching_tiktokens_cache(
     assert names_in(tmp_path) == {"folder"}
 
 
-def test_a_wrong_file_of_the_tokenizer_is_refused(folder):
-    place(folder / "tokenizer" / "vocab.json", b"{}")
-    with pytest.raises(ValueError, match=r"vocab\.json is not the expected file"):
-        load_gpt2_tokenizer(folder)
-
-
 # ----------------------------------------------------------------------------------- the weights
-
-
-def test_an_unknown_model_size_is_refused(folder):
-    with pytest.raises(ValueError, match="one of 124M, 355M, 774M, 1558M, got '125M'"):
-        download_and_load_gpt2("125M", folder)
 
 
 @pytest.fixture
@@ -127,26 +110,15 @@ def test_a_model_is_downloaded_once_and_loaded(tiny, server, folder):
     assert len(server.asked) == 1
 
 
-def test_verify_reaches_the_weights(tiny, folder, monkeypatch):
+def test_a_model_size_must_be_known_and_verify_reaches_the_weights(tiny, folder, monkeypatch):
     asked = []
     place(folder / "tiny" / "model.safetensors")
-    monkeypatch.setattr(
-        "experiments.system.downloads.check_digest", lambda *arguments: asked.append(arguments[2])
-    )
+    monkeypatch.setattr(downloads, "check_digest", lambda *given: asked.append(given[2]))
     for verify in (True, False):
         fetch_weights("tiny", folder, verify)
     assert asked == [True, False]
-
-
-@pytest.mark.parametrize("size", GPT2)
-def test_the_weights_in_the_hubs_cache_are_found_with_and_without_the_owner(size, tmp_path):
-    repository, revision, digest, _ = GPT2[size]
-    names = {repository.replace("/", "--"), repository.partition("/")[2]}
-    cached = {
-        place(tmp_path / "hub" / f"models--{name}" / "snapshots" / "any" / "model.safetensors")
-        for name in names
-    }
-    assert cached <= set(hub_file(repository, revision, "model.safetensors", digest).copies)
+    with pytest.raises(ValueError, match="one of 124M, 355M, 774M, 1558M, tiny, got '125M'"):
+        fetch_weights("125M", folder)
 
 
 def test_missing_files_are_named_without_a_request(server, folder):

@@ -66,20 +66,6 @@ def test_bins_include_their_upper_end_and_empty_ones_have_no_mean():
     assert bins[0] == pytest.approx((0.0, 1 / 15, 0, None, None))
 
 
-def test_undefined_metrics_are_none_and_a_tie_predicts_the_first_class():
-    found = measure([[0.5, 0.5, 0.0], [0.7, 0.3, 0.0]], [0, 1])
-    assert found.precisions == [0.5, None, None]  # of two predictions one is correct; none; none
-    assert found.recalls == [1.0, 0.0, None]
-    assert found.macro_f1 == pytest.approx((2 / 3 + 0) / 2)  # class 2 does not occur
-    assert measure([[0.8, 0.2]], [0]).auroc is None
-
-
-def test_an_error_at_probability_1_has_a_finite_loss():
-    found = measure([[1.0, 0.0], [1.0, 0.0]], [1, 0])
-    assert found.log_loss == pytest.approx(-math.log(np.finfo(float).eps) / 2)
-    assert (found.brier_score, found.calibration_error, found.auroc) == (0.5, 0.5, 0.5)
-
-
 def test_rounded_probabilities_are_accepted_and_json_holds_the_metrics():
     found = measure(np.float32([[0.80005, 0.2, 0.0], [0.7, 0.3, 0.0]]), np.float32([0, 1]))
     assert json.loads(json.dumps(found._asdict(), allow_nan=False))["accuracy"] == 0.5
