@@ -22,24 +22,16 @@ def trained(base, tmp_path):
     return make
 
 
-class Recorder(torch.nn.Module):
-    """A model that returns the same logits for everything, and remembers its inputs."""
+def inputs_of(texts, description, logits=(0.0, 0.0, 0.0)):
+    """The tokens and lengths of each batch that a model gets, which returns the same logits."""
+    inputs, cpu = [], torch.device("cpu")
 
-    def __init__(self, logits=(0.0, 0.0, 0.0)):
-        super().__init__()
-        self.logits = torch.tensor(logits)
-        self.inputs = []
+    def model(tokens, lengths):
+        inputs.append((tokens.tolist(), lengths.tolist()))
+        return torch.tensor(logits).expand(len(tokens), -1)
 
-    def forward(self, tokens, lengths):
-        self.inputs.append((tokens.tolist(), lengths.tolist()))
-        return self.logits.expand(len(tokens), -1)
-
-
-def inputs_of(texts, description, batch_size=2):
-    """The tokens and lengths of each batch that a model gets."""
-    model, cpu = Recorder(), torch.device("cpu")
-    Classifier(model, description, demo_tokenizer(), cpu, batch_size).classify(texts)
-    return model.inputs
+    Classifier(model, description, demo_tokenizer(), cpu, batch_size=2).classify(texts)
+    return inputs
 
 
 @pytest.mark.parametrize("choices", CHOICES)
@@ -76,7 +68,5 @@ def test_matrix_products_have_the_precision_of_training(trained):
 
 
 def test_a_probability_that_is_not_finite_is_an_error(trained):
-    model, cpu = Recorder([0.0, torch.nan, 0.0]), torch.device("cpu")
-    classifier = Classifier(model, trained()[1], demo_tokenizer(), cpu, 2)
     with pytest.raises(ValueError, match="not finite"):
-        classifier.classify(["a"])
+        inputs_of(["a"], trained()[1], logits=(0.0, torch.nan, 0.0))
