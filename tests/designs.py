@@ -118,6 +118,4 @@ def trajectory(model, loaders, steps=10, accumulation_steps=1, device=CPU, max_g
 
 
 def assert_same(expected, actual, tolerance=1e-9):
-    assert len(expected) == len(actual)
-    for a, b in zip(expected, actual, strict=True):
-        assert_equal(b.cpu(), a.cpu(), tolerance)
+    assert_equal([x.cpu() for x in actual], [x.cpu() for x in expected], tolerance)

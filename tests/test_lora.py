@@ -4,10 +4,9 @@ from copy import deepcopy
 
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers import assert_equal, randomise
 from peft import LoraConfig, inject_adapter_in_model
-from test_classifier import LINEARS, design_of, draw_batch, frozen_classifier, lora_layers
+from test_classifier import LINEARS, design_of, draw_batch, lora_layers
 from torch import nn
 
 from experiments.model.classifier import GPTClassifier
@@ -26,41 +25,27 @@ def model(small_config):
     return randomise(GPTClassifier(design_of(small_config)))
 
 
-def with_lora(model, alternative=False):
-    """A copy of the model with LoRA whose A and B are random."""
-    model = deepcopy(model)
-    torch.manual_seed(1)
-    replace_linear_with_lora(model, RANK, SCALING, alternative)
-    for lora in lora_layers(model).values():
-        randomise(lora)
-    return model
-
-
 @BOTH
 @pytest.mark.usefixtures("float64")
-def test_lora_equals_the_one_of_peft(alternative, model):
+def test_logits_and_gradients_are_those_of_peft_separate_or_merged(alternative, model):
     config = LoraConfig(r=RANK, lora_alpha=SCALING * RANK, target_modules=LINEARS)
-    oracle = inject_adapter_in_model(config, deepcopy(model))
-    model, batch = with_lora(model, alternative), draw_batch()
-    with torch.no_grad():
-        for name, lora in lora_layers(model).items():
-            peft_layer = oracle.get_submodule(name)
-            peft_layer.lora_A["default"].weight.copy_(lora.A.T)
-            peft_layer.lora_B["default"].weight.copy_(lora.B.T)
-    assert_equal(model(*batch), oracle(*batch))
-
-
-@pytest.mark.usefixtures("float64")
-def test_merged_lora_has_the_logits_and_gradients_of_the_other(small_config):
-    model, batch = frozen_classifier(small_config), draw_batch()
-    separate, merged = with_lora(model), with_lora(model, alternative=True)
-    assert type(separate.out_head) is LinearWithLoRA
-    assert type(merged.out_head) is LinearWithLoRAMerged
-    for one in (separate, merged):
-        F.cross_entropy(one(*batch), torch.tensor([0, 1, 1, 0])).backward()
-    assert_equal(merged(*batch), separate(*batch))
-    gradients = [[p.grad for p in m.parameters() if p.requires_grad] for m in (merged, separate)]
-    assert_equal(*gradients)
+    oracle, batch = inject_adapter_in_model(config, deepcopy(model)), draw_batch()
+    replace_linear_with_lora(model.requires_grad_(False), RANK, SCALING, alternative)
+    kind = LinearWithLoRAMerged if alternative else LinearWithLoRA
+    assert {name for name, m in model.named_modules() if type(m) is kind} == {*LINEARS}
+    pairs = []
+    for name, lora in lora_layers(model).items():
+        randomise(lora)
+        peft_layer = oracle.get_submodule(name)
+        for ours, theirs in ((lora.A, peft_layer.lora_A), (lora.B, peft_layer.lora_B)):
+            theirs["default"].weight.data.copy_(ours.T)
+            pairs.append((ours, theirs["default"].weight))
+    logits = model(*batch), oracle(*batch)
+    assert_equal(*logits)
+    for each in logits:
+        each.square().sum().backward()
+    for ours, theirs in pairs:
+        assert_equal(ours.grad.T, theirs.grad, tolerance=1e-9 * theirs.grad.norm())
 
 
 @BOTH

@@ -6,20 +6,10 @@ Logits, gradients and whole optimiser steps are compared in float64 at 1e-9.
 import itertools
 from copy import deepcopy
 
+import designs
 import pytest
 import torch
-from designs import (
-    CHOICES,
-    CONFIG,
-    LAYERS,
-    OPTIONS,
-    assert_same,
-    both_paths,
-    classifier,
-    covering,
-    datasets_of,
-    trajectory,
-)
+from designs import CHOICES, OPTIONS, assert_same, both_paths, classifier, covering
 
 from experiments.data.datasets import create_loaders
 from experiments.shortcuts.model import OptimizedClassifier
@@ -33,7 +23,7 @@ DESIGNS = list(covering(CHOICES | OPTIONS))
 def test_ten_steps_are_those_of_the_reference_implementation(design):
     how = {name: design[name] for name in ("accumulation_steps", "max_grad_norm")}
     plain, short = both_paths(**{name: design[name] for name in design if name not in how})
-    assert_same(trajectory(*plain, **how), trajectory(*short, **how))
+    assert_same(designs.trajectory(*plain, **how), designs.trajectory(*short, **how))
 
 
 @pytest.mark.by_hand
@@ -42,7 +32,7 @@ def test_ten_steps_are_those_of_the_reference_implementation(design):
 def test_ten_steps_of_any_design_are_those_of_the_reference_implementation(design):
     *choices, no_padding = design
     paths = both_paths(*choices, no_padding=no_padding)
-    assert_same(*(trajectory(*path) for path in paths))
+    assert_same(*(designs.trajectory(*path) for path in paths))
 
 
 def test_the_designs_contain_every_pair_of_choices():
@@ -57,21 +47,17 @@ def test_ten_steps_on_cuda_are_those_of_the_cpu(design):
     *choices, no_padding = design.values()
     cuda, size = torch.device("cuda"), 1 if no_padding else 4
     plain, loaders = both_paths(*choices, no_padding=no_padding)[0]
-    short = cache_frozen_prefix(deepcopy(plain).to(cuda), datasets_of(no_padding))
-    found = trajectory(short.model, create_loaders(short.datasets, size), device=cuda)
-    assert_same(trajectory(plain, loaders), found)
+    short = cache_frozen_prefix(deepcopy(plain).to(cuda), designs.datasets_of(no_padding))
+    found = designs.trajectory(short.model, create_loaders(short.datasets, size), device=cuda)
+    assert_same(designs.trajectory(plain, loaders), found)
 
 
-def test_parameters_and_keys_are_those_of_the_plain_classifier():
-    plain = classifier()
-    short = cache_frozen_prefix(plain, datasets_of()).model
-    assert list(short.state_dict()) == list(plain.state_dict())
-    assert [id(p) for p in short.parameters()] == [id(p) for p in plain.parameters()]
-
-
-@pytest.mark.parametrize("layers", LAYERS)
-def test_training_starts_from_the_output_of_what_is_frozen(layers):
-    model, *_, seconds, is_reused = cache_frozen_prefix(classifier(layers), datasets_of())
+@pytest.mark.parametrize("layers", designs.LAYERS)
+def test_training_starts_from_the_output_of_what_is_frozen_and_shares_all_parameters(layers):
+    plain = classifier(layers)
+    model, *_, seconds, is_reused = cache_frozen_prefix(plain, designs.datasets_of())
+    assert list(model.state_dict()) == list(plain.state_dict())
+    assert [id(p) for p in model.parameters()] == [id(p) for p in plain.parameters()]
     first = {"last_layer": 3, "last_block": 2, "last_two_blocks": 1}.get(layers, 0)
     assert model.is_pooled == (layers == "last_layer")
     prefix = [model.tok_emb, model.pos_emb, *model.trf_blocks[:first]] if first else []
@@ -88,16 +74,16 @@ def test_training_starts_from_the_output_of_what_is_frozen(layers):
 )  # fmt: skip
 def test_a_layer_whose_output_is_cached_is_not_trained(layers, name):
     plain = classifier(layers)
-    model = cache_frozen_prefix(plain, datasets_of()).model
+    model = cache_frozen_prefix(plain, designs.datasets_of()).model
     next(plain.get_submodule(name).parameters()).requires_grad_(True)
     with pytest.raises(RuntimeError, match="frozen prefix"):
         model.train()
 
 
 def test_a_model_with_dropout_is_refused():
-    plain = classifier(config=CONFIG | {"drop_rate": 0.1})
+    plain = classifier(config=designs.CONFIG | {"drop_rate": 0.1})
     with pytest.raises(ValueError, match="drop_rate 0"):
-        cache_frozen_prefix(plain, datasets_of())
+        cache_frozen_prefix(plain, designs.datasets_of())
 
 
 def test_the_gradient_of_an_embedding_is_reused_by_a_single_process_only(monkeypatch):
@@ -105,7 +91,7 @@ def test_the_gradient_of_an_embedding_is_reused_by_a_single_process_only(monkeyp
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
         monkeypatch.setenv("WORLD_SIZE", size)
         model = OptimizedClassifier(classifier(layers))
-        model(datasets_of().train.tokens[:2], torch.tensor([2, 2])).sum().backward()
+        model(designs.datasets_of().train.tokens[:2], torch.tensor([2, 2])).sum().backward()
         buffer = model.gradient and model.gradient.buffer
         assert (model.tok_emb.weight.grad is None) == (layers == "lora")
         assert (buffer is None) == ((size, layers) != ("1", "all"))
