@@ -1,5 +1,6 @@
-"""The classifier: which logits it returns, what is trained, how it starts, and its memory."""
+"""The classifier: its logits, what is trained, how it starts, LoRA, and its memory."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from checkpoints import write_checkpoint
 from helpers import assert_equal, randomise
+from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from experiments.checkpoints.weights import load_gpt2_checkpoint
@@ -19,7 +21,11 @@ from experiments.model.classifier import (
     create_classifier,
     make_trainable,
 )
-from experiments.model.lora import LinearWithLoRA
+from experiments.model.lora import (
+    LinearWithLoRA,
+    LinearWithLoRAMerged,
+    replace_linear_with_lora,
+)
 from experiments.shortcuts.model import OptimizedClassifier
 from previous_chapters import GPTModel, load_weights_into_gpt
 
@@ -164,6 +170,48 @@ def test_a_run_starts_from_the_weights_that_its_settings_name(miniature, monkeyp
     assert calls == [("124M", True)]
     assert (local.out_head.out_features, published.out_head.out_features) == (3, 2)
     assert (local.activation_checkpointing, published.activation_checkpointing) == (True, False)
+
+
+# -------------------------------------------------------------------------------------------- LoRA
+
+
+@pytest.mark.parametrize("alternative", [False, True])
+@pytest.mark.usefixtures("float64")
+def test_logits_and_gradients_are_those_of_peft_separate_or_merged(alternative, small_config):
+    model = randomise(GPTClassifier(design_of(small_config)))
+    peft = LoraConfig(r=5, lora_alpha=3.0 * 5, target_modules=LINEARS)
+    oracle, batch = inject_adapter_in_model(peft, deepcopy(model)), draw_batch()
+    replace_linear_with_lora(model.requires_grad_(False), 5, 3.0, alternative)
+    kind = LinearWithLoRAMerged if alternative else LinearWithLoRA
+    assert {name for name, m in model.named_modules() if type(m) is kind} == {*LINEARS}
+    pairs = []
+    for name, lora in lora_layers(model).items():
+        randomise(lora)
+        peft_layer = oracle.get_submodule(name)
+        for ours, theirs in ((lora.A, peft_layer.lora_A), (lora.B, peft_layer.lora_B)):
+            theirs["default"].weight.data.copy_(ours.T)
+            pairs.append((ours, theirs["default"].weight))
+    logits = model(*batch), oracle(*batch)
+    assert_equal(*logits)
+    for each in logits:
+        each.square().sum().backward()
+    for ours, theirs in pairs:
+        assert_equal(ours.grad.T, theirs.grad, tolerance=1e-9 * theirs.grad.norm())
+
+
+@pytest.mark.parametrize("alternative", [False, True])
+@pytest.mark.usefixtures("float64")
+def test_a_new_lora_does_not_change_the_logits_and_the_b_of_each_layer_does(
+    alternative, small_config
+):
+    model, batch = randomise(GPTClassifier(design_of(small_config))), draw_batch()
+    expected = model(*batch)
+    replace_linear_with_lora(model, 5, 3.0, alternative)
+    assert torch.equal(model(*batch), expected)
+    for name, lora in lora_layers(model).items():
+        nn.init.normal_(lora.B, std=0.2)
+        assert (model(*batch) - expected).abs().max() > 1e-6, name
+        nn.init.zeros_(lora.B)
 
 
 # ------------------------------------------------------------------------ activation checkpointing

@@ -1,33 +1,95 @@
-"""A trained classifier in one file: what is loaded is what was saved, or it is refused."""
+"""A trained classifier in one file: what is loaded is what was saved, or it is refused.
+
+Its predictions are those of the reference implementation on texts that are read as in training.
+"""
 
 import json
 from functools import reduce
 from operator import getitem
 
+import designs
 import hypothesis
 import pytest
-import saved
 import torch
 from checkpoints import ANY_JSON
-from helpers import assert_equal
+from helpers import assert_equal, randomise
 from hypothesis import example, given
 from hypothesis import strategies as st
 from oracles import read_or_refused
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from saved import CLASSES, CONFIG, predict, predict_one_by_one, save, settings_of
 from torch import nn
 
 from experiments.checkpoints.header import checkpoint_sha256
+from experiments.config.parsing import resolve
+from experiments.config.settings import default_values
+from experiments.data.sms_spam import demo_tokenizer
+from experiments.model.classifier import build_classifier
+from experiments.model.prediction import Classifier
 from experiments.model.saved import is_saved, load_classifier, read_saved, save_classifier
+from experiments.shortcuts.model import OptimizedClassifier
+from experiments.system.devices import dtype_of
 from previous_chapters import GPTModel
 
 KEY = "finetuned_classifier"
+CONFIG = {
+    "vocab_size": 50257, "context_length": 24, "drop_rate": 0.0, "qkv_bias": True, "emb_dim": 8,
+    "n_layers": 3, "n_heads": 2,
+}  # fmt: skip
+CLASSES = ["no", "perhaps", "yes"]
+MAX_LENGTH = 18
+TEXTS = ["a", "", "abc", "the longest of all these texts is cut", "cab", "to be", "\tx\n", "abc"]
 
 
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "spam.safetensors"
+
+
+def settings_of(
+    base, path, layers="last_block", position="last", average=False, no_mask=False, **flags
+):
+    """The settings of a run that finetunes the base and saves the classifier."""
+    values = {
+        "weights": str(base), "trainable_layers": layers, "trainable_token_pos": position,
+        "average_embeddings": average, "disable_causal_mask": no_mask, "lora_rank": 3,
+        "lora_alpha": 1.5, "demo": True,  # for its tokenizer
+        "save_model": path, "seed": 5,
+    }  # fmt: skip
+    return resolve(default_values() | values | flags)
+
+
+def save(settings):
+    """Saves a classifier whose trained parameters are far from their initial values."""
+    model = build_classifier(settings, len(CLASSES))
+    randomise(nn.ParameterList(p for p in model.parameters() if p.requires_grad), std=0.1)
+    save_classifier(settings, model, MAX_LENGTH, CLASSES, record="digest")
+    return model
+
+
+def predict(model, description, texts=TEXTS, batch_size=3):
+    """The probabilities of texts by the optimised classifier, as `classify.py` loads it."""
+    no_padding, dtype = description.no_padding, dtype_of(description.precision)
+    optimised = OptimizedClassifier(model, no_padding=no_padding, dtype=dtype).eval()
+    return with_tokenizer(optimised, description, batch_size).classify(texts)
+
+
+def with_tokenizer(model, description, batch_size=2):
+    return Classifier(model, description, demo_tokenizer(), torch.device("cpu"), batch_size)
+
+
+@torch.no_grad()
+def predict_one_by_one(model, settings):
+    """The probabilities of `TEXTS` by the reference implementation, text by text."""
+    no_padding = settings.data.no_padding
+    max_length = CONFIG["context_length"] if no_padding else MAX_LENGTH
+    logits = []
+    for text in TEXTS:
+        tokens = (demo_tokenizer().encode(text) or [50256])[:max_length]
+        length = len(tokens)
+        tokens += [] if no_padding else [50256] * (max_length - length)
+        logits.append(model(torch.tensor([tokens]), torch.tensor([length])))
+    return torch.softmax(torch.cat(logits), dim=-1)
 
 
 def metadata_of(path):
@@ -49,30 +111,28 @@ def edit_description(path, target=None, **changes):
 
 # ------------------------------------------------------------------------------ saving and loading
 
+DESIGNS = [*designs.covering(designs.CHOICES | {"save_whole": (False, True)})]
 
-@pytest.mark.parametrize("is_whole", [False, True], ids=["trained", "whole"])
-@pytest.mark.parametrize("layers", saved.LAYERS)
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: f"{d['layers']}-{d['position']}")
 @pytest.mark.usefixtures("float64")
-def test_the_loaded_classifier_is_the_saved_one(layers, is_whole, base, path):
-    no_mask = layers == "last_two_blocks"
-    settings = settings_of(base, path, layers, "flexible", no_mask=no_mask, save_whole=is_whole)
-    trained = saved.train(settings)
+def test_the_loaded_classifier_predicts_what_the_saved_one_does_text_by_text(design, base, path):
+    settings = settings_of(base, path, **design)
+    trained = save(settings)
     expected = predict_one_by_one(trained, settings)
-    save(settings, trained)
-    assert_equal(predict_one_by_one(trained, settings), expected)
     model, description = load_classifier(path)
     assert_equal(predict_one_by_one(model, settings), expected)
     assert_equal(predict(model, description), expected)
     assert description.design == settings.design
-    if not is_whole:
+    if not design["save_whole"]:
         names = {name for name, p in trained.named_parameters() if p.requires_grad}
         assert load_file(path).keys() == names
         return
-    gpt = GPTModel(CONFIG, disable_causal_mask=no_mask)  # as the code of the book loads it
+    gpt = GPTModel(CONFIG, disable_causal_mask=design["no_mask"])  # as the code of the book
     gpt.out_head = nn.Linear(CONFIG["emb_dim"], len(CLASSES))
     gpt.load_state_dict(load_file(path))
-    found = predict_one_by_one(lambda tokens, lengths: gpt(tokens)[:, lengths[0] - 1], settings)
-    assert_equal(found, expected)
+    tokens = torch.randint(50257, (2, 9))
+    assert_equal(gpt(tokens), GPTModel.forward(trained, tokens))
     with pytest.raises(ValueError, match="has all weights: leave out --weights"):
         load_classifier(path, base)
 
@@ -81,12 +141,12 @@ def test_each_seed_has_a_file_of_its_own_that_the_main_process_writes_for_everyb
     base, tmp_path, monkeypatch
 ):
     settings = settings_of(base, tmp_path / "new" / "a{seed}.safetensors", seed=7)
-    path, model = tmp_path / "new" / "a7.safetensors", saved.train(settings)
+    path, model = tmp_path / "new" / "a7.safetensors", build_classifier(settings, len(CLASSES))
     for rank in ("1", "0"):
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
         monkeypatch.setenv("RANK", rank)
         assert not is_saved(settings, None)
-        assert save_classifier(settings, model, saved.MAX_LENGTH, CLASSES, None) == path
+        assert save_classifier(settings, model, MAX_LENGTH, CLASSES, None) == path
         assert path.exists() == is_saved(settings, None) == (rank == "0")
     (tmp_path / "other").write_bytes(b"")
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
@@ -113,7 +173,7 @@ def test_the_metadata_are_json_in_the_format_of_version_1(base, path):
         },
         "class_names": CLASSES,
         "text_columns": [],
-        "max_length": saved.MAX_LENGTH,
+        "max_length": MAX_LENGTH,
         "no_padding": False,
         "tokenizer": "bytes",
         "precision": "float32",
@@ -290,3 +350,44 @@ def test_random_weights_are_drawn_again(layers, path):
     message = rf"other random weights from seed 6 .*, expected {description.base}\)"
     with pytest.raises(ValueError, match=message):
         load_classifier(path)
+
+
+# ------------------------------------------------------------------------------------- predictions
+
+
+def test_batches_have_similar_lengths_without_needless_padding_and_cut_texts_are_counted(
+    base, path
+):
+    def inputs_of(texts, logits=(0.0, 0.0, 0.0), **design):
+        """The tokens and lengths of each batch that a model gets, and the classifier."""
+        save(settings_of(base, path, **design))
+        inputs = []
+
+        def model(tokens, lengths):
+            inputs.append((tokens.tolist(), lengths.tolist()))
+            return torch.tensor(logits).expand(len(tokens), -1)
+
+        classifier = with_tokenizer(model, read_saved(path)[0])
+        classifier.classify(texts)
+        return inputs, classifier
+
+    texts, (a, b, c, pad) = ["abcdef", "a", "abc", "ab"], (*b"abc", 50256)
+    assert inputs_of(texts, position="flexible")[0] == [
+        ([[a, pad], [a, b]], [1, 2]), ([[a, b, c, *3 * [pad]], [*range(a, a + 6)]], [3, 6])
+    ]  # fmt: skip
+    for position, length in (("last", 18), ("first", 1)):
+        inputs, _ = inputs_of(texts, layers="all", position=position)
+        assert [len(tokens[0]) for tokens, _ in inputs] == [length, length]
+    classifier = inputs_of(TEXTS)[1]
+    classifier.classify(["x" * 18, "x" * 19])
+    assert classifier.num_cut == 2
+    with pytest.raises(ValueError, match="not finite"):
+        inputs_of(["a"], logits=(0.0, torch.nan, 0.0))
+
+
+def test_matrix_products_have_the_precision_of_training(base, path):
+    model = save(settings_of(base, path))
+    exact = predict(model, read_saved(path)[0])
+    edit_description(path, precision="bfloat16")
+    rounded = predict(model, read_saved(path)[0])
+    assert 1e-6 < (rounded - exact).abs().max() < 0.1
