@@ -115,9 +115,8 @@ def test_the_cells_of_the_chapter_run_in_their_order(params, data, tmp_path):
         assert calc_loss_loader(loaders.val, model, DEVICE, num_batches=5) > 0
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
     train_losses, val_losses, train_accs, val_accs, examples_seen = train_classifier_simple(
-        model, loaders.train, loaders.val, optimizer, DEVICE, num_epochs=3, eval_freq=5,
-        eval_iter=5,
-    )  # fmt: skip
+        model, loaders.train, loaders.val, optimizer, DEVICE, num_epochs=3, eval_freq=5, eval_iter=5
+    )
     assert len(torch.linspace(0, examples_seen, len(train_losses))) == len(val_losses) == 5
     assert len(train_accs) == len(val_accs) == 3
     assert calc_accuracy_loader(loaders.train, model, DEVICE) > before

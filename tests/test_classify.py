@@ -64,18 +64,24 @@ def rows_of(printed):
 # ------------------------------------------------------------------------------------- predictions
 
 
-def test_the_predictions_are_those_of_the_run(demo, ask, tmp_path):
-    path = tmp_path / "messages.csv"
-    pd.DataFrame({"Text": demo.texts, "Label": "?"}).to_csv(path, index=False)
-    out, errors = ask("--file", path, "--json")
-    answers = [json.loads(line) for line in out.splitlines()]
-    assert not errors
+def test_the_predictions_are_those_of_the_run_and_are_compared_with_labels(demo, ask, tmp_path):
+    expected = ["ham" if ham > spam else "spam" for ham, spam in demo.probabilities]
+    wrong = [{"ham": "spam", "spam": "ham"}[label] for label in expected[:3]]
+    frame = pd.DataFrame({"Text": demo.texts, "class": [*wrong, *expected[3:-1], "other"]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    file, total = ["--file", tmp_path / "a.csv", "--label_column", "class"], len(expected)
+    out, errors = ask(*file, "--json")
+    answers, scores = [json.loads(line) for line in out.splitlines()], json.loads(errors)
     assert [answer["text"] for answer in answers] == demo.texts
     found = torch.tensor([list(answer["probabilities"].values()) for answer in answers])
     torch.testing.assert_close(found, demo.probabilities, rtol=0, atol=1e-6)
-    expected = ["ham" if ham > spam else "spam" for ham, spam in demo.probabilities]
     assert [answer["label"] for answer in answers] == expected
-    assert {*expected} == {"ham", "spam"}
+    assert scores["interval"][0] < scores["accuracy"] < scores["interval"][1]
+    assert sum(map(sum, scores["confusion"])) == total - 1
+    errors = ask(*file).err
+    assert f"Accuracy: {(total - 4) / total:.2%} (" in errors
+    assert f"{total - 4} of {total}; macro F1: 0." in errors
+    assert "Labels that are no class: 'other' (1)" in errors
 
 
 @pytest.mark.process
@@ -114,10 +120,14 @@ def test_a_terminal_gets_a_table(ask, monkeypatch):
     assert line.endswith("one two one two one two one two one…")
 
 
-def test_texts_that_are_cut_or_blank_are_counted_on_stderr(ask):
-    assert ask("short", "x" * 1000, "y" * 999, "", " \t").err == (
-        "Texts cut to 80 tokens, the length in training: 2\nTexts that are empty or blank: 2\n"
-    )
+def test_texts_that_are_cut_or_blank_and_downloads_are_noted_on_stderr(ask, monkeypatch):
+    load = saved.load_classifier
+    monkeypatch.setattr(saved, "load_classifier", lambda *a: print("Downloaded") or load(*a))
+    assert ask("short", "x" * 1000, "y" * 999, "", " \t").err.splitlines() == [
+        "Downloaded",
+        "Texts cut to 80 tokens, the length in training: 2",
+        "Texts that are empty or blank: 2",
+    ]
 
 
 def test_standard_input_and_pipes_are_read_like_files(ask, monkeypatch, tmp_path):
@@ -125,25 +135,11 @@ def test_standard_input_and_pipes_are_read_like_files(ask, monkeypatch, tmp_path
     captured = ask("--file", "-")
     assert rows_of(captured.out)[1][3] == "one"
     assert re.match("standard input: .*texts 'text'", captured.err)
-    if not NO_POSIX:
-        (tmp_path / "lines").write_text("one\ntwo\n")
-        with (tmp_path / "lines").open() as file:
-            out = ask("--file", f"/dev/fd/{file.fileno()}").out
-        assert [row[3] for row in rows_of(out)[1:]] == ["one", "two"]
-
-
-def test_a_text_may_begin_with_a_dash_or_be_one(ask, tmp_path):
-    assert rows_of(ask("--", "-50%").out)[1][3] == "-50%"
-    (tmp_path / "dash.txt").write_text("-")
-    assert rows_of(ask("--file", tmp_path / "dash.txt").out)[1][3] == "-"
-
-
-def test_messages_about_downloads_are_printed_on_stderr(ask, monkeypatch):
-    load = saved.load_classifier
-    monkeypatch.setattr(saved, "load_classifier", lambda *a: print("Downloaded") or load(*a))
-    captured = ask("--json", "a")
-    assert captured.err == "Downloaded\n"
-    assert json.loads(captured.out)["text"] == "a"
+    (tmp_path / "lines.txt").write_text("one\n-\n")
+    with (tmp_path / "lines.txt").open() as file:
+        for name in (file.name, *([] if NO_POSIX else [f"/dev/fd/{file.fileno()}"])):
+            assert [row[3] for row in rows_of(ask("--file", name).out)[1:]] == ["one", "-"]
+    assert rows_of(ask("--", "-50%").out)[1][3] == "-50%"  # not a flag
 
 
 # --------------------------------------------------------------------------------- files of texts
@@ -164,21 +160,6 @@ def test_other_columns_are_printed_next_to_the_answers(ask, tmp_path):
         flags = ("--keep_columns", keep, "--label_column", "label", "--json")
         answer = json.loads(ask(*file, *flags).out.splitlines()[0])
         assert (answer["id"], answer["label (file)"], answer["text"]) == ("17", "spam", "You won")
-
-
-def test_labels_of_the_file_are_compared_with_the_predictions(ask, demo, tmp_path):
-    expected = ["ham" if ham > spam else "spam" for ham, spam in demo.probabilities]
-    wrong = [{"ham": "spam", "spam": "ham"}[label] for label in expected[:3]]
-    frame = pd.DataFrame({"text": demo.texts, "class": [*wrong, *expected[3:-1], "other"]})
-    frame.to_csv(tmp_path / "a.csv", index=False)
-    file, total = ["--file", tmp_path / "a.csv", "--label_column", "class"], len(expected)
-    errors = ask(*file).err
-    assert f"Accuracy: {(total - 4) / total:.2%} (" in errors
-    assert f"{total - 4} of {total}; macro F1: 0." in errors
-    assert "Labels that are no class: 'other' (1)" in errors
-    scores = json.loads(ask(*file, "--json").err)
-    assert scores["interval"][0] < scores["accuracy"] < scores["interval"][1]
-    assert sum(map(sum, scores["confusion"])) == total - 1
 
 
 def test_the_text_columns_of_training_are_remembered(tmp_path, capsys, monkeypatch):

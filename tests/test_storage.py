@@ -40,25 +40,25 @@ def test_a_file_is_computed_once(dtype, tmp_path):
     assert load(folder, "b", EXPECTED.to(dtype)) == 1
 
 
-DAMAGES = {
-    "cut short": ("npy", lambda content: content[:-10]),
-    "other values": ("npy", lambda content: content[:-50] + b"x" + content[-49:]),
-    "another header": ("npy", lambda content: content[:20] + b"x" + content[21:]),
-    "other seconds": ("sha256", lambda content: content + b"1"),
-    "no text": ("sha256", lambda content: b"\xff\xfe"),
-    "no note": ("sha256", None),
-    "no values": ("npy", None),
-}
-
-
-@pytest.mark.parametrize(("suffix", "change"), DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize(
+    ("suffix", "change"),
+    [
+        ("npy", lambda content: content[:-10]),
+        ("npy", lambda content: content[:-50] + b"x" + content[-49:]),
+        ("npy", lambda content: content[:20] + b"x" + content[21:]),  # the header
+        ("sha256", lambda content: content + b"1"),  # the seconds
+        ("sha256", lambda content: b"\xff\xfe"),
+        ("sha256", None),
+        ("npy", None),
+    ],
+)
 def test_a_damaged_file_is_computed_again(suffix, change, tmp_path):
     load(tmp_path)
     path = tmp_path / f"a.{suffix}"
-    if change is None:
-        path.unlink()
-    else:
-        path.write_bytes(change(path.read_bytes()))
+    content = path.read_bytes()
+    path.unlink()
+    if change:
+        path.write_bytes(change(content))
     assert [load(tmp_path) for _ in range(2)] == [1, 0]
 
 
