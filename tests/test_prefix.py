@@ -114,7 +114,7 @@ class TwoProcesses(threading.local):
         return self.exchange(value)[0]
 
     def broadcast_(self, x):
-        x.copy_(self.exchange(x)[0])
+        x.copy_(self.broadcast(x))
 
     def all_reduce_sum(self, x):
         x.copy_(sum(self.exchange(x)))
