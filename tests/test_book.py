@@ -76,14 +76,11 @@ def classifier_of(params, **more):
     """The chapter's classifier: last block, final norm and a new head are trained."""
     model = GPTModel(CONFIG | more)
     load_weights_into_gpt(model, params)
-    model.eval()
-    for param in model.parameters():
-        param.requires_grad = False
+    model.eval().requires_grad_(False)
     torch.manual_seed(123)
     model.out_head = torch.nn.Linear(in_features=CONFIG["emb_dim"], out_features=2)
     for module in (model.trf_blocks[-1], model.final_norm):
-        for param in module.parameters():
-            param.requires_grad = True
+        module.requires_grad_(True)
     return model.to(DEVICE)
 
 
@@ -162,12 +159,11 @@ def measure(model, loader, batches):
     return sum(losses) / len(losses), torch.cat(correct).double().mean().item()
 
 
-def train_by_the_book(model, loaders, optimizer, num_epochs, eval_freq, eval_iter):
+def train_by_the_book(model, train, val, optimizer, device, num_epochs, eval_freq, eval_iter):
     """The five results of a loop that follows the chapter's text."""
     losses, accuracies, examples_seen, step = ([], []), ([], []), 0, 0
-    both = (loaders.train, loaders.val)
     for _ in range(num_epochs):
-        for tokens, labels in loaders.train:
+        for tokens, labels in train:
             model.train()
             optimizer.zero_grad()
             F.cross_entropy(model(tokens)[:, -1, :], labels).backward()
@@ -175,11 +171,11 @@ def train_by_the_book(model, loaders, optimizer, num_epochs, eval_freq, eval_ite
             examples_seen += len(tokens)
             if step % eval_freq == 0:
                 model.eval()
-                for values, loader in zip(losses, both, strict=True):
+                for values, loader in zip(losses, (train, val), strict=True):
                     values.append(measure(model, loader, eval_iter)[0])
             step += 1
         model.eval()
-        for values, loader in zip(accuracies, both, strict=True):
+        for values, loader in zip(accuracies, (train, val), strict=True):
             values.append(measure(model, loader, eval_iter)[1])
     return *losses, *accuracies, examples_seen
 
@@ -188,16 +184,14 @@ def train_by_the_book(model, loaders, optimizer, num_epochs, eval_freq, eval_ite
 @pytest.mark.parametrize("with_lora", [False, True])
 def test_the_five_results_are_those_of_the_chapters_loop(with_lora, drop_rate, params, data):
     found = []
-    for train in (train_by_the_book, train_classifier_simple):
+    for is_ours in (False, True):
         model, loaders = classifier_of(params, drop_rate=drop_rate), loaders_of(data)
         if with_lora:
             replace_linear_with_lora(model.requires_grad_(False), rank=4, alpha=4)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
         torch.manual_seed(123)
-        if train is train_by_the_book:
-            found.append(train(model, loaders, optimizer, 2, 5, 3))
-        else:
-            found.append(train(model, loaders.train, loaders.val, optimizer, DEVICE, 2, 5, 3))
+        train = train_classifier_simple if is_ours else train_by_the_book
+        found.append(train(model, loaders.train, loaders.val, optimizer, DEVICE, 2, 5, 3))
     for values, expected in zip(*found, strict=True):
         assert values == pytest.approx(expected, rel=1e-5)
     loss, _ = measure(model.eval(), loaders.val, 3)

@@ -1,15 +1,14 @@
 """The memory estimate, and what a run does with it."""
 
-import importlib.util
 import math
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from designs import CONFIG, LAYERS, PAD, datasets_of
 
+from benchmarks import memory as benchmark
 from experiments.config.design import Design
 from experiments.config.parsing import parse_args
 from experiments.model import classifier
@@ -116,33 +115,24 @@ def test_saving_the_whole_model_needs_two_more_copies():
 # ---------------------------------------------------------------------------------- measured peaks
 
 
-def benchmark():
-    path = Path(__file__).parents[1] / "benchmarks" / "memory.py"
-    spec = importlib.util.spec_from_file_location("benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def assert_near(estimated, measured_mib, run):
     assert 0.95 < estimated / 2**20 / measured_mib < 1.25, run
 
 
 def test_estimates_are_near_all_recorded_peaks():
-    module = benchmark()
-    records = module.load_records(module.RECORDS)
+    records = benchmark.load_records(benchmark.RECORDS)
     assert {1, 4, 5, 6, 8, 11, 13} <= {record["row"] for record in records}
     for record in records:
         run = record["row"], record["flags"], record["processes"]
-        assert_near(module.estimate(*run).peak, record["measured_mib"], run)
+        assert_near(benchmark.estimate(*run).peak, record["measured_mib"], run)
 
 
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="was measured on Linux")
 @pytest.mark.usefixtures("real_tokenizer_files")
 def test_the_estimate_is_near_the_peak_of_a_run():
-    module = benchmark()
-    assert_near(module.estimate(1, "").peak, module.measure(1, "")["measured_mib"], 1)
+    measured = benchmark.measure(1, "")["measured_mib"]
+    assert_near(benchmark.estimate(1, "").peak, measured, 1)
 
 
 # ------------------------------------------------------------------------------- what a run does
