@@ -113,6 +113,12 @@ def test_accuracy_counts_every_example_and_the_loss_averages_batches():
     assert math.isnan(loop.calc_loss_loader([], Logits(), CPU))  # as in the book
 
 
+def test_the_last_tokens_logits_are_used_if_a_model_gives_those_of_all():
+    logits = torch.randn(3, 5, 2)
+    assert torch.equal(loop.compute_logits(nn.Identity(), logits, CPU), logits[:, -1])
+    assert torch.equal(loop.compute_logits(nn.Identity(), [logits[:, -1]], CPU), logits[:, -1])
+
+
 @pytest.mark.parametrize("name", ["predict", "calc_accuracy_loader", "calc_overall_loss"])
 def test_predictions_are_made_in_evaluation_mode(name):
     model, more = Logits(), [WEIGHTED] if name == "calc_overall_loss" else []
