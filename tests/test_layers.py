@@ -72,6 +72,15 @@ def test_loras_products_have_the_gradients_of_the_layer(bias, is_frozen):
     assert_equal(*found)
 
 
+def test_an_input_without_gradient_costs_no_product():
+    layer, counts = LinearWithLoRA(nn.Linear(6, 5).requires_grad_(False), rank=2, alpha=1.5), []
+    for needs_gradient in (True, False):
+        with Seen() as seen:
+            apply_linear(layer, torch.randn(4, 6, requires_grad=needs_gradient)).sum().backward()
+        counts.append(sum("mm" in name for name, _ in seen.calls))
+    assert counts == [8, 6]
+
+
 @pytest.mark.parametrize("set_to_none", [True, False])
 def test_a_reused_gradient_is_the_plain_one_step_after_step(set_to_none):
     plain, short = (nn.Parameter(torch.randn(9, 4)) for _ in range(2))
