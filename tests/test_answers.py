@@ -107,6 +107,6 @@ def test_of_many_classes_a_table_shows_the_predicted_one():
     assert table(["a", "b", "c", "d"], 60).header == "label   P(a)   P(b)   P(c)   P(d)  text"
 
 
-def test_the_most_probable_class_is_predicted():
-    found = predicted_class([0.5, 0.5]), predicted_class([0.2, 0.5, 0.3])
-    assert (*found, predicted_class([0.4, 0.6], threshold=0.7)) == (0, 1, 0)
+def test_the_most_probable_class_is_predicted_or_the_second_from_a_threshold_on():
+    assert [predicted_class(p) for p in ([0.5, 0.5], [0.2, 0.5, 0.3])] == [0, 1]
+    assert [predicted_class([1 - p, p], threshold=0.7) for p in (0.6, 0.7)] == [0, 1]
