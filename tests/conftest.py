@@ -85,7 +85,7 @@ def miniature(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
-    """A checkpoint, a folder, that the small classifiers of `saved.py` finetune."""
+    """A checkpoint, a folder, that the small classifiers of `test_saved.py` finetune."""
     folder = tmp_path_factory.mktemp("base")
     sizes = {"n_vocab": 50257, "n_ctx": 24, "n_embd": 8, "n_head": 2, "n_layer": 3}
     write_checkpoint(folder / "model.safetensors", sizes)

@@ -78,12 +78,13 @@ def classifier(
     return randomise(create_classifier(design, None, 3, 2, checkpointing))
 
 
-def both_paths(*choices, no_padding=False, products="as parameters", **more):
-    """The reference implementation and the optimised one, each with its loaders."""
-    plain, datasets = classifier(*choices, **more), datasets_of(no_padding)
+def both_paths(*, no_padding=False, products="as parameters", device=CPU, **choices):
+    """The reference implementation and the optimised one on a device, each with its loaders."""
+    plain, datasets = classifier(**choices), datasets_of(no_padding)
     dtype = None if products == "as parameters" else torch.get_default_dtype()
     cast_once, size = products == "cast once", 1 if no_padding else 4
-    short = cache_frozen_prefix(deepcopy(plain), datasets, dtype=dtype, cast_once=cast_once)
+    moved = deepcopy(plain).to(device)
+    short = cache_frozen_prefix(moved, datasets, dtype=dtype, cast_once=cast_once)
     both = ((plain, datasets), (short.model, short.datasets))
     return tuple((model, create_loaders(examples, size)) for model, examples in both)
 
@@ -118,6 +119,4 @@ def trajectory(model, loaders, steps=10, accumulation_steps=1, device=CPU, max_g
 
 
 def assert_same(expected, actual, tolerance=1e-9):
-    assert len(expected) == len(actual)
-    for a, b in zip(expected, actual, strict=True):
-        assert_equal(b.cpu(), a.cpu(), tolerance)
+    assert_equal([x.cpu() for x in actual], [x.cpu() for x in expected], tolerance)

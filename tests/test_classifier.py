@@ -1,12 +1,14 @@
-"""The classifier: which logits it returns, what is trained, how it starts, and its memory."""
+"""The classifier: its logits, what is trained, how it starts, LoRA, and its memory."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from checkpoints import write_checkpoint
-from helpers import assert_equal, bytes_stored, randomise
+from helpers import assert_equal, randomise
+from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from experiments.checkpoints.weights import load_gpt2_checkpoint
@@ -16,11 +18,14 @@ from experiments.model import classifier
 from experiments.model.classifier import (
     GPTClassifier,
     build_classifier,
-    count_parameters,
     create_classifier,
     make_trainable,
 )
-from experiments.model.lora import LinearWithLoRA
+from experiments.model.lora import (
+    LinearWithLoRA,
+    LinearWithLoRAMerged,
+    replace_linear_with_lora,
+)
 from experiments.shortcuts.model import OptimizedClassifier
 from previous_chapters import GPTModel, load_weights_into_gpt
 
@@ -41,13 +46,6 @@ def draw_batch():
     tokens = torch.randint(PAD, (len(LENGTHS), 12))
     tokens[2, 5] = tokens[2, 8] = PAD
     return tokens.where(torch.arange(12) < LENGTHS[:, None], PAD), LENGTHS
-
-
-def frozen_classifier(config, layers="last_block"):
-    """A classifier before `make_trainable`: frozen, with a new head of two classes."""
-    model = randomise(GPTClassifier(design_of(config, layers=layers))).requires_grad_(False)
-    model.out_head = nn.Linear(config["emb_dim"], 2)
-    return model
 
 
 def lora_layers(model):
@@ -99,34 +97,25 @@ TRAINABLE = {
 }
 
 
-@pytest.mark.parametrize("layers", TRAINABLE)
-def test_the_layers_of_the_design_are_trained_and_no_others_move(layers, small_config):
-    model = frozen_classifier(small_config, layers)
+@pytest.mark.parametrize(
+    ("layers", "names"),
+    [*TRAINABLE.items(), ("last_block", None), ("last_two_blocks", None)],
+)
+def test_the_layers_of_the_design_are_trained_and_no_others_move(layers, names, small_config):
+    if names is None:  # a single block, with which the embeddings stay frozen
+        small_config["n_layers"], names = 1, HEAD | FINAL_NORM | BLOCKS[0]
+    design = design_of(small_config, layers=layers)
+    model = randomise(GPTClassifier(design)).requires_grad_(False)
+    model.out_head = nn.Linear(small_config["emb_dim"], 2)
     make_trainable(model)
-    names = {name for name, values in model.named_parameters() if values.requires_grad}
-    assert names == TRAINABLE[layers]
+    assert {name for name, values in model.named_parameters() if values.requires_grad} == names
     before = {name: values.clone() for name, values in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
     F.cross_entropy(model(*draw_batch()), LABELS).backward()
     optimizer.step()
     after = model.state_dict()
     moved = {name for name, values in before.items() if not torch.equal(after[name], values)}
-    assert moved == TRAINABLE[layers]
-
-
-@pytest.mark.parametrize("layers", ["last_block", "last_two_blocks"])
-def test_with_a_single_block_the_embeddings_stay_frozen(layers, small_config):
-    model = frozen_classifier(small_config | {"n_layers": 1}, layers)
-    make_trainable(model)
-    names = {name for name, values in model.named_parameters() if values.requires_grad}
-    assert names == HEAD | FINAL_NORM | BLOCKS[0]
-
-
-def test_trained_and_all_parameters_are_counted(small_config):
-    model = create_classifier(design_of(small_config, layers="last_layer"), None, 1, 3)
-    assert count_parameters(model) == (3 * 129, sum(p.numel() for p in model.parameters()))
-    assert not model.activation_checkpointing
-    assert not GPTClassifier(model.design).activation_checkpointing
+    assert moved == names
 
 
 # --------------------------------------------------------------------------------- initialisation
@@ -178,36 +167,61 @@ def test_a_run_starts_from_the_weights_that_its_settings_name(miniature, monkeyp
     assert (local.activation_checkpointing, published.activation_checkpointing) == (True, False)
 
 
+# -------------------------------------------------------------------------------------------- LoRA
+
+
+@pytest.mark.parametrize("alternative", [False, True])
+@pytest.mark.usefixtures("float64")
+def test_logits_and_gradients_are_those_of_peft_separate_or_merged(alternative, small_config):
+    model = randomise(GPTClassifier(design_of(small_config)))
+    peft = LoraConfig(r=5, lora_alpha=3.0 * 5, target_modules=LINEARS)
+    oracle, batch = inject_adapter_in_model(peft, deepcopy(model)), draw_batch()
+    before = model(*batch)
+    replace_linear_with_lora(model.requires_grad_(False), 5, 3.0, alternative)
+    assert torch.equal(model(*batch), before)  # B is zero
+    kind = LinearWithLoRAMerged if alternative else LinearWithLoRA
+    assert {name for name, m in model.named_modules() if type(m) is kind} == {*LINEARS}
+    pairs = []
+    for name, lora in lora_layers(model).items():
+        randomise(lora)
+        peft_layer = oracle.get_submodule(name)
+        for ours, theirs in ((lora.A, peft_layer.lora_A), (lora.B, peft_layer.lora_B)):
+            theirs["default"].weight.data.copy_(ours.T)
+            pairs.append((ours, theirs["default"].weight))
+    logits = model(*batch), oracle(*batch)
+    assert_equal(*logits)
+    for each in logits:
+        each.square().sum().backward()
+    for ours, theirs in pairs:
+        assert_equal(ours.grad.T, theirs.grad, tolerance=1e-9 * theirs.grad.norm())
+
+
 # ------------------------------------------------------------------------ activation checkpointing
-
-
-def with_and_without(small_config, layers, average=False, optimised=False):
-    """The same classifier with activation checkpointing and without."""
-    design = design_of(small_config, "last", average, layers=layers)
-    models = [create_classifier(design, None, 1, 2, checkpointing) for checkpointing in (1, 0)]
-    models[1].load_state_dict(randomise(models[0]).state_dict())
-    return [OptimizedClassifier(model) for model in models] if optimised else models
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("optimised", [False, True])
 @pytest.mark.parametrize("average", [False, True])
 @pytest.mark.parametrize("layers", ["all", "last_two_blocks", "lora"])
-def test_losses_and_gradients_are_those_of_stored_activations(
+def test_losses_and_gradients_are_those_of_stored_activations_for_which_less_is_stored(
     layers, average, optimised, small_config
 ):
-    gradients, batch = [], draw_batch()
-    for model in with_and_without(small_config, layers, average, optimised):
-        loss = F.cross_entropy(model(*batch), LABELS)
+    design, gradients, sizes = design_of(small_config, "last", average, layers=layers), [], []
+
+    def count(stored):
+        sizes[-1] += stored.nbytes
+        return stored
+
+    for checkpointing in (True, False):
+        sizes.append(0)
+        model = create_classifier(design, None, 1, 2, checkpointing)
+        torch.manual_seed(1)
+        model = OptimizedClassifier(randomise(model)) if optimised else randomise(model)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda stored: stored):
+            loss = F.cross_entropy(model(*draw_batch()), LABELS)
         loss.backward()
         named = model.named_parameters()
         gradients.append({"loss": loss} | {name: p.grad for name, p in named if p.requires_grad})
     assert_equal(*gradients, tolerance=1e-12)
     assert len(gradients[0]) > 5
-
-
-@pytest.mark.parametrize("optimised", [False, True])
-def test_less_is_stored_for_the_backward_pass(optimised, small_config):
-    models, batch = with_and_without(small_config, "all", True, optimised), draw_batch()
-    less, more = (bytes_stored(model, *batch) for model in models)
-    assert less < more / 4
+    assert sizes[0] < sizes[1] / 4

@@ -15,46 +15,35 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from saved import classifier_of
 
 import classify
 from additional_experiments import run_experiment
-from classify import main, parse_args, print_predictions
+from classify import main
 from experiments.config import parsing
-from experiments.config.rows import ROWS
 from experiments.data.corpus import load_corpus
 from experiments.data.sms_spam import demo_tokenizer
-from experiments.data.tables import Rows
 from experiments.model import saved
-from experiments.model.answers import tab_separated
 from experiments.system.terminal import INTERRUPTED
-
-pytestmark = pytest.mark.usefixtures("shell_as_it_is")
 
 SCRIPT = Path(classify.__file__)
 NO_POSIX = sys.platform == "win32"
+MATMUL = torch.backends.mkldnn.matmul
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def shell_as_it_is(monkeypatch):
     """Leaves the signals and streams of this process alone."""
     monkeypatch.setattr(classify, "setup_terminal", lambda _: None)
 
 
-def run_demo(path, *more):
-    """Runs the demo and saves its classifier; its test texts and their probabilities."""
-    settings = parsing.parse_args(["--demo", "--save_model", str(path), *more])
-    result = run_experiment(settings)
-    corpus = load_corpus(settings.data, settings.custom)
-    return corpus.splits["test"]["Text"].tolist(), result.probabilities
-
-
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    torch.set_num_threads(1)
+    """The classifier of a run of the demo, the texts of its test, and their probabilities."""
     path = tmp_path_factory.mktemp("demo") / "demo.safetensors"
-    texts, probabilities = run_demo(path, "--max_steps", "30")
-    return SimpleNamespace(path=path, texts=texts, probabilities=probabilities)
+    settings = parsing.parse_args(["--demo", "--max_steps", "30", "--save_model", str(path)])
+    probabilities = run_experiment(settings).probabilities
+    splits = load_corpus(settings.data, settings.custom).splits
+    return SimpleNamespace(path=path, texts=[*splits["test"]["Text"]], probabilities=probabilities)
 
 
 @pytest.fixture
@@ -75,30 +64,24 @@ def rows_of(printed):
 # ------------------------------------------------------------------------------------- predictions
 
 
-def test_the_predictions_are_those_of_the_run(demo, ask, tmp_path):
-    path = tmp_path / "messages.csv"
-    pd.DataFrame({"Text": demo.texts, "Label": "?"}).to_csv(path, index=False)
-    out, errors = ask("--file", path, "--json")
-    answers = [json.loads(line) for line in out.splitlines()]
-    assert not errors
+def test_the_predictions_are_those_of_the_run_and_are_compared_with_labels(demo, ask, tmp_path):
+    expected = ["ham" if ham > spam else "spam" for ham, spam in demo.probabilities]
+    wrong = [{"ham": "spam", "spam": "ham"}[label] for label in expected[:3]]
+    frame = pd.DataFrame({"Text": demo.texts, "class": [*wrong, *expected[3:-1], "other"]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    file, total = ["--file", tmp_path / "a.csv", "--label_column", "class"], len(expected)
+    out, errors = ask(*file, "--json")
+    answers, scores = [json.loads(line) for line in out.splitlines()], json.loads(errors)
     assert [answer["text"] for answer in answers] == demo.texts
     found = torch.tensor([list(answer["probabilities"].values()) for answer in answers])
     torch.testing.assert_close(found, demo.probabilities, rtol=0, atol=1e-6)
-    expected = ["ham" if ham > spam else "spam" for ham, spam in demo.probabilities]
     assert [answer["label"] for answer in answers] == expected
-    assert {*expected} == {"ham", "spam"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("row", "whole"),
-    [*((row, []) for row in ROWS), *((row, ["--save_whole"]) for row in (1, 3, 5, 11))],
-)
-def test_the_predictions_of_every_row_are_those_of_its_run(row, whole, tmp_path):
-    path = tmp_path / "row.safetensors"
-    texts, probabilities = run_demo(path, "--row", str(row), "--max_steps", "3", *whole)
-    found = classifier_of(*saved.load_classifier(path), batch_size=32).classify(texts)
-    torch.testing.assert_close(found, probabilities, rtol=0, atol=1e-6)
+    assert scores["interval"][0] < scores["accuracy"] < scores["interval"][1]
+    assert sum(map(sum, scores["confusion"])) == total - 1
+    errors = ask(*file).err
+    assert f"Accuracy: {(total - 4) / total:.2%} (" in errors
+    assert f"{total - 4} of {total}; macro F1: 0." in errors
+    assert "Labels that are no class: 'other' (1)" in errors
 
 
 @pytest.mark.process
@@ -117,12 +100,16 @@ def test_a_line_of_standard_input_is_answered_at_once_and_a_signal_ends_the_scri
     assert (process.returncode, errors) == (143, INTERRUPTED)
 
 
-@pytest.mark.parametrize("batch_size", [1, 32])
-def test_texts_of_the_command_line_are_classified_in_order(batch_size, demo, ask):
-    header, *rows = rows_of(ask(*demo.texts[:5], "--batch_size", batch_size).out)
+def test_texts_of_the_command_line_are_classified_in_order(demo, ask):
+    before, MATMUL.fp32_precision = MATMUL.fp32_precision, "ieee"
+    flags = ("--batch_size", 1, "--threshold", 0.7)
+    header, *rows = rows_of(ask(*demo.texts[:9], *flags).out)
+    after, MATMUL.fp32_precision = MATMUL.fp32_precision, before
+    assert after == "ieee"  # is restored
     assert header == ["label", "P(ham)", "P(spam)", "text"]
-    assert [row[3] for row in rows] == demo.texts[:5]
-    assert [float(row[1]) for row in rows] == pytest.approx(demo.probabilities[:5, 0], abs=1e-6)
+    assert [row[3] for row in rows] == demo.texts[:9]
+    assert [float(row[1]) for row in rows] == pytest.approx(demo.probabilities[:9, 0], abs=1e-6)
+    assert [row[0] for row in rows] == [("ham", "spam")[float(row[2]) >= 0.7] for row in rows]
 
 
 def test_a_terminal_gets_a_table(ask, monkeypatch):
@@ -133,59 +120,26 @@ def test_a_terminal_gets_a_table(ask, monkeypatch):
     assert line.endswith("one two one two one two one two one…")
 
 
-def test_texts_that_are_cut_or_blank_are_counted_on_stderr(ask):
-    assert ask("short", "x" * 1000, "y" * 999, "", " \t").err == (
-        "Texts cut to 80 tokens, the length in training: 2\nTexts that are empty or blank: 2\n"
-    )
+def test_texts_that_are_cut_or_blank_and_downloads_are_noted_on_stderr(ask, monkeypatch):
+    load = saved.load_classifier
+    monkeypatch.setattr(saved, "load_classifier", lambda *a: print("Downloaded") or load(*a))
+    assert ask("short", "x" * 1000, "y" * 999, "", " \t").err.splitlines() == [
+        "Downloaded",
+        "Texts cut to 80 tokens, the length in training: 2",
+        "Texts that are empty or blank: 2",
+    ]
 
 
-def test_standard_input_and_pipes_are_read_like_files(ask, demo, monkeypatch, tmp_path):
-    assert parse_args([str(demo.path), "-"]).file == "-"
+def test_standard_input_and_pipes_are_read_like_files(ask, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"id,text\n1,one\n")))
     captured = ask("--file", "-")
     assert rows_of(captured.out)[1][3] == "one"
     assert re.match("standard input: .*texts 'text'", captured.err)
-    if not NO_POSIX:
-        (tmp_path / "lines").write_text("one\ntwo\n")
-        with (tmp_path / "lines").open() as file:
-            out = ask("--file", f"/dev/fd/{file.fileno()}").out
-        assert [row[3] for row in rows_of(out)[1:]] == ["one", "two"]
-
-
-def test_a_text_may_begin_with_a_dash_or_be_one(ask, tmp_path):
-    assert rows_of(ask("--", "-50%").out)[1][3] == "-50%"
-    (tmp_path / "dash.txt").write_text("-")
-    assert rows_of(ask("--file", tmp_path / "dash.txt").out)[1][3] == "-"
-
-
-def test_messages_about_downloads_are_printed_on_stderr(ask, monkeypatch):
-    load = saved.load_classifier
-    monkeypatch.setattr(saved, "load_classifier", lambda *a: print("Downloaded") or load(*a))
-    captured = ask("--json", "a")
-    assert captured.err == "Downloaded\n"
-    assert json.loads(captured.out)["text"] == "a"
-
-
-def test_the_choice_of_kernels_is_restored(ask):
-    matmul = torch.backends.mkldnn.matmul
-    before, matmul.fp32_precision = matmul.fp32_precision, "ieee"
-    ask("a")
-    after, matmul.fp32_precision = matmul.fp32_precision, before
-    assert after == "ieee"
-
-
-def test_each_chunk_is_printed_before_the_next_is_read(capsys):
-    def chunks():
-        for i in range(5):
-            assert len(capsys.readouterr().out.splitlines()) == (1 if i == 0 else 20)
-            yield Rows([], [f"text {j}" for j in range(20)], [], [])
-
-    names = ["ham", "spam"]
-    classifier = SimpleNamespace(
-        classify=lambda texts: torch.rand(len(texts), 2),
-        description=SimpleNamespace(class_names=names),
-    )
-    print_predictions(classifier, chunks(), tab_separated(names))
+    (tmp_path / "lines.txt").write_text("one\n-\n")
+    with (tmp_path / "lines.txt").open() as file:
+        for name in (file.name, *([] if NO_POSIX else [f"/dev/fd/{file.fileno()}"])):
+            assert [row[3] for row in rows_of(ask("--file", name).out)[1:]] == ["one", "-"]
+    assert rows_of(ask("--", "-50%").out)[1][3] == "-50%"  # not a flag
 
 
 # --------------------------------------------------------------------------------- files of texts
@@ -206,26 +160,6 @@ def test_other_columns_are_printed_next_to_the_answers(ask, tmp_path):
         flags = ("--keep_columns", keep, "--label_column", "label", "--json")
         answer = json.loads(ask(*file, *flags).out.splitlines()[0])
         assert (answer["id"], answer["label (file)"], answer["text"]) == ("17", "spam", "You won")
-
-
-def test_labels_of_the_file_are_compared_with_the_predictions(ask, demo, tmp_path):
-    expected = ["ham" if ham > spam else "spam" for ham, spam in demo.probabilities]
-    wrong = [{"ham": "spam", "spam": "ham"}[label] for label in expected[:3]]
-    frame = pd.DataFrame({"text": demo.texts, "class": [*wrong, *expected[3:-1], "other"]})
-    frame.to_csv(tmp_path / "a.csv", index=False)
-    file, total = ["--file", tmp_path / "a.csv", "--label_column", "class"], len(expected)
-    errors = ask(*file).err
-    assert f"Accuracy: {(total - 4) / total:.2%} (" in errors
-    assert f"{total - 4} of {total}; macro F1: 0." in errors
-    assert "Labels that are no class: 'other' (1)" in errors
-    scores = json.loads(ask(*file, "--json").err)
-    assert scores["interval"][0] < scores["accuracy"] < scores["interval"][1]
-    assert sum(map(sum, scores["confusion"])) == total - 1
-
-
-def test_the_second_class_is_predicted_from_a_threshold_on(ask, demo):
-    rows = rows_of(ask(*demo.texts[:9], "--threshold", "0.7").out)[1:]
-    assert [row[0] for row in rows] == [("ham", "spam")[float(row[2]) >= 0.7] for row in rows]
 
 
 def test_the_text_columns_of_training_are_remembered(tmp_path, capsys, monkeypatch):
@@ -282,10 +216,7 @@ def refusal_of(capsys, *arguments):
         ([__file__, "a", "--text_column", "b"], "--text_column requires --file FILE"),
         ([__file__, "a", "--label_column", "b"], "--label_column requires --file FILE"),
         ([__file__, "a", "--no_header"], "--no_header requires --file FILE"),
-        (
-            [__file__, __file__],
-            f"name of a file: to classify its texts, use --file {__file__}",
-        ),
+        ([__file__, __file__], f"of a file: to classify its texts, use --file {__file__}"),
         ([__file__, "a", "--weights", "nowhere"], "--weights must be the path of a checkpoint"),
         ([__file__, "a", "--batch_size", "0"], "must be a whole number from 1"),
         ([__file__, "a", "--batchsize", "2"], "did you mean --batch_size?"),
@@ -300,24 +231,19 @@ def test_a_wrong_flag_ends_with_status_2(arguments, words, capsys):
     assert words in message
 
 
-def test_an_unknown_column_to_keep_ends_with_status_2(demo, capsys, tmp_path):
-    (tmp_path / "a.csv").write_text("id,text\n17,You won\n")
-    file = ["--file", tmp_path / "a.csv"]
-    status, message = refusal_of(capsys, demo.path, *file, "--keep_columns", "id,name")
-    assert status == 2
-    assert "no column 'name' for --keep_columns; it has the columns 'id', 'text'" in message
-
-
-def test_other_errors_end_with_status_1(demo, capsys, tmp_path, miniature):
+def test_errors_of_files_have_their_status_and_a_hint(demo, capsys, tmp_path, miniature):
     (tmp_path / "a.jsonl").write_text("{")
-    for arguments, words in (
-        ([__file__, "a"], f"{__file__} is not a saved classifier"),
-        ([miniature, "a"], "have no finetuned_classifier"),
-        ([demo.path, "a", "--weights", miniature], "leave out --weights"),
-        ([demo.path, "--file", tmp_path / "a.jsonl"], "a.jsonl, line 1, is not a JSON object"),
+    (tmp_path / "a.csv").write_text("id,text\n17,You won\n")
+    no_column = "no column 'name' for --keep_columns; it has the columns 'id', 'text'"
+    for arguments, expected, words in (
+        ([__file__, "a"], 1, f"{__file__} is not a saved classifier"),
+        ([miniature, "a"], 1, "have no finetuned_classifier"),
+        ([demo.path, "a", "--weights", miniature], 1, "leave out --weights"),
+        ([demo.path, "--file", tmp_path / "a.jsonl"], 1, "a.jsonl, line 1, is not a JSON object"),
+        ([demo.path, "--file", tmp_path / "a.csv", "--keep_columns", "id,name"], 2, no_column),
     ):
         status, message = refusal_of(capsys, *arguments)
-        assert (status, words in message) == (1, True), message
+        assert (status, words in message) == (expected, True), message
 
 
 def test_debug_shows_where_an_error_comes_from():

@@ -14,20 +14,8 @@ from experiments.config.parsing import parse_args
 from experiments.config.rows import ROWS
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_trajectories.json").read_text())
-QUICK = ("1",)  # to the end
 REFERENCE = ("1", "11")  # one epoch of the reference; all other runs are made by hand
 ROW_11_STEADY = 350  # batches; after them row 11 amplifies rounding, by a LoRA scaled by 16
-
-
-def flags_of(row, miniature, data_dir):
-    weights = ["--weights", str(miniature)]
-    if "--weights random" in ROWS[int(row)].flags:
-        weights = ["--model_size", TINY]
-    return [*GOLDEN[row]["flags"], *weights, "--data_dir", str(data_dir)]
-
-
-def run(row, miniature, data_dir, *more):
-    return run_experiment(parse_args([*flags_of(row, miniature, data_dir), *more]))
 
 
 def assert_same_trajectory(row, result, tolerance, epochs=None):
@@ -46,38 +34,30 @@ def assert_same_trajectory(row, result, tolerance, epochs=None):
         slack = 1 / 40 if row == "11" and epoch > 3 else 0
         assert accuracies[0] == pytest.approx(expected[0], rel=0, abs=slack + 1e-9)
         assert accuracies[1] == expected[1]
-    if epochs:
-        return
-    shares = {name: k / n for name, (k, n) in result.correct.items()}
-    slack = 2 / 1040 if row == "11" else 0
-    assert shares["train"] == pytest.approx(golden["final"]["train"], rel=0, abs=slack + 1e-9)
-    assert (shares["validation"], shares["test"]) == (
-        golden["final"]["val"],
-        golden["final"]["test"],
-    )
+    if not epochs:
+        golden, slack = golden["final"], 2 / 1040 if row == "11" else 0
+        train, *others = (correct / total for correct, total in result.correct.values())
+        assert train == pytest.approx(golden["train"], rel=0, abs=slack + 1e-9)
+        assert others == [golden["val"], golden["test"]]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("row", "flags"),
-    [(row, ["--no_shortcuts"]) for row in REFERENCE]
-    + [(row, []) for row in GOLDEN if row not in QUICK],
-)
-@pytest.mark.usefixtures("real_tokenizer_files")
-def test_an_epoch_follows_the_published_trajectory(row, flags, miniature, real_data_dir):
-    result = run(row, miniature, real_data_dir, *flags, "--num_epochs", "1")
-    assert_same_trajectory(row, result, tolerance=1e-5 if flags else 1e-4, epochs=1)
+SLOW, BY_HAND = pytest.mark.slow, pytest.mark.by_hand
+PLAIN = "--no_shortcuts"
 
 
 @pytest.mark.parametrize(
-    ("row", "flags"),
-    [pytest.param(row, ["--no_shortcuts"], marks=pytest.mark.by_hand) for row in GOLDEN]
-    + [
-        pytest.param(row, [], marks=pytest.mark.slow if row in QUICK else pytest.mark.by_hand)
-        for row in GOLDEN
-    ],
+    ("row", "flags", "epochs"),
+    [pytest.param(row, [PLAIN], 1, marks=SLOW) for row in REFERENCE]
+    + [pytest.param(row, [], 1, marks=SLOW) for row in GOLDEN if row != "1"]
+    + [pytest.param("1", [], None, marks=SLOW)]
+    + [pytest.param(row, [PLAIN], None, marks=BY_HAND) for row in GOLDEN]
+    + [pytest.param(row, [], None, marks=BY_HAND) for row in GOLDEN if row != "1"],
 )
 @pytest.mark.usefixtures("real_tokenizer_files")
-def test_a_run_follows_the_published_trajectory(row, flags, miniature, real_data_dir):
-    result = run(row, miniature, real_data_dir, *flags)
-    assert_same_trajectory(row, result, tolerance=1e-5 if flags else 1e-4)
+def test_a_run_follows_the_published_trajectory(row, flags, epochs, miniature, real_data_dir):
+    is_random = "--weights random" in ROWS[int(row)].flags
+    weights = ["--model_size", TINY] if is_random else ["--weights", str(miniature)]
+    flags = [*GOLDEN[row]["flags"], *weights, "--data_dir", str(real_data_dir), *flags]
+    flags += ["--num_epochs", str(epochs)] if epochs else []
+    tolerance = 1e-5 if PLAIN in flags else 1e-4
+    assert_same_trajectory(row, run_experiment(parse_args(flags)), tolerance, epochs)

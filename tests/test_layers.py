@@ -17,7 +17,6 @@ from experiments.shortcuts.model import OptimizedClassifier
 from experiments.shortcuts.prefix import cache_frozen_prefix
 
 BF16 = torch.bfloat16
-PRODUCTS = ("mm", "addmm", "addmm_", "bmm", "baddbmm")
 
 
 class Seen(TorchDispatchMode):
@@ -74,12 +73,11 @@ def test_loras_products_have_the_gradients_of_the_layer(bias, is_frozen):
 
 
 def test_an_input_without_gradient_costs_no_product():
-    layer = LinearWithLoRA(nn.Linear(6, 5).requires_grad_(False), rank=2, alpha=1.5)
-    x, counts = torch.randn(4, 6), []
+    layer, counts = LinearWithLoRA(nn.Linear(6, 5).requires_grad_(False), rank=2, alpha=1.5), []
     for needs_gradient in (True, False):
         with Seen() as seen:
-            apply_linear(layer, x.detach().requires_grad_(needs_gradient)).sum().backward()
-        counts.append(sum(name in PRODUCTS for name, _ in seen.calls))
+            apply_linear(layer, torch.randn(4, 6, requires_grad=needs_gradient)).sum().backward()
+        counts.append(sum("mm" in name for name, _ in seen.calls))
     assert counts == [8, 6]
 
 
@@ -122,15 +120,13 @@ def test_only_products_are_in_bfloat16_and_results_are_close_to_those_in_float32
 @pytest.mark.parametrize("average", [True, False])
 def test_frozen_weights_are_cast_once_and_all_other_tensors_are_shared(cast_once, average):
     plain = classifier("lora", average=average)
-    before = deepcopy(plain.state_dict())
-    options = {} if cast_once else {"cast_once": False}
+    before, options = deepcopy(plain.state_dict()), {} if cast_once else {"cast_once": False}
     short = cache_frozen_prefix(plain, datasets_of(), dtype=BF16, **options).model
     is_cast = [True, True, average]  # the last block computes one query, in float32
     for block, own, is_stored in zip(plain.trf_blocks, short.trf_blocks, is_cast, strict=True):
         weight, cast = block.ff.layers[0].linear.weight, own.ff.layers[0].linear.weight
         assert (cast is weight) != (is_stored and cast_once)
-        assert torch.equal(cast, weight.to(cast.dtype))
-        assert cast.dtype == (BF16 if is_stored and cast_once else torch.float32)
+        assert torch.equal(cast, weight.to(BF16 if is_stored and cast_once else torch.float32))
         assert not cast.requires_grad
         assert own.norm1.scale is block.norm1.scale
         assert own.att.mask is block.att.mask
@@ -143,18 +139,4 @@ def test_frozen_weights_are_cast_once_and_all_other_tensors_are_shared(cast_once
     assert cast_once == frozen.isdisjoint(map(id, seen.operands_of("_to_copy")))
     assert_equal(plain.state_dict(), before, tolerance=0)
     alone = OptimizedClassifier(plain, dtype=BF16, **options)
-    assert alone.trf_blocks[0].ff.layers[0].linear.weight.dtype == (
-        BF16 if cast_once else torch.float32
-    )
-    assert alone.reads_padding
-
-
-@pytest.mark.parametrize("layers", ["last_layer", "last_block", "last_two_blocks", "all", "lora"])
-@pytest.mark.parametrize("average", [False, True], ids=["", "average"])
-def test_logits_in_bfloat16_are_close_to_those_in_float32(layers, average):
-    found = []
-    for dtype in (None, BF16):
-        short = cache_frozen_prefix(classifier(layers, "last", average), datasets_of(), dtype=dtype)
-        found.append(short.model(*short.datasets.train.batch([0, 3, 5])[:2]))
-        assert found[-1].dtype == torch.float32
-    assert 1e-6 < (found[0] - found[1]).abs().max() < 0.1 * found[0].abs().max()
+    assert (BF16 in {p.dtype for p in alone.parameters()}) == cast_once

@@ -1,16 +1,14 @@
 """The memory estimate, and what a run does with it."""
 
-import importlib.util
 import math
 import re
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from designs import CONFIG, LAYERS, PAD, datasets_of
 
+from benchmarks import memory as benchmark
 from experiments.config.design import Design
 from experiments.config.parsing import parse_args
 from experiments.model import classifier
@@ -20,15 +18,15 @@ from experiments.training.memory import FLOAT, GIB, Examples, Hardware, estimate
 
 MACHINE = Hardware(math.inf, math.inf)
 PUBLISHED = Examples(120, 1388 * 120, 2)
-REFERENCE = ("--row", "5", "--no_shortcuts")
+REFERENCE = "--row 5 --no_shortcuts"
 
 
-def settings_of(*flags):
-    return parse_args(["--weights", "random", *flags])
+def settings_of(flags=""):
+    return parse_args(["--weights", "random", *flags.split()])
 
 
-def estimate(*flags, examples=PUBLISHED, **hardware):
-    return estimate_memory(settings_of(*flags), examples, MACHINE._replace(**hardware))
+def estimate(flags="", examples=PUBLISHED, **hardware):
+    return estimate_memory(settings_of(flags), examples, MACHINE._replace(**hardware))
 
 
 @pytest.mark.parametrize("layers", LAYERS)
@@ -56,79 +54,65 @@ def test_examples_are_counted_as_far_as_they_are_computed(flags, length, cached)
     padded = {(*row, *[PAD] * (18 - len(row))) for row in real}
     first = {row[0] for row in real}
     expected = {"padded": 18 * len(padded), "real": sum(map(len, real)), "first": len(first)}
-    found = memory.count_examples(settings_of(*flags.split()), datasets, 50)
+    found = memory.count_examples(settings_of(flags), datasets, 50)
     assert found[:3] == (length, expected.get(cached, 0), 50)
     train, _, test = map(len, datasets)
     frames = sum(int(d.data.memory_usage(deep=True).sum()) for d in datasets)
     assert found.num_bytes == frames + 8 * 18 * len(pairs) + 50 * (8 * train + memory.RECORD * test)
 
 
-def test_gradients_and_moments_are_those_of_trained_parameters():
+CACHED = FLOAT * 768 * PUBLISHED.cached_tokens
+
+
+@pytest.mark.parametrize(
+    ("expected", "flags", "hardware"),
+    [
+        (CACHED, "", {}),
+        (CACHED / 2, "--precision bfloat16", {}),
+        (0, "--no_shortcuts", {}),
+        (0, "--cache_dir x", {}),  # in a mapped file, as the next
+        (0, "", {"memory": 7.9 * CACHED}),
+        (CACHED, "", {"memory": 8 * CACHED}),
+        (0, "", {"memory": 8 * CACHED, "processes": 2}),
+        (CACHED, "--cache_dir x", {"memory": 8 * CACHED, "processes": 2, "is_gpu": True}),
+        (0, "", {"memory": 7.9 * CACHED, "is_gpu": True}),
+    ],
+)
+def test_cached_activations_count_if_they_are_in_the_devices_memory(expected, flags, hardware):
+    assert estimate(flags, **hardware).cached_activations == expected
+
+
+def test_the_parts_of_an_estimate_follow_the_design_the_data_and_the_hardware():
     head = FLOAT * 2 * 769
-    assert estimate("--row", "3")[1:3] == (head, 2 * head)
-    assert estimate("--row", "3", "--keep_best").optimiser == 3 * head
+    assert estimate("--row 3")[1:3] == (head, 2 * head)
+    assert estimate("--row 3 --keep_best").optimiser == 3 * head
 
-
-def test_cached_activations_count_if_they_are_in_the_devices_memory():
-    size = FLOAT * 768 * PUBLISHED.cached_tokens
-    for expected, flags, hardware in [
-        (size, [], {}),
-        (size / 2, ["--precision", "bfloat16"], {}),
-        (0, ["--no_shortcuts"], {}),
-        (0, ["--cache_dir", "x"], {}),  # in a mapped file, as the next
-        (0, [], {"memory": 7.9 * size}),
-        (size, [], {"memory": 8 * size}),
-        (0, [], {"memory": 8 * size, "processes": 2}),
-        (size, ["--cache_dir", "x"], {"memory": 8 * size, "processes": 2, "is_gpu": True}),
-        (0, [], {"memory": 7.9 * size, "is_gpu": True}),
-    ]:
-        assert estimate(*flags, **hardware).cached_activations == expected, (flags, hardware)
-
-
-def test_processes_divide_batches_and_shards_divide_what_runs_in_training():
-    alone, two = estimate("--row", "5"), estimate("--row", "5", processes=2)
+    alone, two = estimate("--row 5"), estimate("--row 5", processes=2)
     assert two[:4] == (*alone[:3], alone.activations / 2)
-    shards = estimate("--row", "5", processes=2, shards=2)
+    shards = estimate("--row 5", processes=2, shards=2)
     assert shards[:4] == tuple(size / 2 for size in alone[:4])
-    frozen, whole = estimate("--row", "1", shards=2).weights, estimate("--row", "1").weights
+    frozen, whole = estimate("--row 1", shards=2).weights, estimate("--row 1").weights
     assert whole / 2 < frozen < whole
+    gpu = estimate("--row 5", is_gpu=True)  # holds neither the process nor holes
+    assert (gpu.base, gpu.weights) == (0, alone.weights)
+    assert gpu.activations < alone.activations / 1.4
 
-
-def test_a_gpu_holds_neither_the_process_nor_holes():
-    gpu, cpu = estimate("--row", "5", is_gpu=True), estimate("--row", "5")
-    assert (gpu.base, gpu.weights) == (0, cpu.weights)
-    assert gpu.activations < cpu.activations / 1.4
-
-
-def test_data_and_many_classes_need_memory():
     examples = PUBLISHED._replace(num_bytes=GIB)
     assert estimate(examples=examples).base == estimate().base + GIB
-    few, many = (estimate(examples=Examples(120, 0, k)).activations for k in (2, 1000))
-    assert many - few == 4 * FLOAT * 8 * 998
-    lengths = Examples(120, 0, 2), Examples(120, 0, 1000)
-    few, many = (estimate("--no_shortcuts", examples=e).activations for e in lengths)
-    assert many - few == 4 * FLOAT * 8 * 120 * 998
+    for flags, tokens in (("", 1), ("--no_shortcuts", 120)):
+        few, many = (estimate(flags, Examples(120, 0, k)).activations for k in (2, 1000))
+        assert many - few == 4 * FLOAT * 8 * tokens * 998
 
 
 def test_saving_the_whole_model_needs_two_more_copies():
     trained, total = settings_of().design.count_parameters(2)
-    part, whole = (
-        estimate("--save_model", "x.safetensors", *flags, examples=Examples(1, 0, 2)).peak
-        for flags in ([], ["--save_whole"])
-    )
-    assert whole - estimate(examples=Examples(1, 0, 2)).peak > 1.8 * FLOAT * total
+    flags = ("", "--save_model x.safetensors", "--save_model x.safetensors --save_whole")
+    none, part, whole = (estimate(each, Examples(1, 0, 2)).peak for each in flags)
+    assert whole - none > 1.8 * FLOAT * total
     assert part < whole - 1.5 * FLOAT * (total - trained)
 
 
 # ---------------------------------------------------------------------------------- measured peaks
-
-
-def benchmark():
-    path = Path(__file__).parents[1] / "benchmarks" / "memory.py"
-    spec = importlib.util.spec_from_file_location("benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def assert_near(estimated, measured_mib, run):
@@ -136,26 +120,19 @@ def assert_near(estimated, measured_mib, run):
 
 
 def test_estimates_are_near_all_recorded_peaks():
-    module = benchmark()
-    records = module.load_records(module.RECORDS)
+    records = benchmark.load_records(benchmark.RECORDS)
     assert {1, 4, 5, 6, 8, 11, 13} <= {record["row"] for record in records}
     for record in records:
         run = record["row"], record["flags"], record["processes"]
-        assert_near(module.estimate(*run).peak, record["measured_mib"], run)
-
-
-RUNS = [(5, ""), (11, ""), (13, ""), (11, "--no_shortcuts")]  # minutes each
+        assert_near(benchmark.estimate(*run).peak, record["measured_mib"], run)
 
 
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="was measured on Linux")
 @pytest.mark.usefixtures("real_tokenizer_files")
-@pytest.mark.parametrize(
-    ("row", "flags"), [(1, ""), *(pytest.param(*run, marks=pytest.mark.by_hand) for run in RUNS)]
-)
-def test_the_estimate_is_near_the_peak_of_a_run(row, flags):
-    module = benchmark()
-    assert_near(module.estimate(row, flags).peak, module.measure(row, flags)["measured_mib"], row)
+def test_the_estimate_is_near_the_peak_of_a_run():
+    measured = benchmark.measure(1, "")["measured_mib"]
+    assert_near(benchmark.estimate(1, "").peak, measured, 1)
 
 
 # ------------------------------------------------------------------------------- what a run does
@@ -165,34 +142,31 @@ def test_the_estimate_is_near_the_peak_of_a_run(row, flags):
 def check(monkeypatch):
     """`check_memory` on a machine with so many GiB available."""
 
-    def check(available, *flags):
+    def check(available, flags):
         monkeypatch.setattr(memory, "available_memory", lambda _: available * GIB)
         monkeypatch.setattr(memory, "count_examples", lambda *_: PUBLISHED)
-        return memory.check_memory(settings_of(*flags), datasets_of(), 2, torch.device("cpu"))
+        return memory.check_memory(settings_of(flags), datasets_of(), 2, torch.device("cpu"))
 
     return check
 
 
-def test_a_run_that_fits_gets_one_line(check):
-    line = check(5, *REFERENCE)
+def test_a_run_that_fits_gets_one_line(check, monkeypatch):
+    line = check(5, REFERENCE)
     assert re.fullmatch(
         r"memory: 4\.\d GiB needed \(weights 0\.5, gradients 0\.5, optimiser 0\.9, activations "
         r"2\.\d, base 0\.4\), 5\.0 GiB available",
         line,
     )
-    assert check(1, *REFERENCE, "--ignore_memory") == line.replace("5.0", "1.0")
-
-
-def test_the_process_with_the_least_memory_counts(check, monkeypatch):
+    assert check(1, f"{REFERENCE} --ignore_memory") == line.replace("5.0", "1.0")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "2")  # of which the process with the least memory counts
     monkeypatch.setattr(type(memory.world), "gather", lambda _, x: [x, (x[0], x[1] / 2)])
-    assert check(20, *REFERENCE).endswith("10.0 GiB available to process 1")
+    assert check(20, REFERENCE).endswith("10.0 GiB available to process 1")
 
 
 def test_a_run_that_does_not_fit_is_refused_with_options_that_fit(check):
     with pytest.raises(UsageError) as error:
-        check(3.5, *REFERENCE)
+        check(3.5, REFERENCE)
     assert re.fullmatch(
         r"Not enough memory: 4\.\d GiB needed \(weights .*\), 3\.5 GiB available\. Options that "
         r"fit: --activation_checkpointing \(3\.\d GiB\), or --batch_size 2 --accumulation_steps 4 "
@@ -200,38 +174,18 @@ def test_a_run_that_does_not_fit_is_refused_with_options_that_fit(check):
         r"GiB\); --ignore_memory runs it anyway\.",
         str(error.value),
     )
-    assert check(3.5, *REFERENCE, "--dry_run") == str(error.value)
+    assert check(3.5, f"{REFERENCE} --dry_run") == str(error.value)
     with pytest.raises(UsageError, match=r"available\. Use a smaller --model_size; --ignore"):
-        check(0.1, *REFERENCE)
-
-
-def test_options_fit_and_larger_batches_and_fewer_shards_do_not():
-    settings, available = settings_of(*REFERENCE, "--batch_size", "32"), 4.2 * GIB
-    options = memory.suggestions(settings, PUBLISHED, Hardware(math.inf, available))
-    *_, (batch, _), (shard, size) = options
-    batch_size, steps = map(int, re.findall(r"\d+", batch))
-    assert batch_size * steps == 32
-
-    def peak(size, shards=1):
-        training = replace(settings.training, batch_size=size, accumulation_steps=32 // size)
-        machine = MACHINE._replace(processes=shards, shards=shards)
-        return estimate_memory(replace(settings, training=training), PUBLISHED, machine).peak
-
-    assert peak(batch_size) <= available < peak(2 * batch_size)
-    count = int(re.search(r"\d+", shard)[0])
-    assert peak(32, count) == size <= available < peak(32, count - 1)
+        check(0.1, REFERENCE)
 
 
 def test_two_flags_are_suggested_together_only_if_neither_is_enough():
-    long, checkpointed = (
-        PUBLISHED._replace(length=1024),
-        ("--row", "11", "--activation_checkpointing"),
-    )
-    available = 1.001 * estimate(*checkpointed, "--batch_size", "1", examples=long).peak
+    both = "--activation_checkpointing --batch_size 1 --accumulation_steps 8"
+    long, settings = PUBLISHED._replace(length=1024), settings_of("--row 11")
+    available = 1.001 * estimate(f"--row 11 {both}", long).peak
     for factor, is_both in ((1, True), (10, False)):
         hardware = Hardware(math.inf, factor * available)
-        flags = [
-            flags for flags, _ in memory.suggestions(settings_of("--row", "11"), long, hardware)
-        ]
-        both = "--activation_checkpointing --batch_size 1 --accumulation_steps 8"
-        assert (both in flags, "--activation_checkpointing" in flags) == (is_both, not is_both)
+        flags = {flags for flags, _ in memory.suggestions(settings, long, hardware)}
+        assert {both, "--activation_checkpointing"} & flags == (
+            {both} if is_both else {"--activation_checkpointing"}
+        )

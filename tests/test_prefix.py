@@ -9,7 +9,7 @@ from designs import classifier, datasets_of
 from helpers import assert_equal
 
 from experiments.shortcuts import prefix
-from experiments.shortcuts.prefix import cache_frozen_prefix, distinct_examples, needed_lengths
+from experiments.shortcuts.prefix import cache_frozen_prefix, distinct_examples
 
 BF16 = torch.bfloat16
 
@@ -30,26 +30,12 @@ def activations_of(layers="last_block", **options):
     return *options["activations"].values(), short
 
 
-@pytest.mark.parametrize(
-    ("design", "expected"),
-    [
-        (("first", False, False), [1, 1, 1]),
-        (("flexible", True, False), [3, 1, 18]),
-        (("last", False, False), [18, 18, 18]),
-        (("flexible", False, True), [18, 18, 18]),
-    ],
-)
-def test_only_tokens_on_which_the_logits_depend_are_needed(design, expected):
-    needed = needed_lengths(classifier("last_block", *design).design, datasets_of().train)
-    assert needed[[2, 1, 3]].tolist() == expected
-
-
-def test_equal_examples_are_computed_once():
+def test_equal_examples_are_computed_once_the_shortest_first():
     datasets = datasets_of()
     examples, numbers = distinct_examples(classifier(position="flexible").design, datasets)
     texts = [tuple(tokens.tolist()) for tokens in examples]
     assert len(texts) == len(set(texts))
-    assert [len(text) for text in texts] == sorted(len(text) for text in texts)
+    assert [*map(len, texts)] == sorted(map(len, texts))
     for dataset, of_split in zip(datasets, numbers, strict=True):
         for tokens, length, number in zip(dataset.tokens, dataset.lengths, of_split, strict=True):
             assert texts[number] == tuple(tokens[:length].tolist())
@@ -103,25 +89,19 @@ def test_activations_are_reused_with_the_seconds_that_they_took(place, runs, tmp
     assert len(list(tmp_path.glob("*.npy"))) == 2 * (place == "cache_dir")
 
 
-class TwoProcesses:
+class TwoProcesses(threading.local):
     """A `world` of two processes, each of which is a thread."""
 
-    size = 2
-
-    def __init__(self):
-        self.local = threading.local()
-        self.barrier, self.values = threading.Barrier(2, timeout=30), [None, None]
+    size, barrier, values = 2, threading.Barrier(2, timeout=30), [None, None]
+    is_main = property(lambda self: self.rank == 0)
 
     def run(self, function):
         def run_one(rank):
-            self.local.rank = rank
+            self.rank = rank
             return function()
 
         with ThreadPoolExecutor(2) as pool:
             return list(pool.map(run_one, range(2)))
-
-    rank = property(lambda self: self.local.rank)
-    is_main = property(lambda self: self.local.rank == 0)
 
     def exchange(self, value):
         self.values[self.rank] = value
@@ -134,7 +114,7 @@ class TwoProcesses:
         return self.exchange(value)[0]
 
     def broadcast_(self, x):
-        x.copy_(self.exchange(x)[0])
+        x.copy_(self.broadcast(x))
 
     def all_reduce_sum(self, x):
         x.copy_(sum(self.exchange(x)))

@@ -1,37 +1,44 @@
-"""A trained classifier in one file: what is loaded is what was saved, or it is refused."""
+"""A trained classifier in one file: what is loaded is what was saved, or it is refused.
+
+Its predictions are those of the reference implementation on texts that are read as in training.
+"""
 
 import json
+from functools import reduce
+from operator import getitem
 
+import designs
 import hypothesis
 import pytest
 import torch
 from checkpoints import ANY_JSON
-from helpers import assert_equal
+from helpers import assert_equal, randomise
 from hypothesis import example, given
 from hypothesis import strategies as st
 from oracles import read_or_refused
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from saved import (
-    CHOICES,
-    CLASSES,
-    CONFIG,
-    LAYERS,
-    MAX_LENGTH,
-    predict,
-    predict_one_by_one,
-    save,
-    settings_of,
-    train,
-)
 from torch import nn
 
 from experiments.checkpoints.header import checkpoint_sha256
-from experiments.model.description import parse_description
+from experiments.config.parsing import resolve
+from experiments.config.settings import default_values
+from experiments.data.sms_spam import demo_tokenizer
+from experiments.model.classifier import build_classifier
+from experiments.model.prediction import Classifier
 from experiments.model.saved import is_saved, load_classifier, read_saved, save_classifier
+from experiments.shortcuts.model import OptimizedClassifier
+from experiments.system.devices import dtype_of
 from previous_chapters import GPTModel
 
 KEY = "finetuned_classifier"
+CONFIG = {
+    "vocab_size": 50257, "context_length": 24, "drop_rate": 0.0, "qkv_bias": True, "emb_dim": 8,
+    "n_layers": 3, "n_heads": 2,
+}  # fmt: skip
+CLASSES = ["no", "perhaps", "yes"]
+MAX_LENGTH = 18
+TEXTS = ["a", "", "abc", "the longest of all these texts is cut", "cab", "to be", "\tx\n", "abc"]
 
 
 @pytest.fixture
@@ -39,80 +46,129 @@ def path(tmp_path):
     return tmp_path / "spam.safetensors"
 
 
+def settings_of(
+    base, path, layers="last_block", position="last", average=False, no_mask=False, **flags
+):
+    """The settings of a run that finetunes the base and saves the classifier."""
+    values = {
+        "weights": str(base), "trainable_layers": layers, "trainable_token_pos": position,
+        "average_embeddings": average, "disable_causal_mask": no_mask, "lora_rank": 3,
+        "lora_alpha": 1.5, "demo": True,  # for its tokenizer
+        "save_model": path, "seed": 5,
+    }  # fmt: skip
+    return resolve(default_values() | values | flags)
+
+
+def save(settings):
+    """Saves a classifier whose trained parameters are far from their initial values."""
+    model = build_classifier(settings, len(CLASSES))
+    randomise(nn.ParameterList(p for p in model.parameters() if p.requires_grad), std=0.1)
+    save_classifier(settings, model, MAX_LENGTH, CLASSES, record="digest")
+    return model
+
+
+def predict(model, description, texts=TEXTS, batch_size=3):
+    """The probabilities of texts by the optimised classifier, as `classify.py` loads it."""
+    no_padding, dtype = description.no_padding, dtype_of(description.precision)
+    optimised = OptimizedClassifier(model, no_padding=no_padding, dtype=dtype).eval()
+    return with_tokenizer(optimised, description, batch_size).classify(texts)
+
+
+def with_tokenizer(model, description, batch_size=2):
+    return Classifier(model, description, demo_tokenizer(), torch.device("cpu"), batch_size)
+
+
+@torch.no_grad()
+def predict_one_by_one(model, settings):
+    """The probabilities of `TEXTS` by the reference implementation, text by text."""
+    no_padding = settings.data.no_padding
+    max_length = CONFIG["context_length"] if no_padding else MAX_LENGTH
+    logits = []
+    for text in TEXTS:
+        tokens = (demo_tokenizer().encode(text) or [50256])[:max_length]
+        length = len(tokens)
+        tokens += [] if no_padding else [50256] * (max_length - length)
+        logits.append(model(torch.tensor([tokens]), torch.tensor([length])))
+    return torch.softmax(torch.cat(logits), dim=-1)
+
+
 def metadata_of(path):
     with safe_open(path, framework="np") as file:
         return json.loads(file.metadata()[KEY])
 
 
+def edit_description(path, target=None, **changes):
+    """Change parts of a saved description, by names with dots; ... removes one."""
+    description = metadata_of(path)
+    for name, value in changes.items():
+        *parts, last = name.split(".")
+        place = reduce(getitem, parts, description)
+        place[last] = value
+        if value is ...:
+            del place[last]
+    save_file(load_file(path), target or path, {KEY: json.dumps(description)})
+
+
 # ------------------------------------------------------------------------------ saving and loading
 
+DESIGNS = [*designs.covering(designs.CHOICES | {"save_whole": (False, True)})]
 
-@pytest.mark.parametrize("is_whole", [False, True], ids=["trained", "whole"])
-@pytest.mark.parametrize(
-    "choices",
-    [("flexible",), *(pytest.param(choices, marks=pytest.mark.slow) for choices in CHOICES)],
-    ids=str,
-)
-@pytest.mark.parametrize("layers", LAYERS)
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: f"{d['layers']}-{d['position']}")
 @pytest.mark.usefixtures("float64")
-def test_the_loaded_classifier_is_the_saved_one(layers, choices, is_whole, base, path):
-    settings = settings_of(base, path, layers, *choices, save_whole=is_whole)
-    trained = train(settings)
+def test_the_loaded_classifier_predicts_what_the_saved_one_does_text_by_text(design, base, path):
+    settings = settings_of(base, path, **design)
+    trained = save(settings)
     expected = predict_one_by_one(trained, settings)
-    save(settings, trained)
-    assert_equal(predict_one_by_one(trained, settings), expected)
     model, description = load_classifier(path)
     assert_equal(predict_one_by_one(model, settings), expected)
     assert_equal(predict(model, description), expected)
     assert description.design == settings.design
-    if not is_whole:
+    if not design["save_whole"]:
         names = {name for name, p in trained.named_parameters() if p.requires_grad}
         assert load_file(path).keys() == names
-
-
-@pytest.mark.parametrize("no_mask", [False, True])
-@pytest.mark.parametrize("layers", ["last_block", "lora", "lora_alternative"])
-@pytest.mark.usefixtures("float64")
-def test_a_whole_file_is_loaded_by_the_code_of_the_book(layers, no_mask, base, path):
-    settings = settings_of(base, path, layers, no_mask=no_mask, save_whole=True)
-    expected = predict_one_by_one(save(settings), settings)
-    gpt = GPTModel(CONFIG, disable_causal_mask=no_mask)
+        return
+    gpt = GPTModel(CONFIG, disable_causal_mask=design["no_mask"])  # as the code of the book
     gpt.out_head = nn.Linear(CONFIG["emb_dim"], len(CLASSES))
     gpt.load_state_dict(load_file(path))
-    assert_equal(predict_one_by_one(lambda tokens, _: gpt(tokens)[:, -1], settings), expected)
+    tokens = torch.randint(50257, (2, 9))
+    assert_equal(gpt(tokens), GPTModel.forward(trained, tokens))
     with pytest.raises(ValueError, match="has all weights: leave out --weights"):
         load_classifier(path, base)
 
 
-def test_each_seed_has_a_file_of_its_own_that_everybody_can_read(base, tmp_path):
+def test_each_seed_has_a_file_of_its_own_that_the_main_process_writes_for_everybody(
+    base, tmp_path, monkeypatch
+):
     settings = settings_of(base, tmp_path / "new" / "a{seed}.safetensors", seed=7)
-    assert not is_saved(settings, None)
-    model = train(settings)
-    path = save_classifier(settings, model, MAX_LENGTH, CLASSES, None)
-    assert path == settings.model_path == tmp_path / "new" / "a7.safetensors"
-    assert is_saved(settings, None)
+    path, model = tmp_path / "new" / "a7.safetensors", build_classifier(settings, len(CLASSES))
+    for rank in ("1", "0"):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+        monkeypatch.setenv("RANK", rank)
+        assert not is_saved(settings, None)
+        assert save_classifier(settings, model, MAX_LENGTH, CLASSES, None) == path
+        assert path.exists() == is_saved(settings, None) == (rank == "0")
     (tmp_path / "other").write_bytes(b"")
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
-def test_of_several_processes_the_main_one_writes(base, path, monkeypatch):
-    settings = settings_of(base, path)
-    model = train(settings)
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    monkeypatch.setenv("RANK", "1")
-    assert save_classifier(settings, model, MAX_LENGTH, CLASSES, None) == path
-    assert not path.exists()
 
 
 # -------------------------------------------------------------------------------- the description
 
 
-def test_the_metadata_are_json_in_the_format_of_version_1(base, path):
-    settings = settings_of(base, path, "lora", "first", lora_rank=4, lora_scaling="rslora")
+@pytest.mark.parametrize(
+    ("flags", "changes"),
+    [
+        ({}, {}),
+        ({"demo": False, "precision": "bfloat16"}, {"tokenizer": "gpt2", "precision": "bfloat16"}),
+        ({"no_padding": True}, {"no_padding": True, "max_length": CONFIG["context_length"]}),
+        ({"save_whole": True}, {"base": None, "is_whole": True}),
+    ],
+)
+def test_the_metadata_are_json_in_the_format_of_version_1(flags, changes, base, path):
+    lora = {"lora_rank": 4, "lora_scaling": "rslora"}
+    settings = settings_of(base, path, "lora", "first", **lora, **flags)
     save(settings)
-    found = metadata_of(path)
-    flags = found.pop("settings")
-    assert found == {
+    assert metadata_of(path) == {
         "version": 1,
         "design": {
             "config": CONFIG,
@@ -134,24 +190,9 @@ def test_the_metadata_are_json_in_the_format_of_version_1(base, path):
         "base": checkpoint_sha256(base),
         "base_path": str(base.resolve()),
         "record": "digest",
-    }
-    assert flags == json.loads(json.dumps(settings.identity, default=str))
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ({"demo": False, "precision": "bfloat16"}, {"tokenizer": "gpt2", "precision": "bfloat16"}),
-        ({"no_padding": True}, {"no_padding": True, "max_length": CONFIG["context_length"]}),
-        ({"save_whole": True}, {"base": None, "is_whole": True}),
-        ({"layers": "all"}, {"base": None, "is_whole": False}),
-    ],
-)
-def test_a_run_is_described_by_its_settings(flags, expected, base, path):
-    save(settings_of(base, path, **flags))
-    found = metadata_of(path)
-    assert {name: found[name] for name in expected} == expected
-    assert read_saved(path)[0].max_length == found["max_length"]
+        "settings": json.loads(json.dumps(settings.identity, default=str)),
+    } | changes  # fmt: skip
+    assert read_saved(path)[0].design == settings.design
 
 
 # ---------------------------------------------------------------------------------------- refusals
@@ -165,34 +206,30 @@ def small_file(base, tmp_path_factory):
     return path
 
 
-@given(content=st.binary())
-@example(content=b"")
-@example(content=b"\2\0\0\0\0\0\0\0{}")
-@example(content=b"\x80\2}q\0.")
-def test_any_bytes_are_refused_in_one_sentence(content, small_file):
+@given(content=st.binary(), data=st.data())
+@example(content=b"", data=None)
+@example(content=b"\2\0\0\0\0\0\0\0{}", data=None)
+@example(content=b"\x80\2}q\0.", data=None)
+def test_any_bytes_are_refused_and_a_damaged_file_is_read_or_refused(content, data, small_file):
     path = small_file.with_name("any.safetensors")
     path.write_bytes(content)
     assert not read_or_refused(read_saved, path, f"{path} is not a saved classifier: ")
-
-
-@given(data=st.data())
-def test_a_damaged_file_is_read_or_refused_in_one_sentence(small_file, data):
     content = bytearray(small_file.read_bytes())
     places = st.integers(0, len(content) - 1)
-    for place in data.draw(st.lists(places, min_size=1, max_size=3)):
+    for place in data.draw(st.lists(places, min_size=1, max_size=3)) if data else ():
         content[place] = data.draw(st.integers(0, 255))
-    path = small_file.with_name("damaged.safetensors")
-    path.write_bytes(content[: data.draw(places) + 1 if data.draw(st.booleans()) else None])
+    path.write_bytes(content[: data.draw(places | st.none()) if data else None])
     read_or_refused(read_saved, path, f"{path} is not a saved classifier: ")
 
 
 @given(data=st.data())
 @hypothesis.settings(max_examples=50)
 def test_a_description_with_another_value_is_read_or_refused(small_file, data):
-    path, changed = small_file.with_name("other.safetensors"), metadata_of(small_file)
-    part = data.draw(st.sampled_from([changed, changed["design"], changed["design"]["config"]]))
-    part[data.draw(st.sampled_from([*part, "more"]))] = data.draw(ANY_JSON)
-    save_file(load_file(small_file), path, {KEY: json.dumps(changed)})
+    path, described = small_file.with_name("other.safetensors"), metadata_of(small_file)
+    part = data.draw(st.sampled_from(["", "design.", "design.config."]))
+    names = reduce(getitem, part.split(".")[:-1], described)
+    name = part + data.draw(st.sampled_from([*names, "more"]))
+    edit_description(small_file, path, **{name: data.draw(ANY_JSON)})
     read_or_refused(read_saved, path, f"{path} is not a saved classifier: ")
 
 
@@ -219,6 +256,7 @@ def test_a_description_with_another_value_is_read_or_refused(small_file, data):
         ({"design.config.drop_rate": 0.1}, "its config needs a drop_rate of 0, and .*"),
         ({"design.config.qkv_bias": 1}, "its config needs .* a qkv_bias of true or false"),
         ({"tokenizer": "words"}, 'tokenizer is "words", expected gpt2 or bytes'),
+        ({"text_columns": [1]}, r"text_columns is \[1\], expected names"),
         ({"max_length": 25}, "max_length is 25, expected 1 to 24"),
         ({"max_length": 0}, "max_length is 0, expected 1 to 24"),
         ({"class_names": ["yes"]}, r'class_names is \["yes"\], expected two names or more'),
@@ -233,40 +271,36 @@ def test_a_description_with_another_value_is_read_or_refused(small_file, data):
 def test_an_invalid_description_is_refused_with_what_is_expected(
     small_file, path, changes, message
 ):
-    metadata = {KEY: changes} if changes else None
     if isinstance(changes, dict):
-        description = metadata_of(small_file)
-        for name, value in changes.items():
-            *parts, last = name.split(".")
-            place = description
-            for part in parts:
-                place = place[part]
-            place[last] = value
-            if value is ...:
-                del place[last]
-        metadata = {KEY: json.dumps(description)}
-    save_file(load_file(small_file), path, metadata)
+        edit_description(small_file, path, **changes)
+    else:
+        save_file(load_file(small_file), path, {KEY: changes} if changes else None)
     with pytest.raises(ValueError, match=f"^{path} is not a saved classifier: {message}$"):
         read_saved(path)
 
 
-def test_values_that_are_not_finite_are_refused(small_file, path):
+def test_values_that_are_not_finite_and_pickles_are_refused_and_earlier_files_are_read(
+    small_file, path
+):
+    edit_description(small_file, path, text_columns=...)
+    assert read_saved(path)[0].text_columns == []
     tensors = load_file(small_file)
     tensors["out_head.bias"][1] = torch.nan
     save_file(tensors, path, {KEY: json.dumps(metadata_of(small_file))})
     with pytest.raises(ValueError, match=r"out_head\.bias has values that are not finite"):
         read_saved(path)
+    torch.save({"out_head.weight": torch.zeros(2, 2)}, path)  # as the book saves it
+    with pytest.raises(ValueError, match="classifier: it is a PyTorch pickle") as error:
+        read_saved(path)
+    assert "save_file(" in "".join(error.value.__notes__)
 
 
 # -------------------------------------------------------------------------------------- its base
 
 
-def edit_description(path, **changes):
-    tensors, description = load_file(path), metadata_of(path)
-    save_file(tensors, path, {KEY: json.dumps(description | changes)})
-
-
-def test_the_path_of_a_base_that_was_moved_can_be_given(base, path, tmp_path):
+def test_a_base_is_found_where_it_was_or_is_given_and_another_one_is_refused(
+    base, path, tmp_path, miniature
+):
     old, new = tmp_path / "old", tmp_path / "new"
     old.symlink_to(base)
     model = save(settings_of(base, path))
@@ -274,20 +308,15 @@ def test_the_path_of_a_base_that_was_moved_can_be_given(base, path, tmp_path):
     expected = predict(model, read_saved(path)[0])
     assert torch.equal(predict(*load_classifier(path)), expected)
     old.rename(new)
-    message = rf"^no base with SHA-256 {checkpoint_sha256(base)} found \(.*/old.*\): g"
-    with pytest.raises(ValueError, match=message):
+    digest, other = checkpoint_sha256(base), checkpoint_sha256(miniature)
+    with pytest.raises(ValueError, match=rf"^no base with SHA-256 {digest} found \(.*/old.*\): g"):
         load_classifier(path)
     assert torch.equal(predict(*load_classifier(path, new)), expected)
-
-
-def test_another_base_is_refused_with_expected_and_actual_digest(base, path, miniature):
-    save(settings_of(base, path))
-    expected, actual = checkpoint_sha256(base), checkpoint_sha256(miniature)
-    message = f"{miniature} is another base: SHA-256 {actual}, expected {expected}"
-    with pytest.raises(ValueError, match=f"^{message}$"):
+    message = f"^{miniature} is another base: SHA-256 {other}, expected {digest}$"
+    with pytest.raises(ValueError, match=message):
         load_classifier(path, miniature)
     edit_description(path, base_path=str(miniature))
-    message = rf"{expected} found \({miniature} has changed, SHA-256 {actual}\): .*--weights$"
+    message = rf"{digest} found \({miniature} has changed, SHA-256 {other}\): .*--weights$"
     with pytest.raises(ValueError, match=message):
         load_classifier(path)
 
@@ -316,17 +345,42 @@ def test_random_weights_are_drawn_again(layers, path):
         load_classifier(path)
 
 
-def test_a_pickle_as_the_book_saves_it_is_recognised(tmp_path):
-    path = tmp_path / "review_classifier.pth"
-    torch.save({"out_head.weight": torch.zeros(2, 2)}, path)
-    with pytest.raises(ValueError, match="classifier: it is a PyTorch pickle") as error:
-        read_saved(path)
-    assert "save_file(" in "".join(error.value.__notes__)
+# ------------------------------------------------------------------------------------- predictions
 
 
-def test_the_description_of_earlier_files_has_no_text_columns(small_file):
-    described = metadata_of(small_file)
-    described.pop("text_columns")
-    assert parse_description(json.dumps(described)).text_columns == []
-    with pytest.raises(ValueError, match="text_columns is"):
-        parse_description(json.dumps(described | {"text_columns": [1]}))
+def test_batches_have_similar_lengths_without_needless_padding_and_cut_texts_are_counted(
+    base, path
+):
+    def inputs_of(texts, logits=(0.0, 0.0, 0.0), **design):
+        """The tokens and lengths of each batch that a model gets, and the classifier."""
+        save(settings_of(base, path, **design))
+        inputs = []
+
+        def model(tokens, lengths):
+            inputs.append((tokens.tolist(), lengths.tolist()))
+            return torch.tensor(logits).expand(len(tokens), -1)
+
+        classifier = with_tokenizer(model, read_saved(path)[0])
+        classifier.classify(texts)
+        return inputs, classifier
+
+    texts, (a, b, c, pad) = ["abcdef", "a", "abc", "ab"], (*b"abc", 50256)
+    assert inputs_of(texts, position="flexible")[0] == [
+        ([[a, pad], [a, b]], [1, 2]), ([[a, b, c, *3 * [pad]], [*range(a, a + 6)]], [3, 6])
+    ]  # fmt: skip
+    for position, length in (("last", 18), ("first", 1)):
+        inputs, _ = inputs_of(texts, layers="all", position=position)
+        assert [len(tokens[0]) for tokens, _ in inputs] == [length, length]
+    classifier = inputs_of(TEXTS)[1]
+    classifier.classify(["x" * 18, "x" * 19])
+    assert classifier.num_cut == 2
+    with pytest.raises(ValueError, match="not finite"):
+        inputs_of(["a"], logits=(0.0, torch.nan, 0.0))
+
+
+def test_matrix_products_have_the_precision_of_training(base, path):
+    model = save(settings_of(base, path))
+    exact = predict(model, read_saved(path)[0])
+    edit_description(path, precision="bfloat16")
+    rounded = predict(model, read_saved(path)[0])
+    assert 1e-6 < (rounded - exact).abs().max() < 0.1

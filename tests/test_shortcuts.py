@@ -4,45 +4,34 @@ Logits, gradients and whole optimiser steps are compared in float64 at 1e-9.
 """
 
 import itertools
-from copy import deepcopy
 
+import designs
 import pytest
 import torch
-from designs import (
-    CHOICES,
-    CONFIG,
-    LAYERS,
-    OPTIONS,
-    assert_same,
-    both_paths,
-    classifier,
-    covering,
-    datasets_of,
-    trajectory,
-)
+from designs import CHOICES, OPTIONS, classifier, covering
 
-from experiments.data.datasets import create_loaders
 from experiments.shortcuts.model import OptimizedClassifier
 from experiments.shortcuts.prefix import cache_frozen_prefix
 
 DESIGNS = list(covering(CHOICES | OPTIONS))
+ALL = [dict(zip(CHOICES, design, strict=True)) for design in itertools.product(*CHOICES.values())]
 
 
-@pytest.mark.parametrize("design", DESIGNS, ids=lambda d: f"{d['layers']}-{d['position']}")
+@pytest.mark.parametrize(
+    ("design", "device"),
+    [(design, "cpu") for design in DESIGNS]
+    + [pytest.param(design, "cpu", marks=pytest.mark.by_hand) for design in ALL]
+    + [pytest.param(design, "cuda", marks=pytest.mark.cuda) for design in covering(CHOICES)],
+    ids=lambda each: f"{each['layers']}-{each['position']}" if isinstance(each, dict) else each,
+)
 @pytest.mark.usefixtures("float64")
-def test_ten_steps_are_those_of_the_reference_implementation(design):
-    how = {name: design[name] for name in ("accumulation_steps", "max_grad_norm")}
-    plain, short = both_paths(**{name: design[name] for name in design if name not in how})
-    assert_same(trajectory(*plain, **how), trajectory(*short, **how))
-
-
-@pytest.mark.by_hand
-@pytest.mark.parametrize("design", list(itertools.product(*CHOICES.values())), ids=str)
-@pytest.mark.usefixtures("float64")
-def test_ten_steps_of_any_design_are_those_of_the_reference_implementation(design):
-    *choices, no_padding = design
-    paths = both_paths(*choices, no_padding=no_padding)
-    assert_same(*(trajectory(*path) for path in paths))
+def test_ten_steps_are_those_of_the_reference_implementation(design, device):
+    device, training = torch.device(device), ("accumulation_steps", "max_grad_norm")
+    how = {name: design[name] for name in training if name in design}
+    choices = {name: choice for name, choice in design.items() if name not in how}
+    plain, short = designs.both_paths(**choices, device=device)
+    found = designs.trajectory(*short, **how, device=device)
+    designs.assert_same(designs.trajectory(*plain, **how), found)
 
 
 def test_the_designs_contain_every_pair_of_choices():
@@ -50,28 +39,12 @@ def test_the_designs_contain_every_pair_of_choices():
         assert len({(str(d[a]), str(d[b])) for d in DESIGNS}) == len(of_a) * len(of_b)
 
 
-@pytest.mark.cuda
-@pytest.mark.parametrize("design", list(covering(CHOICES)), ids=str)
-@pytest.mark.usefixtures("float64")
-def test_ten_steps_on_cuda_are_those_of_the_cpu(design):
-    *choices, no_padding = design.values()
-    cuda, size = torch.device("cuda"), 1 if no_padding else 4
-    plain, loaders = both_paths(*choices, no_padding=no_padding)[0]
-    short = cache_frozen_prefix(deepcopy(plain).to(cuda), datasets_of(no_padding))
-    found = trajectory(short.model, create_loaders(short.datasets, size), device=cuda)
-    assert_same(trajectory(plain, loaders), found)
-
-
-def test_parameters_and_keys_are_those_of_the_plain_classifier():
-    plain = classifier()
-    short = cache_frozen_prefix(plain, datasets_of()).model
-    assert list(short.state_dict()) == list(plain.state_dict())
-    assert [id(p) for p in short.parameters()] == [id(p) for p in plain.parameters()]
-
-
-@pytest.mark.parametrize("layers", LAYERS)
-def test_training_starts_from_the_output_of_what_is_frozen(layers):
-    model, *_, seconds, is_reused = cache_frozen_prefix(classifier(layers), datasets_of())
+@pytest.mark.parametrize("layers", designs.LAYERS)
+def test_training_starts_from_the_output_of_what_is_frozen_and_shares_all_parameters(layers):
+    plain = classifier(layers)
+    model, *_, seconds, is_reused = cache_frozen_prefix(plain, designs.datasets_of())
+    assert list(model.state_dict()) == list(plain.state_dict())
+    assert [id(p) for p in model.parameters()] == [id(p) for p in plain.parameters()]
     first = {"last_layer": 3, "last_block": 2, "last_two_blocks": 1}.get(layers, 0)
     assert model.is_pooled == (layers == "last_layer")
     prefix = [model.tok_emb, model.pos_emb, *model.trf_blocks[:first]] if first else []
@@ -82,22 +55,18 @@ def test_training_starts_from_the_output_of_what_is_frozen(layers):
 
 
 @pytest.mark.parametrize(
-    ("layers", "name"),
-    [("last_block", "tok_emb"), ("last_block", "pos_emb"), ("last_block", "trf_blocks.0"),
-     ("last_block", "trf_blocks.1"), ("last_layer", "trf_blocks.2"), ("last_layer", "final_norm")],
-)  # fmt: skip
-def test_a_layer_whose_output_is_cached_is_not_trained(layers, name):
+    "name", ["tok_emb", "pos_emb", "trf_blocks.0", "trf_blocks.1", "trf_blocks.2", "final_norm"]
+)
+def test_a_layer_whose_output_is_cached_is_not_trained_and_has_no_dropout(name):
+    layers = "last_layer" if name in ("trf_blocks.2", "final_norm") else "last_block"
     plain = classifier(layers)
-    model = cache_frozen_prefix(plain, datasets_of()).model
+    model = cache_frozen_prefix(plain, designs.datasets_of()).model
     next(plain.get_submodule(name).parameters()).requires_grad_(True)
     with pytest.raises(RuntimeError, match="frozen prefix"):
         model.train()
-
-
-def test_a_model_with_dropout_is_refused():
-    plain = classifier(config=CONFIG | {"drop_rate": 0.1})
+    plain.trf_blocks[-1].drop_resid.p = 0.1
     with pytest.raises(ValueError, match="drop_rate 0"):
-        cache_frozen_prefix(plain, datasets_of())
+        cache_frozen_prefix(plain, designs.datasets_of())
 
 
 def test_the_gradient_of_an_embedding_is_reused_by_a_single_process_only(monkeypatch):
@@ -105,7 +74,7 @@ def test_the_gradient_of_an_embedding_is_reused_by_a_single_process_only(monkeyp
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
         monkeypatch.setenv("WORLD_SIZE", size)
         model = OptimizedClassifier(classifier(layers))
-        model(datasets_of().train.tokens[:2], torch.tensor([2, 2])).sum().backward()
+        model(designs.datasets_of().train.tokens[:2], torch.tensor([2, 2])).sum().backward()
         buffer = model.gradient and model.gradient.buffer
         assert (model.tok_emb.weight.grad is None) == (layers == "lora")
         assert (buffer is None) == ((size, layers) != ("1", "all"))

@@ -1,5 +1,6 @@
-"""The training loop, and what it measures."""
+"""The training loop and what it measures; loss, optimiser, schedule and best epoch."""
 
+import copy
 import gc
 import math
 import weakref
@@ -8,21 +9,26 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import assert_equal
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 
 from experiments.config.parsing import parse_args
+from experiments.config.settings import SCHEDULES
 from experiments.data.datasets import Splits
 from experiments.training import loop
 from experiments.training.optimization import (
+    BestEpoch,
     balanced_class_weights,
     learning_rate_factor,
+    make_step,
     mean_cross_entropy,
 )
 
 CPU = torch.device("cpu")
 WEIGHTED = partial(mean_cross_entropy, class_weights=torch.tensor([1.0, 9.0]))
+LABELS = torch.tensor([0, 1, 1] * 8)
 
 
 class Logits(nn.Module):
@@ -51,7 +57,7 @@ class Recorder(torch.optim.SGD):
 
 def batch_of(labels, seed=0):
     inputs = torch.randn(len(labels), 2, generator=torch.Generator().manual_seed(seed))
-    return inputs, torch.ones(len(labels), dtype=torch.long), torch.tensor(labels)
+    return inputs, torch.ones(len(labels), dtype=torch.long), torch.as_tensor(labels)
 
 
 def batches_of(count):
@@ -72,16 +78,34 @@ def train_simple(batches, epochs=1, val=None, **options):
     return model, optimizer, history
 
 
+def loaders_of(val_seed):
+    def loader(seed, batch_size, drop_last=False):
+        examples = list(zip(*batch_of(LABELS, seed), strict=True))
+        return DataLoader(examples, batch_size, shuffle=True, drop_last=drop_last)
+
+    return Splits(loader(1, 7, drop_last=True), loader(val_seed, 5), [])
+
+
+def run(flags="", val_seed=2):
+    """A model trained with flags, its history, and all learning rates.
+
+    The validation loss falls with seed 1, that of the training data, and rises again with seed 2.
+    """
+    torch.manual_seed(7)
+    rates, model, training = [], Logits(), parse_args(flags.split()).training
+    hook = register_optimizer_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
+    history = loop.train(model, loaders_of(val_seed), LABELS, training, CPU)
+    hook.remove()
+    return model, history, rates
+
+
 # -------------------------------------------------------------------------------------- evaluation
 
 
-@pytest.mark.parametrize("has_lengths", [True, False])
-def test_accuracy_counts_every_example_and_the_loss_averages_batches(has_lengths):
+def test_accuracy_counts_every_example_and_the_loss_averages_batches():
     batches = [batch_of([0, 1, 1, 0], seed=1), batch_of([1], seed=2), batch_of([0], seed=3)]
     correct = sum((x.argmax(1) == y).sum().item() for x, _, y in batches)
     losses = [F.cross_entropy(x, y).item() for x, _, y in batches]
-    if not has_lengths:  # as the book's
-        batches = [(inputs, labels) for inputs, _, labels in batches]
     assert loop.calc_accuracy_loader(batches, Logits(), CPU) == correct / 6
     assert loop.calc_loss_loader(batches, Logits(), CPU) == pytest.approx(sum(losses) / 3)
     first = loop.calc_loss_loader(batches, Logits(), CPU, num_batches=2)
@@ -95,11 +119,6 @@ def test_the_last_tokens_logits_are_used_if_a_model_gives_those_of_all():
     assert torch.equal(loop.compute_logits(nn.Identity(), [logits[:, -1]], CPU), logits[:, -1])
 
 
-def test_probabilities_that_are_not_finite_are_an_error_with_a_hint():
-    with pytest.raises(ValueError, match="the logits are not finite: try"):
-        loop.predict(with_nan(batches_of(2), 1), Logits(), CPU)
-
-
 @pytest.mark.parametrize("name", ["predict", "calc_accuracy_loader", "calc_overall_loss"])
 def test_predictions_are_made_in_evaluation_mode(name):
     model, more = Logits(), [WEIGHTED] if name == "calc_overall_loss" else []
@@ -110,12 +129,13 @@ def test_predictions_are_made_in_evaluation_mode(name):
 def test_the_final_evaluation_counts_all_splits_and_predicts_the_test_split():
     loaders, model = Splits(*([batch_of([0, 1, 1], seed)] for seed in range(3))), Logits()
     correct, probabilities, labels = loop.evaluate(model, loaders, CPU)
-    accuracies = {split: count / total for split, (count, total) in correct.items()}
-    expected = [loop.calc_accuracy_loader(loader, model, CPU) for loader in loaders]
-    assert accuracies == dict(zip(Splits._fields, expected, strict=True))
-    assert {total for _, total in correct.values()} == {3}
+    accuracies = [loop.calc_accuracy_loader(loader, model, CPU) for loader in loaders]
+    counts = [(round(3 * accuracy), 3) for accuracy in accuracies]
+    assert correct == dict(zip(Splits._fields, counts, strict=True))
     assert torch.equal(probabilities, torch.softmax(loaders.test[0][0], dim=1))
     assert labels.tolist() == [0, 1, 1]
+    with pytest.raises(ValueError, match="the logits are not finite: try"):
+        loop.predict(with_nan(batches_of(2), 1), Logits(), CPU)
 
 
 @pytest.mark.parametrize("criterion", [mean_cross_entropy, WEIGHTED], ids=["", "weighted"])
@@ -130,17 +150,14 @@ def test_the_overall_loss_does_not_depend_on_the_batches(criterion):
 # ---------------------------------------------------------------------------------------- the loop
 
 
-def gradient_of(batches, divisor):
-    model = Logits()
-    for *inputs, labels in batches:
-        (loop.calc_loss_batch(inputs, labels, model, CPU) / divisor).backward()
-    return model.factor.grad.item()
-
-
 def test_a_short_last_step_of_an_epoch_is_divided_by_the_same_number():
-    batches = batches_of(5)
+    batches, epoch = batches_of(5), []
     _, optimizer, _ = train_simple(batches, 2, accumulation_steps=3)
-    epoch = [gradient_of(batches[:3], 3), gradient_of(batches[3:], 3)]
+    for step in (batches[:3], batches[3:]):
+        model = Logits()
+        for *inputs, labels in step:
+            (loop.calc_loss_batch(inputs, labels, model, CPU) / 3).backward()
+        epoch.append(model.factor.grad.item())
     assert optimizer.gradients == pytest.approx(epoch * 2)
 
 
@@ -155,12 +172,6 @@ def test_training_mode_is_on_only_for_training_batches():
     assert history.losses == [(batch, loss, loss) for batch in (0, 2, 4)]
 
 
-@pytest.mark.parametrize("accumulation_steps", [1, 3])
-def test_max_steps_are_optimiser_steps(accumulation_steps):
-    options = {"accumulation_steps": accumulation_steps, "max_steps": 4}
-    assert len(train_simple(batches_of(7), 5, **options)[1].gradients) == 4
-
-
 @pytest.mark.parametrize(("batch", "batches", "steps"), [(5, 7, 7), (53, 200, 101)])
 def test_a_loss_that_is_not_finite_stops_the_run_at_the_next_evaluation(batch, batches, steps):
     made = []
@@ -172,64 +183,36 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_the_next_evaluation(batch, b
     assert len(made) == steps
 
 
-def test_losses_of_batches_are_read_only_at_evaluations(monkeypatch):
-    reads = []
-    for name in ("item", "tolist"):  # which wait for the device
-        read = getattr(torch.Tensor, name)
-        counted = lambda x, read=read: reads.append(x.numel()) or read(x)  # noqa: E731
-        monkeypatch.setattr(torch.Tensor, name, counted)
-    model, batches = Logits(), batches_of(120)
-    optimizer = torch.optim.SGD(model.parameters())
-    loop.train_classifier_simple(model, batches, batches[:1], optimizer, CPU, num_epochs=1)
-    assert len(reads) < 20
-    assert sum(reads) < 150  # each loss once, and those of evaluations
+def test_the_criterion_of_training_counts_in_all_losses():
+    batches = [batch_of([0, 1, 1])]
+    model, optimizer, history = train_simple(batches, 2, criterion=WEIGHTED, keep_best=True)
+    loss = loop.calc_loss_batch(*batches[0][::2], model, CPU, WEIGHTED)
+    loss.backward()
+    assert history.losses == [(0, loss.item(), loss.item())]
+    assert history.best == (1, loss.item())  # the first of equals
+    assert optimizer.gradients == [model.factor.grad.item()] * 2
 
 
 # ------------------------------------------------------------------------------------- best epoch
 
-
-def loader_of(seed, batch_size, drop_last=False):
-    examples = list(zip(*batch_of([0, 1, 1] * 8, seed), strict=True))
-    return DataLoader(examples, batch_size, shuffle=True, drop_last=drop_last)
+BEST = "--num_epochs 4 --learning_rate 0.1"
 
 
-def train_best(keep_best, val_seed=3, epochs=4):
-    """Model, history, validation loader and random state after a training.
-
-    The validation loss falls with seed 1, that of the training data, and rises again with seed 3.
-    """
-    torch.manual_seed(7)
-    val, model = loader_of(val_seed, 5), Logits()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
-    history = loop.train_classifier_simple(
-        model, loader_of(1, 4, drop_last=True), val, optimizer, CPU, epochs, 1, keep_best=keep_best
-    )
-    return model, history, val, torch.get_rng_state()
-
-
-def test_choosing_the_best_epoch_changes_nothing_that_is_measured():
-    _, plain, _, plain_state = train_best(keep_best=False)
-    _, history, _, state = train_best(keep_best=True)
-    assert (history.losses, history.accuracies) == (plain.losses, plain.accuracies)
-    assert torch.equal(state, plain_state)
-
-
-@pytest.mark.parametrize(("val_seed", "best"), [(3, 2), (1, 4)])
-def test_the_model_ends_as_it_was_after_the_best_epoch(val_seed, best, capsys):
-    model, history, val, _ = train_best(True, val_seed)
-    loss = loop.calc_overall_loss(val, model, CPU, mean_cross_entropy)
-    assert history.best == (best, pytest.approx(loss))
+@pytest.mark.parametrize(("val_seed", "best"), [(2, 2), (1, 4)])
+def test_the_model_ends_as_it_was_after_the_best_epoch_and_nothing_else_changes(
+    val_seed, best, capsys
+):
+    last, plain_history, _ = run(BEST, val_seed)
+    plain_state = torch.get_rng_state()
+    model, history, _ = run(f"{BEST} --keep_best", val_seed)
+    assert torch.equal(torch.get_rng_state(), plain_state)
+    assert (history.losses, history.accuracies) == (plain_history.losses, plain_history.accuracies)
+    loss = loop.calc_overall_loss(loaders_of(val_seed)[1], model, CPU, mean_cross_entropy)
+    assert (plain_history.best, history.best) == (None, (best, pytest.approx(loss)))
     assert capsys.readouterr().out.count(f"Best epoch: {best}, with a validation loss of ") == 1
-    plain, plain_history, *_ = train_best(False, val_seed, epochs=best)
-    assert torch.equal(model.factor, plain.factor)
-    assert plain_history.best is None
-    assert torch.equal(model.factor, train_best(False, val_seed)[0].factor) == (best == 4)
-
-
-def test_the_best_epoch_is_chosen_by_the_criterion_of_training():
-    batches = [batch_of([0, 1, 1])]
-    model, _, history = train_simple(batches, 2, criterion=WEIGHTED, keep_best=True)
-    assert history.best == (1, loop.calc_overall_loss(batches, model, CPU, WEIGHTED))
+    earlier, *_ = run(f"{BEST} --num_epochs {best}", val_seed)
+    assert torch.equal(model.factor, earlier.factor)
+    assert torch.equal(model.factor, last.factor) == (best == 4)
 
 
 def test_an_overall_loss_that_is_not_finite_names_the_last_batch():
@@ -242,61 +225,32 @@ def test_an_overall_loss_that_is_not_finite_names_the_last_batch():
 
 # ------------------------------------------------------------------------------- from the settings
 
-LABELS = torch.arange(40) % 4 // 3  # a quarter is 1
-
-
-class Network(nn.Module):
-    """Two linear layers, of which the first is frozen."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(3)
-        self.frozen = nn.Linear(4, 8).requires_grad_(False)
-        self.head = nn.Linear(8, 2)
-
-    def forward(self, inputs, lengths):
-        return self.head(torch.tanh(self.frozen(inputs)))
-
-
-def create_loaders():
-    def examples(count, seed):
-        inputs = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
-        return [(x, torch.tensor(1), y) for x, y in zip(inputs, LABELS, strict=False)]
-
-    train = DataLoader(examples(40, seed=1), 8, shuffle=True, drop_last=True)
-    return Splits(train, *(DataLoader(examples(18, seed), 8) for seed in (2, 3)))
-
-
-def run(*flags):
-    """A network trained with flags, its history, and all learning rates."""
-    rates, model = [], Network()
-    hook = register_optimizer_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
-    history = loop.train(model, create_loaders(), LABELS, parse_args(flags).training, CPU)
-    hook.remove()
-    return model, history, rates
-
 
 def test_by_default_training_is_the_published_one_bit_by_bit():
     model, history, rates = run()
-    expected, (train, val, _) = Network(), create_loaders()
-    head = expected.head.parameters()
-    optimizer = torch.optim.AdamW(head, lr=5e-5, weight_decay=0.1, fused=True)
+    torch.manual_seed(7)
+    expected, (train, val, _) = Logits(), loaders_of(2)
+    optimizer = torch.optim.AdamW(expected.parameters(), lr=5e-5, weight_decay=0.1, fused=True)
     assert history == loop.train_classifier_simple(expected, train, val, optimizer, CPU, 5)
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, expected.state_dict()[name])
-    assert rates == [5e-5] * 25
+    assert torch.equal(model.factor, expected.factor)
+    assert rates == [5e-5] * 15
 
 
 @pytest.mark.parametrize(
     ("flags", "total"),
-    [([], 15), (["--accumulation_steps", "2"], 9), (["--max_steps", "7"], 7)],
-    ids=["batches", "accumulated", "max_steps"],
+    [
+        ("", 9),
+        ("--accumulation_steps 2", 6),
+        ("--max_steps 7", 7),
+        ("--accumulation_steps 2 --max_steps 1", 1),
+    ],
 )
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_schedule_ends_with_the_last_optimiser_step(flags, total, schedule):
-    more = ["--num_epochs", "3", "--learning_rate", "0.5", "--warmup_steps", "4"]
-    *_, rates = run(*flags, *more, "--schedule", schedule)
-    factors = [learning_rate_factor(step, schedule, 4, total) for step in range(total)]
+    warmup = min(4, total)
+    more = f"--num_epochs 3 --learning_rate 0.5 --warmup_steps {warmup} --schedule {schedule}"
+    *_, rates = run(f"{flags} {more}")
+    factors = [learning_rate_factor(step, schedule, warmup, total) for step in range(total)]
     assert rates == [0.5 * factor for factor in factors]
 
 
@@ -311,25 +265,10 @@ def test_the_schedule_ends_with_the_last_optimiser_step(flags, total, schedule):
         "--max_grad_norm 1e-8",  # compared with which AdamW's epsilon is not small
         "--class_weights",
         "--ignore_index 0",
-        "--learning_rate 30 --keep_best",
     ],
 )
 def test_each_setting_changes_the_trained_classifier(flags):
-    without = ["--learning_rate", "30"] if "--keep_best" in flags else []
-    model, other = run(*flags.split())[0], run(*without)[0]
-    assert not torch.equal(model.head.weight, other.head.weight)
-    assert torch.equal(model.frozen.weight, other.frozen.weight)
-
-
-def test_class_weights_count_in_all_losses():
-    criterion = partial(mean_cross_entropy, class_weights=balanced_class_weights(LABELS))
-    _, history, _ = run("--class_weights", "--max_steps", "1", "--learning_rate", "1e-30")
-    model, (train, val, _) = Network(), create_loaders()
-    next(iter(train))  # the pass of training
-    expected = loop.evaluate_model(model, train, val, CPU, 5, criterion)
-    assert history.losses == [(0, *expected)]
-    unweighted = loop.evaluate_model(model, train, val, CPU, 5)
-    assert expected != pytest.approx(unweighted, abs=1e-3)
+    assert not torch.equal(run(flags)[0].factor, run()[0].factor)
 
 
 def test_the_optimiser_does_not_outlive_the_training():
@@ -337,8 +276,98 @@ def test_the_optimiser_does_not_outlive_the_training():
     hook = register_optimizer_step_pre_hook(lambda o, *_: alive.append(weakref.ref(o)))
     gc.disable()
     try:
-        run("--max_steps", "1")
+        run("--max_steps 1")
         assert alive[0]() is None
     finally:
         gc.enable()
         hook.remove()
+
+
+# ------------------------------------------------------------ loss, optimiser, schedule, best epoch
+
+WEIGHTS = torch.tensor([0.2, 3.0, 1.5])
+BY_WEIGHTS = pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["", "weighted"])
+BY_IGNORED = pytest.mark.parametrize("ignore_index", [-100, 1])
+
+
+def draw(batch_size=64):
+    return torch.randn(batch_size, 3), torch.randint(3, (batch_size,))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 64])
+def test_without_weights_the_loss_is_the_mean_to_the_last_bit(batch_size):
+    logits, labels = draw(batch_size)
+    total = F.cross_entropy(logits, labels, reduction="sum")
+    assert mean_cross_entropy(logits, labels) == total / batch_size
+
+
+@BY_IGNORED
+@pytest.mark.usefixtures("float64")
+def test_the_weighted_mean_is_that_of_pytorchs_criterion(ignore_index):
+    (logits, labels), weights = draw(), WEIGHTS.double()
+    oracle = nn.CrossEntropyLoss(weights, ignore_index=ignore_index)
+    loss = mean_cross_entropy(logits, labels, ignore_index, weights)
+    assert_equal(loss, oracle(logits, labels), tolerance=1e-14)
+
+
+@BY_WEIGHTS
+@BY_IGNORED
+def test_the_losses_of_several_processes_sum_to_the_loss_of_the_batch(weights, ignore_index):
+    logits, labels = draw(7)
+    whole = mean_cross_entropy(logits, labels, ignore_index, weights)
+    parts = [
+        mean_cross_entropy(logits[own], labels[own + others], ignore_index, weights)
+        for own, others in (([0, 3, 6], [1, 2, 4, 5]), ([1, 2, 4, 5], [0, 3, 6]), ([], [*range(7)]))
+    ]
+    assert_equal(sum(parts), whole, tolerance=1e-6)
+    ignored = torch.full((7,), 50256)  # the loss of a batch without a counted label is 0
+    assert mean_cross_entropy(logits, ignored, 50256, weights) == 0
+
+
+def test_balanced_class_weights_are_those_of_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = torch.tensor([0] * 70 + [1] * 20 + [2] * 5)
+    oracle = compute_class_weight("balanced", classes=labels.unique().numpy(), y=labels.numpy())
+    assert_equal(balanced_class_weights(labels).double(), torch.tensor(oracle), tolerance=1e-6)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("warmup", "total"), [(0, 1), (0, 20), (1, 20), (7, 20), (20, 20)])
+def test_the_schedules_are_those_of_transformers(schedule, warmup, total):
+    from transformers import optimization
+
+    make_scheduler = getattr(optimization, f"get_{schedule}_schedule_with_warmup")
+    steps = [warmup] if schedule == "constant" else [warmup, total]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
+    (oracle,) = make_scheduler(optimizer, *steps).lr_lambdas
+    for step in range(total):
+        factor = learning_rate_factor(step, schedule, warmup, total)
+        assert factor == pytest.approx(oracle(step), rel=1e-12, abs=1e-20)
+
+
+@pytest.mark.parametrize(("limit", "factor"), [(None, 1), (2, 1), (1 / 4, 1 / 4)])
+def test_only_large_gradients_are_clipped_all_by_one_factor(limit, factor):
+    model, gradients = nn.Linear(3, 2), [torch.randn(2, 3), torch.randn(2)]
+    norm = math.sqrt(sum(g.square().sum().item() for g in gradients))
+    before = [p.detach().clone() for p in model.parameters()]
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        parameter.grad = gradient.clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    make_step(optimizer, max_grad_norm=limit and limit * norm)
+    for old, parameter, gradient in zip(before, model.parameters(), gradients, strict=True):
+        assert_equal(parameter.detach(), old - factor * gradient, 0 if factor == 1 else 1e-5)
+        assert parameter.grad is None
+
+
+def test_the_first_epoch_with_the_smallest_loss_is_restored():
+    model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 3))
+    best, states = BestEpoch(model), []
+    for epoch, loss in enumerate([0.7, 0.3, 0.5, 0.3], start=1):
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, epoch)
+        states.append(copy.deepcopy(model.state_dict()))
+        best.update(epoch, loss)
+    assert best.restore() == (2, 0.3)
+    for name, value in model.state_dict().items():  # only what is trained is restored
+        assert torch.equal(value, states[3 if name.startswith("0") else 1][name])
