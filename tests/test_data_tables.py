@@ -324,7 +324,7 @@ def test_any_bytes_are_strings_or_refused_in_one_sentence(
 
 
 ROW = b'{"text": "x", "label": 1}\n'
-NO_COLUMNS = " has no columns: specify one with --text_column$"
+NO_COLUMNS = " has no columns$"
 NEITHER = " has neither a list of objects nor columns of one length$"
 UNKNOWN = r" is not in UTF-8 .* in line 2\): name its enc.*--encoding"
 
