@@ -104,7 +104,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     given = [f"--{name}" for name in OF_TABLE if getattr(arguments, name)]
     if given and (designs or arguments.published):
         other = "--published" if arguments.published else "the two designs"
-        parser.error(f"leave out {other}: {' and '.join(given)} needs the table of all designs")
+        flags = f"{' and '.join(given)} need{'s' * (len(given) == 1)}"
+        parser.error(f"leave out {other}: {flags} the table of all designs")
     if arguments.texts and not arguments.html:
         parser.error("--texts requires --html FILE")
     arguments.metric = METRICS[arguments.metric]

@@ -139,6 +139,9 @@ def test_standard_input_and_pipes_are_read_like_files(ask, monkeypatch, tmp_path
     with (tmp_path / "lines.txt").open() as file:
         for name in (file.name, *([] if NO_POSIX else [f"/dev/fd/{file.fileno()}"])):
             assert [row[3] for row in rows_of(ask("--file", name).out)[1:]] == ["one", "-"]
+    (tmp_path / "western.csv").write_bytes(b"id,text\n1,caf\xe9\n")
+    captured = ask("--file", tmp_path / "western.csv")
+    assert "western.csv: not in UTF-8, read as Windows-1252" in captured.err
     assert rows_of(ask("--", "-50%").out)[1][3] == "-50%"  # not a flag
 
 

@@ -179,6 +179,7 @@ def test_a_comparison_that_is_impossible_ends_with_status_1(results, tmp_path, c
         (["1", "01"], "name two different designs"),
         (["--margin", "0"], "argument --margin: must be a number above 0, got '0'"),
         (["--published", "--plot", "x"], "leave out --published: --plot needs the table of all"),
+        (["1", "16", "--metrics", "--csv", "x"], "two designs: --metrics and --csv need the table"),
         (["1", "16", "--metrics", "--csv", "x"], "leave out the two designs: --metrics and --csv"),
         (["--output_dir", "x"], "did you mean --results?"),
         (["--plots", "x"], "did you mean --plot?"),

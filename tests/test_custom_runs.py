@@ -91,9 +91,11 @@ def test_several_text_columns_and_a_file_without_a_header(run, tmp_path):
     rows = [f"{k},{w},{w} {i}" for i in range(20) for k, w in ((3, "Wall St"), (4, "Phone"))]
     (tmp_path / "a.csv").write_text("\n".join(rows))
     flags = ["--no_header", "--text_column", "2", "3", "--label_column", "1"]
+    flags += ["--train_size", "4"]  # smaller than a batch, of which a baseline has none
     (record,), printed = run("--data", "a.csv", *flags, "--baseline", "majority")
     assert record["split"]["custom"] == {
         "data": "a.csv", "text_column": ["2", "3"], "label_column": "1", "no_header": True,
+        "train_size": 4,
     }  # fmt: skip
     assert "texts '2' and '3', labels '1'" in printed
 

@@ -394,6 +394,7 @@ def test_what_would_be_read_wrongly_is_one_sentence(write, read, extension, cont
     [
         ("text,label\n", [], "a.csv has no examples"),
         ("id,text,kind\n1,x,a\n", ["x"], "specify one with --label_column"),
+        ("text\nx\n", ["x"], "has the columns 'text': none has labels"),
         ("words\nx\n", ["x"], "has the columns 'words': specify one with --text_column"),
         ('{"text": "x", "label": [1]}', ["x"], "line 1: 'label' is a list, expected a string"),
     ],

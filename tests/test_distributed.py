@@ -65,11 +65,11 @@ def test_the_main_process_reports_how_another_failed(tmp_path):
     ("number", "status"),
     [(signal.SIGKILL, "ended without a status (killed?)"), (signal.SIGTERM, "interrupted")],
 )
-def test_a_process_that_ends_early_ends_all_within_half_a_minute(number, status):
+def test_a_process_that_ends_early_ends_all_within_a_minute(number, status):
     started = torchrun(2, SCRIPT, *SLOW_RUN)
     _, second = wait_for_training(started)
     os.kill(second, number)
-    code, _, errors = finish(started, seconds=30)
+    code, _, errors = finish(started, seconds=60)
     assert code == 1
     assert last_error(errors) == f"{SCRIPT}: error: process 1: {status}"
 
@@ -80,7 +80,7 @@ def test_an_interrupt_ends_all_in_order():
     workers = wait_for_training(started)
     for pid in (started.pid, *workers):  # as a terminal does
         os.kill(pid, signal.SIGINT)
-    status, _, errors = finish(started, seconds=30)
+    status, _, errors = finish(started, seconds=60)
     assert status != 0
     assert last_error(errors).startswith("Interrupted."), errors
     assert f"{SCRIPT}: error" not in errors

@@ -62,12 +62,12 @@ def test_the_notes_say_what_is_compared_with_what_or_why_nothing_is(runs, refere
 def test_seeds_that_predict_one_class_are_named_even_if_they_are_not_shared():
     runs = [*make_seeds(1, [[1], [2], [3], ODD]), *make_seeds(4, [[1], ODD, [2]])]
     assert (
-        "row 1: 1 of 4 seeds predict one class only (3). row 4: 1 of 3 seeds predict one class "
+        "row 1: 1 of 4 seeds predicted one class only (3). row 4: 1 of 3 seeds predicted one class "
         "only (1). 4 good seeds miss a failure of 1 seed in 10 with a probability of 66%; they "
         "exclude failures of more than 53% of the seeds."
     ) in on_verdicts(*runs)
     six = {f"row {row}": make_seeds(row, [ODD]) for row in range(1, 7)}
-    words = "So do seeds of 3 other designs. 1 good seed misses a failure of 1 seed in 10"
+    words = "So did seeds of 3 other designs. 1 good seed misses a failure of 1 seed in 10"
     assert words in describe_failures(six)
     assert describe_failures({"majority": [make_baseline(wrong=ODD, total=300)]}) == ""
 

@@ -126,7 +126,7 @@ def test_a_pair_says_how_its_runs_differ():
     assert "6 are classified correctly by row 1, bfloat16 only and 0 by row 1 only" in text
     assert "They differ in precision, not in their rows alone." in text
     assert devices in text
-    assert "row 1: 1 of 1 seeds predict one class only (123). 1 good seed misses" in text
+    assert "row 1: 1 of 1 seed predicted one class only (123). 1 good seed misses" in text
     text = pair_of(*(make_substitute(row, "a" * 64, wrong=[1] * (row - 1)) for row in (1, 16)))
     assert text.startswith(QUESTIONS[16])
     assert text.count("checkpoint tiny.safetensors") == 1

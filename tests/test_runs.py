@@ -155,6 +155,7 @@ def test_a_baseline_is_recorded_like_a_row_with_duplicates_and_equal_texts(run, 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     (record,), printed = run("--baseline", "majority")
     assert "Peak memory" not in printed
+    assert "--save_model" not in printed
     assert (record["name"], record["row"], record["best"]) == ("baseline majority", None, None)
     assert record["correct"]["test"][1] == 73
     assert record["environment"]["device"].startswith("cpu, ")

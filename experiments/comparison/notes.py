@@ -74,12 +74,12 @@ def describe_failures(groups: Mapping[str, Sequence[Run]]) -> str:
     if not failed:
         return ""
     words = [
-        f"{name}: {len(seeds)} of {len(groups[name])} seeds predict one class only "
-        f"({', '.join(map(str, seeds))})."
+        f"{name}: {len(seeds)} of {len(groups[name])} seed{'s' * (len(groups[name]) > 1)} "
+        f"predicted one class only ({', '.join(map(str, seeds))})."
         for name, seeds in failed.items()
     ]
     if len(words) > MOST_FAILURES:
-        words[MOST_FAILURES:] = [f"So do seeds of {len(words) - MOST_FAILURES} other designs."]
+        words[MOST_FAILURES:] = [f"So did seeds of {len(words) - MOST_FAILURES} other designs."]
     total = max(len(groups[name]) for name in failed)
     seeds, miss, they = (
         ("seed", "misses", "it excludes") if total == 1 else ("seeds", "miss", "they exclude")
