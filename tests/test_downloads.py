@@ -220,7 +220,7 @@ def test_an_address_that_sends_nothing_is_given_up(server, folder, monkeypatch):
     started = time.monotonic()
     assert "Timeout" in failure(remote(address), folder)
     assert "timed out" in failure(in_zip(address), folder)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
 
 
 # ---------------------------------------------------------------------------------------- zips
@@ -305,7 +305,7 @@ def test_a_hostile_server_is_given_up_for_the_next(name, hostile, server, folder
     started = time.monotonic()
     addresses = hostile(*HOSTILE[name]), server.serve("file", Answer(CONTENT))
     assert fetch(remote(*addresses), folder).read_bytes() == CONTENT
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
 
 
 def test_the_body_of_a_redirect_is_neither_read_nor_unpacked(server, folder):
