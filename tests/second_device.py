@@ -103,8 +103,8 @@ def set_up():
     module = backend_registration._DummyBackendModule()
     backend_registration._setup_privateuseone_for_python_backend(NAME, module)
     for function in FACTORIES:
-        torch.library.impl(function.name(), "PrivateUse1", made_on_cpu(function))
-    torch.library.impl("aten::_copy_from", "PrivateUse1", lambda x, to, wait=False: copy(to, x))
+        torch.library.impl(function.name(), NAME, made_on_cpu(function))
+    torch.library.impl("aten::_copy_from", NAME, lambda x, to, wait=False: copy(to, x))
     return torch.device(f"{NAME}:0")
 
 

@@ -191,10 +191,8 @@ def row_numbers(text: str) -> list[int]:
 def model_size(text: str) -> str:
     """Return the name of a model size; recognise a missing space after it."""
     for name in MODEL_SIZES:
-        if text.lower() in (
-            name.lower(),
-            *name.lower().rstrip(")").split(" ("),
-        ):  # 124M, gpt2-small
+        parts = name.lower().rstrip(")").split(" (")  # gpt2-small, 124m
+        if text.lower() in (name.lower(), *parts):
             return name
         if text.startswith(name):
             rest = text.removeprefix(name)
