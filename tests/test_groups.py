@@ -220,6 +220,12 @@ def test_the_reference_has_the_recipe_of_a_run_or_is_the_one_named(reference, na
     assert found == [[groups[name]] if name else [] for name in names]
 
 
+def test_only_flags_of_training_choose_another_reference():
+    cut, two_blocks = {"context_length": 60}, {"trainable_layers": "last_two_blocks"}
+    groups = group_runs([make_run(1), make_design(**cut), make_design(**cut, **two_blocks)])
+    assert find_references(groups)["row 4, context_length 60"] == [groups["row 1"]]
+
+
 @pytest.mark.parametrize(
     ("word", "names"),
     [
